@@ -1,0 +1,44 @@
+"""Materials properties from chemical formulas, as scikit-learn estimators.
+
+Public names load on first use, so that ``import sklearn_kt`` stays light:
+torch, transformers and matminer are imported by the estimators that need them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .compositions import read_compositions
+    from .implicit import CompositionEmbedder, ImplicitKTClassifier, ImplicitKTRegressor
+    from .tokenizer import CompositionTokenizer
+
+_PUBLIC = {
+    "CompositionEmbedder": "implicit",
+    "CompositionTokenizer": "tokenizer",
+    "ImplicitKTClassifier": "implicit",
+    "ImplicitKTRegressor": "implicit",
+    "read_compositions": "compositions",
+}
+
+__all__ = [
+    "CompositionEmbedder",
+    "CompositionTokenizer",
+    "ImplicitKTClassifier",
+    "ImplicitKTRegressor",
+    "__version__",
+    "read_compositions",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

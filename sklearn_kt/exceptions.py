@@ -1,0 +1,71 @@
+"""Errors and warnings of :mod:`sklearn_kt`.
+
+Every error derives from :class:`SklearnKTError`; those about input are also
+:class:`ValueError`, so scikit-learn's machinery and a user's ``except
+ValueError`` both catch them.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "CompositionError",
+    "CompositionWarning",
+    "DatasetError",
+    "InputError",
+    "SklearnKTError",
+    "TrainingError",
+]
+
+
+class SklearnKTError(Exception):
+    """Base class of every error raised by :mod:`sklearn_kt`."""
+
+
+class InputError(SklearnKTError, ValueError):
+    """Input or a parameter that cannot be used; the text names the way out."""
+
+
+class CompositionError(InputError):
+    """A row that is not a composition.
+
+    Parameters
+    ----------
+    message : str
+        What the user reads: row, value, reason and remedy.
+    row : int or None, default=None
+        Position of the first bad row.
+    value : object, default=None
+        The value found there.
+    reason : str, default=""
+        Why it is not a composition.
+    """
+
+    def __init__(
+        self, message: str, *, row: int | None = None, value: object = None, reason: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.row = row
+        self.value = value
+        self.reason = reason
+
+    def __reduce__(self) -> tuple:
+        # keyword-only arguments would be lost when joblib sends the error back
+        state = {"row": self.row, "value": self.value, "reason": self.reason}
+        return type(self), (self.args[0],), state
+
+
+class DatasetError(InputError):
+    """A data set that is missing, incomplete or not what it claims to be."""
+
+
+class CheckpointError(InputError):
+    """Weights that are missing, damaged or of an unknown format."""
+
+
+class TrainingError(SklearnKTError, RuntimeError):
+    """Training that cannot go on, such as a loss that is not finite."""
+
+
+class CompositionWarning(UserWarning):
+    """Rows that were read in a way the user should know about."""
