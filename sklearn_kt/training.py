@@ -1,0 +1,307 @@
+"""The one training loop: a skorch net around a backbone and its head.
+
+Estimators hand over numpy arrays and plain settings and get back a trimmed
+skorch net on the CPU; they know nothing of tensors, samplers or callbacks.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
+from skorch.helper import predefined_split
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import Dataset
+
+from .encoder.modeling import PropertyNetwork
+from .exceptions import InputError, TrainingError
+
+__all__ = [
+    "Inputs",
+    "TrainingSettings",
+    "backbone_weights",
+    "forward",
+    "resolve_device",
+    "train",
+]
+
+_LOSSES = {
+    "absolute_error": nn.L1Loss,
+    "huber": nn.HuberLoss,
+    "squared_error": nn.MSELoss,
+    "log_loss": nn.CrossEntropyLoss,
+}
+# Rows sorted by length at a time: wide enough to fill batches of one length,
+# narrow enough to keep batches random.
+_BUCKET_BATCHES = 32
+_WARMUP = 0.1
+_GRADIENT_NORM = 1.0
+
+
+class Inputs(Dataset):
+    """Padded model inputs, and targets while training.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray of shape (n, width) or (n, length)
+        What the backbone's ``forward`` takes.
+    lengths : ndarray of shape (n,), optional
+        Tokens in each row; batches are cut to their longest row. None when
+        rows all have the same width.
+    targets : ndarray of shape (n, n_outputs) or (n,), optional
+        Scaled targets (float32), or class indices (int64).
+    """
+
+    def __init__(
+        self,
+        arrays: dict[str, np.ndarray],
+        lengths: np.ndarray | None = None,
+        targets: np.ndarray | None = None,
+    ) -> None:
+        self.arrays = arrays
+        self.lengths = lengths
+        self.targets = targets
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def __getitem__(self, rows: Any) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Batch of the given rows, cut to its longest row."""
+        width = None if self.lengths is None else int(self.lengths[rows].max())
+        batch = {key: torch.from_numpy(a[rows, :width]) for key, a in self.arrays.items()}
+        targets = torch.zeros(len(rows)) if self.targets is None else self.targets[rows]
+        return batch, torch.as_tensor(targets)
+
+    def take(self, rows: np.ndarray, targets: np.ndarray | None = None) -> Inputs:
+        """Inputs of some rows, with their targets."""
+        lengths = None if self.lengths is None else self.lengths[rows]
+        arrays = {key: array[rows] for key, array in self.arrays.items()}
+        return Inputs(arrays, lengths, targets)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained; see :class:`~sklearn_kt.ImplicitKTRegressor`."""
+
+    loss: str
+    n_outputs: int
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    backbone_learning_rate: float
+    weight_decay: float
+    dropout: float
+    patience: int | None
+    device: str
+    seed: int
+
+
+class _Batches:
+    """Iterator that skorch takes in place of a DataLoader.
+
+    Slicing whole batches out of arrays is several times faster here than
+    collating single rows. Training batches hold rows of similar length.
+    """
+
+    def __init__(self, dataset: Inputs, batch_size: int, shuffle: bool = False) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.dataset) / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
+        n = len(self.dataset)
+        order = torch.randperm(n).numpy() if self.shuffle else np.arange(n)
+        lengths = self.dataset.lengths
+        if self.shuffle and lengths is not None:
+            step = self.batch_size * _BUCKET_BATCHES
+            buckets = [order[i : i + step] for i in range(0, n, step)]
+            order = np.concatenate([b[np.argsort(lengths[b], kind="stable")] for b in buckets])
+        starts = np.arange(0, n, self.batch_size)
+        if self.shuffle:
+            starts = starts[torch.randperm(len(starts)).numpy()]
+        for start in starts:
+            yield self.dataset[order[start : start + self.batch_size]]
+
+
+class _FiniteLoss(Callback):
+    """Stop at the first loss that is not finite: skorch itself would go on."""
+
+    def on_batch_end(self, net: NeuralNet, loss: Any = None, **kwargs: Any) -> None:
+        if loss is not None and not torch.isfinite(loss).all():
+            raise TrainingError(
+                f"the training loss became {float(loss)} in epoch {len(net.history)}; lower "
+                "learning_rate, or look for extreme values in X or y."
+            )
+
+
+class _EpochEnd(Callback):
+    """Report each epoch to the estimator's progress bar."""
+
+    def __init__(self, report: Callable[[float], None]) -> None:
+        self.report = report
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        self.report(net.history[-1]["train_loss"])
+
+
+def resolve_device(device: str) -> str:
+    """Turn ``"auto"`` into a device that is there, or check the one asked for."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); "
+            "use device='auto' or 'cpu'."
+        ) from error
+    return device
+
+
+def train(
+    spec: dict[str, Any],
+    weights: dict[str, torch.Tensor] | None,
+    data: Inputs,
+    settings: TrainingSettings,
+    *,
+    validation: Inputs | None = None,
+    on_epoch: Callable[[float], None] | None = None,
+) -> tuple[NeuralNet, list[dict[str, float]]]:
+    """Train one network.
+
+    Parameters
+    ----------
+    spec : dict
+        Backbone architecture (plain data).
+    weights : dict or None
+        State the backbone starts from; None starts from random weights.
+    data, validation : Inputs
+        With targets. Early stopping watches ``validation``.
+    settings : TrainingSettings
+        Everything else.
+    on_epoch : callable, optional
+        Called with the training loss after each epoch.
+
+    Returns
+    -------
+    net : skorch.NeuralNet
+        Trimmed, in evaluation mode, on the CPU.
+    history : list of dict
+        ``epoch``, ``train_loss`` and, with validation, ``valid_loss``.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is not finite.
+    """
+    steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
+    stopper = None
+    callbacks: list[Any] = [
+        ("finite_loss", _FiniteLoss()),
+        ("clipping", GradientNormClipping(_GRADIENT_NORM)),
+        (
+            "schedule",
+            LRScheduler(
+                OneCycleLR,
+                max_lr=[settings.backbone_learning_rate, settings.learning_rate],
+                total_steps=steps + 1,
+                pct_start=_WARMUP,
+                cycle_momentum=False,
+                step_every="batch",
+            ),
+        ),
+    ]
+    if validation is not None and settings.patience is not None:
+        stopper = EarlyStopping(patience=settings.patience, load_best=True, sink=_silent)
+        callbacks.append(("stopping", stopper))
+    if on_epoch is not None:
+        callbacks.append(("progress", _EpochEnd(on_epoch)))
+    forked = [] if settings.device == "cpu" else None
+    with torch.random.fork_rng(devices=forked):
+        torch.manual_seed(settings.seed)
+        net = NeuralNet(
+            PropertyNetwork,
+            module__spec=spec,
+            module__n_outputs=settings.n_outputs,
+            module__dropout=settings.dropout,
+            module__amp=settings.device != "cpu",
+            criterion=_LOSSES[settings.loss],
+            optimizer=torch.optim.AdamW,
+            optimizer__param_groups=[
+                ("backbone.*", {"lr": settings.backbone_learning_rate}),
+            ],
+            optimizer__weight_decay=settings.weight_decay,
+            lr=settings.learning_rate,
+            max_epochs=settings.max_epochs,
+            batch_size=settings.batch_size,
+            iterator_train=_Batches,
+            iterator_train__shuffle=True,
+            iterator_valid=_Batches,
+            train_split=None if validation is None else predefined_split(validation),
+            callbacks=callbacks,
+            callbacks__print_log=None,
+            device=settings.device,
+            verbose=0,
+        )
+        net.initialize()
+        if weights is not None:
+            net.module_.backbone.load_state_dict(weights)
+        net.notify("on_train_begin", X=data, y=None)
+        try:
+            net.fit_loop(data)
+        except KeyboardInterrupt:
+            # skorch stops early by this very exception; a real Ctrl-C goes on up
+            if stopper is None or stopper.misses_ < settings.patience:
+                raise
+        net.notify("on_train_end", X=data, y=None)
+    keys = ("epoch", "train_loss", "valid_loss")
+    history = [{key: float(row[key]) for key in keys if key in row} for row in net.history]
+    net.module_.to("cpu")
+    net.trim_for_prediction()
+    net.device = "cpu"
+    return net, history
+
+
+def forward(
+    module: nn.Module, inputs: Inputs, *, device: str, batch_size: int = 512
+) -> np.ndarray:
+    """Outputs of a network or a frozen backbone, (n, n_outputs), in the rows' order."""
+    # rows of one length go together, so that no padding is computed
+    n = len(inputs)
+    order = np.arange(n)
+    if inputs.lengths is not None:
+        order = np.argsort(inputs.lengths, kind="stable")
+    module.to(device).eval()
+    try:
+        with torch.inference_mode():
+            chunks = []
+            for start in range(0, n, batch_size):
+                batch, _ = inputs[order[start : start + batch_size]]
+                batch = {key: value.to(device) for key, value in batch.items()}
+                chunks.append(module(**batch).float().cpu().numpy())
+    finally:
+        module.to("cpu")
+    outputs = np.concatenate(chunks)
+    result = np.empty_like(outputs)
+    result[order] = outputs
+    return result
+
+
+def backbone_weights(net: NeuralNet) -> dict[str, torch.Tensor]:
+    """Copy of a trained net's backbone state, on the CPU."""
+    return copy.deepcopy(net.module_.backbone.state_dict())
+
+
+def _silent(message: str) -> None:
+    """Sink for skorch's messages; a function, so that nets pickle."""

@@ -1,0 +1,168 @@
+"""What holds for the package as a whole: import rules, public names, documentation."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from numpydoc.validate import validate
+
+import sklearn_kt
+
+PACKAGE = Path(sklearn_kt.__file__).parent
+
+# A module imports only from those on lines above its own; those on one line are strangers.
+LAYERS = [
+    {"exceptions"},
+    {"compositions", "datasets"},
+    {"tokenizer"},
+    {"encoder"},
+    {"training"},
+    {"implicit"},
+    {"evaluation", "report"},
+    {"cli"},
+]
+# narrower than the layers
+ONLY = {"datasets": {"exceptions"}, "__main__": {"cli"}}
+
+# what `import sklearn_kt` must not load: seconds, and hundreds of megabytes
+HEAVY = {
+    "chgnet",
+    "matminer",
+    "matplotlib",
+    "pandas",
+    "polars",
+    "pymatgen",
+    "scipy",
+    "shapiq",
+    "sklearn",
+    "skorch",
+    "torch",
+    "transformers",
+}
+
+# numpydoc's codes: no docstring; no summary; parameters missing, unknown or in another order;
+# no type; no description; no Returns section; no Examples section
+REQUIRED = {"GL08", "SS01", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01", "EX01"}
+
+
+def _module_of(path: Path) -> str:
+    """Name of the layer that a file belongs to: its first part below the package."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """First parts of what a file imports from this package, wherever in the file."""
+    package = ("sklearn_kt", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from . import a` names modules, `from .a import b` what is in one
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "sklearn_kt":
+                yield parts[1] if len(parts) > 1 else "__init__"
+
+
+def _allowed(module: str) -> set[str]:
+    if module in ONLY:
+        return ONLY[module]
+    allowed: set[str] = set()
+    for layer in LAYERS:
+        if module in layer:
+            return allowed | {module}
+        allowed |= layer
+    if module == "__init__":
+        return allowed - LAYERS[-1]
+    pytest.fail(f"{module} has no place in LAYERS: decide what it may import")
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "_version.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path: Path) -> None:
+    module = _module_of(path)
+    wrong = set(_imports(path)) - _allowed(module) - {"_version"}
+    assert not wrong, f"{module} must not import {sorted(wrong)}"
+
+
+def test_import_is_light() -> None:
+    code = "import json, sys, sklearn_kt; print(json.dumps([*sys.modules]))"
+    out = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in json.loads(out.stdout)}
+    assert "sklearn_kt" in loaded
+    assert not loaded & HEAVY
+
+
+def _modules() -> Iterator[ModuleType]:
+    for path in FILES:
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts[-1] != "__main__":
+            yield importlib.import_module(
+                ".".join(["sklearn_kt", *(p for p in parts if p != "__init__")])
+            )
+
+
+def test_all_names_resolve() -> None:
+    for module in _modules():
+        for name in getattr(module, "__all__", ()):
+            assert hasattr(module, name), f"{module.__name__}.__all__ names {name}"
+    assert set(dir(sklearn_kt)) >= set(sklearn_kt.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        sklearn_kt.no_such_name  # noqa: B018
+
+
+def test_version_is_that_of_the_metadata() -> None:
+    assert importlib.metadata.version("sklearn_kt") == sklearn_kt.__version__
+
+
+def test_no_absolute_paths() -> None:
+    pattern = re.compile(
+        r"(?<![\w.:/-])/(?:home|mnt|opt|root|srv|tmp|usr|var|work|Users)/|[A-Z]:\\\\"
+    )
+    for path in PACKAGE.rglob("*"):
+        if path.suffix in {".py", ".html", ".json", ".md", ".toml", ".txt"}:
+            found = pattern.search(path.read_text(encoding="utf-8"))
+            assert not found, f"{path.name} names {found.group()}..."
+
+
+def _problems(name: str, codes: set[str]) -> list[str]:
+    return [f"{name}: {code} {text}" for code, text in validate(name)["errors"] if code in codes]
+
+
+@pytest.mark.parametrize("module", ["sklearn_kt", "sklearn_kt.datasets"])
+def test_public_docstrings_are_complete(module: str) -> None:
+    namespace = importlib.import_module(module)
+    public = [obj for name in namespace.__all__ if callable(obj := getattr(namespace, name))]
+    problems = []
+    for obj in public:
+        name = f"{obj.__module__}.{obj.__qualname__}"
+        # a record is seen in the example of the function that returns it
+        problems += _problems(name, REQUIRED - ({"EX01"} if is_dataclass(obj) else set()))
+        if inspect.isclass(obj):
+            for key, member in vars(obj).items():
+                if inspect.isfunction(member) and not key.startswith("_"):
+                    # the class has the example for its methods, which are scikit-learn's
+                    problems += _problems(f"{name}.{key}", REQUIRED - {"EX01"})
+    assert public
+    assert not problems, "\n".join(problems)
