@@ -53,10 +53,10 @@ clean:  ## remove the environments and everything made here
 # $(call INSTALL,environment,constraints,what): torch first and pinned, because its newest
 # build may be another gigabyte-sized one than the one tested
 define INSTALL
-	@test -x $(1)/bin/python || { \
+	@$(1)/bin/python -m pip --version > /dev/null 2>&1 || { \
 	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	        { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 2; }; \
-	    echo "Creating $(1)"; $(PYTHON) -m venv $(1); }
+	        { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 2; }; \
+	    echo "Creating $(1)"; $(PYTHON) -m venv --clear $(1); }
 	@echo "Installing $(3) with the versions of $(2); the first time takes a few minutes"
 	@$(1)/bin/python -m pip install $(PIP_QUIET) -c $(2) torch
 	@$(1)/bin/python -m pip install $(PIP_QUIET) -c $(2) -e '$(3)'

@@ -30,7 +30,8 @@ LAYERS = [
     {"encoder"},
     {"training"},
     {"implicit"},
-    {"evaluation", "report"},
+    {"evaluation"},
+    {"report"},
     {"cli"},
 ]
 # narrower than the layers
