@@ -1,0 +1,37 @@
+"""What README.md shows is what a user sees."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NUMBER = re.compile(r"-?\d+\.?\d*")
+
+
+def _block(language: str) -> str:
+    found = re.search(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    assert found, f"README.md has no {language} block"
+    return found.group(1)
+
+
+def test_python_example_prints_what_is_shown() -> None:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(_block("python"), "README.md", "exec"), {})
+    shown = _block("text")
+    assert NUMBER.sub("#", printed.getvalue()).split() == NUMBER.sub("#", shown).split()
+    # training amplifies the rounding of another processor, so the numbers are only near
+    numbers, expected = ([float(n) for n in NUMBER.findall(s)] for s in (printed.getvalue(), shown))
+    assert numbers == pytest.approx(expected, rel=0.25, abs=25)
+
+
+def test_commands_exist() -> None:
+    commands = re.findall(r"`?make ([a-z-]+)", README)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert {"demo", "test"} <= set(commands) <= set(targets)
