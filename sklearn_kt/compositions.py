@@ -156,7 +156,11 @@ class CompositionBatch:
     def __getitem__(
         self, rows: slice | Sequence[int] | Sequence[bool] | np.ndarray
     ) -> CompositionBatch:
-        chosen = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
+        if not isinstance(rows, slice):
+            rows = np.asarray(rows)
+            # an empty list is an array of floats to NumPy
+            rows = rows if rows.size else rows.astype(np.int64)
+        chosen = np.arange(len(self))[rows]
         if chosen.ndim != 1:
             raise InputError(
                 "A CompositionBatch is indexed by a slice, an array of positions or a boolean "
@@ -334,7 +338,7 @@ def is_composition_input(X: Any) -> bool:
         if X.ndim != 1 and not (X.ndim == 2 and X.shape[1] == 1):
             return False
         if X.dtype.kind != "O":
-            return X.dtype.kind in "US"
+            return X.dtype.kind in "UST"
         return _first_is_composition(X.ravel(), if_missing=X.ndim == 1)
     return isinstance(X, Sequence) and _first_is_composition(X, if_missing=True)
 
@@ -464,18 +468,19 @@ def _read_rows(rows: list, errors: str) -> CompositionBatch:
     atomic_numbers, amounts = array("q"), array("d")
     lengths = np.zeros(len(rows), dtype=np.int64)
     rejected: list[tuple[int, object, str]] = []
-    hydrates: list[int] = []
+    hydrates: list[tuple[int, str]] = []
     for row, value in enumerate(rows):
         try:
-            read = _amounts_of_value(value)
+            content = value if isinstance(value, str) else _unwrapped(value)
+            read = _amounts_of_value(content)
         except _NotAComposition as reason:
             rejected.append((row, value, str(reason)))
             continue
         atomic_numbers.extend(read)
         amounts.extend(read.values())
         lengths[row] = len(read)
-        if isinstance(value, str) and "." in value and _hydrate_spelling(value):
-            hydrates.append(row)
+        if isinstance(content, str) and "." in content and _hydrate_spelling(content):
+            hydrates.append((row, content))
     _report_rejected(rejected, len(rows), errors)
     batch = CompositionBatch(
         np.array(atomic_numbers, dtype=np.int64),
@@ -483,7 +488,7 @@ def _read_rows(rows: list, errors: str) -> CompositionBatch:
         np.concatenate(([0], np.cumsum(lengths))),
     )
     if hydrates:
-        _warn_of_hydrates(hydrates, rows, batch)
+        _warn_of_hydrates(hydrates, batch)
     return batch
 
 
@@ -512,12 +517,12 @@ def _report_rejected(rejected: list[tuple[int, object, str]], n_rows: int, error
     )
 
 
-def _warn_of_hydrates(hydrates: list[int], rows: list, batch: CompositionBatch) -> None:
-    row = hydrates[0]
+def _warn_of_hydrates(hydrates: list[tuple[int, str]], batch: CompositionBatch) -> None:
+    row, formula = hydrates[0]
     warnings.warn(
-        f"In {len(hydrates)} of {len(rows)} rows a '.' may be a decimal point or begin a hydrate. "
-        f"Row {row}, {_shorten(rows[row])}, was read as '{batch[[row]].formulas()[0]}'. If a "
-        f"hydrate is meant, write {_shorten(_hydrate_spelling(rows[row]))}.",
+        f"In {len(hydrates)} of {len(batch)} rows a '.' may be a decimal point or begin a hydrate. "
+        f"Row {row}, {_shorten(formula)}, was read as {_shorten(batch[[row]].formulas()[0])}. If a "
+        f"hydrate is meant, write {_shorten(_hydrate_spelling(formula))}.",
         CompositionWarning,
         stacklevel=4,
     )
@@ -530,19 +535,22 @@ def _hydrate_spelling(formula: str) -> str | None:
         before = text[: match.start()]
         whole = before[len(before.rstrip("0123456789")) :]
         # nobody writes a zero before a hydrate: LiF0.5H2O is a decimal
-        if before.strip() and (not whole or whole.strip("0")):
+        after_text = before.strip() and not before.rstrip().endswith("·")
+        if after_text and (not whole or whole.strip("0")):
             return f"{before.rstrip()}·{text[match.start() + 1 :]}"
     return None
 
 
-def _amounts_of_value(value: object) -> dict[int, float]:
-    """Read one row; the reason it is rejected for is a :class:`_NotAComposition`."""
-    if isinstance(value, str):
-        return _amounts_of_formula(value)
+def _unwrapped(value: object) -> object:
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
         if len(value) != 1:
             raise _NotAComposition(f"a {type(value).__name__} of {len(value)} values")
-        value = value[0]
+        return value[0]
+    return value
+
+
+def _amounts_of_value(value: object) -> dict[int, float]:
+    """Read one row; why it is rejected is the text of :class:`_NotAComposition`."""
     if isinstance(value, str):
         return _amounts_of_formula(value)
     if isinstance(value, Mapping):
