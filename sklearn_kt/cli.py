@@ -1,0 +1,817 @@
+"""The command line: ``sklearn-kt`` and ``python -m sklearn_kt``.
+
+``evaluate`` cross-validates models, ``fit`` and ``predict`` train and use one,
+``tokenize`` shows what the models read. Results go to stdout, progress and
+messages to stderr. What a user can correct ends with one line on stderr and exit
+code 2; files are written under a temporary name and renamed when complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import gzip
+import io
+import json
+import os
+import shlex
+import sys
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ._version import __version__
+from .exceptions import CompositionError, CompositionWarning, InputError, SklearnKTError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from .compositions import CompositionBatch
+    from .evaluation import EvaluationResult, Fold, TaskKind
+
+__all__ = ["main"]
+
+_BATCH_ROWS = 10_000
+_DEFAULT_MODELS = "imkt-scratch,et-fractions,rf-magpie"
+_MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch"
+_SEEBECK = "seebeck"
+_STDIN = "-"
+
+
+@dataclass
+class _Batch:
+    """Some rows of a table, with what a message calls their places."""
+
+    rows: list[list[Any]]
+    places: list[str]
+
+
+@dataclass
+class _Table:
+    """A table that is read batch by batch."""
+
+    name: str
+    header: list[str]
+    batches: Iterator[_Batch]
+
+    def column(self, name: str) -> int:
+        """Position of a column that must be there once."""
+        count = self.header.count(name)
+        if count == 1:
+            return self.header.index(name)
+        found = f"occurs {count} times in" if count else "is not among the columns of"
+        raise InputError(f"Column {name!r} {found} {self.name}: {', '.join(self.header)}.")
+
+
+@dataclass
+class _Problem:
+    """What ``evaluate`` and ``fit`` learn from."""
+
+    formulas: np.ndarray
+    target: np.ndarray
+    task: TaskKind
+    title: str
+    target_name: str
+    unit: str = ""
+    description: str = ""
+    folds: list[Fold] | None = None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str or None, default=None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    code : int
+        0 on success, 2 for an error that the user can correct, 130 after Ctrl-C, 141
+        when the reader of stdout went away.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = _parser().parse_args(arguments)
+    args.command_line = shlex.join(["sklearn-kt", *arguments])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # formulas and units are not ASCII everywhere, and CSV brings its own line ends
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    try:
+        with _plain_warnings():
+            args.run(args)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # the interpreter flushes stdout once more at exit
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        _message("interrupted", "no file was written")
+        return 130
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _message("error", f"{place}{error.strerror or error}")
+        return 2
+    except SklearnKTError as error:
+        _message("error", str(error))
+        return 2
+    return 0
+
+
+def _message(kind: str, text: str) -> None:
+    print(f"sklearn-kt: {kind}: {' '.join(text.split())}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings as one line, without the place in the code."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        _message("warning", str(message))
+
+    original = warnings.showwarning
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = original
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sklearn-kt", description="Predict materials properties from chemical formulas."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_evaluate(commands)
+    _add_fit(commands)
+    _add_predict(commands)
+    _add_tokenize(commands)
+    return parser
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="cross-validate models on identical folds",
+        description="Cross-validate models on identical folds and print a table of scores (mean"
+        " ± standard deviation over the folds). Rows of one composition stay on one side of"
+        " each fold; MatBench tasks use their official folds.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", metavar="FILE", help="table: .csv, .csv.gz or .parquet")
+    source.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="seebeck (47,737 compounds, always there) or a MatBench v0.1 task such as"
+        " matbench_expt_gap",
+    )
+    _add_columns(parser)
+    parser.add_argument(
+        "--carrier", choices=("p", "n"), default="p", help="doping of seebeck (default: p)"
+    )
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder of the MatBench files (default: $SKLEARN_KT_DATA, $MATMINER_DATA)",
+    )
+    parser.add_argument(
+        "--n-samples", type=_positive, metavar="N", help="evaluate on so many rows, drawn at random"
+    )
+    parser.add_argument(
+        "--models",
+        default=_DEFAULT_MODELS,
+        metavar="A,B,...",
+        help=f"models to compare, of {_MODEL_NAMES} (default: %(default)s)",
+    )
+    parser.add_argument("--folds", type=_positive, metavar="K", help="number of folds (default: 5)")
+    _add_training(parser)
+    parser.add_argument(
+        "--show-predictions",
+        type=_positive,
+        metavar="N",
+        help="also print so many predictions with their uncertainty",
+    )
+    parser.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="write results.json, a figure (PNG) and report.html there",
+    )
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_fit(commands: Any) -> None:
+    parser = commands.add_parser(
+        "fit",
+        help="train a model and save it",
+        description="Train a model on a table and save it with joblib. Loading such a file runs"
+        " code from it: only load files you trust.",
+    )
+    parser.add_argument("data", metavar="DATA", help="table: .csv, .csv.gz, .parquet or - (stdin)")
+    _add_columns(parser)
+    parser.add_argument(
+        "--model",
+        default="imkt-scratch",
+        metavar="NAME",
+        help=f"one of {_MODEL_NAMES} (default: %(default)s)",
+    )
+    _add_training(parser)
+    parser.add_argument("--output", required=True, metavar="MODEL", help="file to write")
+    parser.set_defaults(run=_fit)
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="predict with a saved model",
+        description="Predict with a saved model: the columns of the table, then 'prediction' (and"
+        " probabilities of classes). Reads and writes in batches, so tables may be larger than"
+        " memory. Loading MODEL runs code from it: only load files you trust.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="file written by fit (or joblib.dump)")
+    _add_stream(parser)
+    parser.add_argument(
+        "--return-std",
+        action="store_true",
+        help="add 'prediction_std', the standard deviation that the model predicts",
+    )
+    parser.add_argument(
+        "--errors",
+        choices=("raise", "nan"),
+        default="raise",
+        help="rows that are not compositions: stop, or leave their prediction empty"
+        " (default: raise)",
+    )
+    parser.set_defaults(run=_predict)
+
+
+def _add_tokenize(commands: Any) -> None:
+    parser = commands.add_parser(
+        "tokenize",
+        help="write the tokens of formulas",
+        description="Write formulas and the columns that CompositionTokenizer makes of them.",
+    )
+    _add_stream(parser)
+    parser.add_argument(
+        "--scheme",
+        choices=("element", "formula", "fraction"),
+        default="element",
+        help="kind of tokens (default: element)",
+    )
+    parser.add_argument("--max-length", type=_positive, metavar="L", help="tokens in a row")
+    parser.set_defaults(run=_tokenize)
+
+
+def _add_columns(parser: argparse.ArgumentParser) -> None:
+    _add_formula_column(parser)
+    parser.add_argument("--target", metavar="COLUMN", help="column to predict")
+    parser.add_argument(
+        "--task",
+        choices=("auto", "regression", "classification"),
+        default="auto",
+        help="auto: numbers are regression, text is classification (default: auto)",
+    )
+
+
+def _add_formula_column(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--formula-column",
+        default="formula",
+        metavar="COLUMN",
+        help="column of the formulas (default: formula)",
+    )
+
+
+def _add_stream(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data",
+        nargs="?",
+        default=_STDIN,
+        metavar="DATA",
+        help="table: .csv, .csv.gz, .parquet or - (default: CSV from stdin)",
+    )
+    _add_formula_column(parser)
+    parser.add_argument("--output", metavar="FILE", help="CSV to write (default: stdout)")
+    parser.add_argument(
+        "--batch-size",
+        type=_positive,
+        default=_BATCH_ROWS,
+        metavar="N",
+        help="rows held in memory (default: %(default)s)",
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--random-state", type=int, default=0, metavar="SEED", help="seed (default: 0)"
+    )
+    parser.add_argument(
+        "--n-jobs",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="jobs in parallel within a model; -1 uses every core (default: -1)",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return number
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from .evaluation import cross_validate_models, make_folds, make_model
+    from .report import format_sample, prediction_sample, summary_table
+
+    names = [name.strip() for name in args.models.split(",")]
+    if len(set(names)) < len(names):
+        raise InputError(f"A model is named twice in --models {args.models}.")
+    problem = _dataset(args) if args.dataset else _table_problem(args, args.data, args.n_samples)
+    for name in names:
+        make_model(name, problem.task)
+    folds = problem.folds or make_folds(
+        problem.formulas,
+        problem.target,
+        task_kind=problem.task,
+        n_splits=args.folds or 5,
+        random_state=args.random_state,
+    )
+    with _output_files(args.output_dir, problem.task) as files:
+        result = cross_validate_models(
+            names,
+            problem.formulas,
+            problem.target,
+            folds,
+            task_kind=problem.task,
+            random_state=args.random_state,
+            n_jobs=args.n_jobs,
+            verbose=1,
+        )
+        _write_results(result, problem, args.command_line, files)
+    in_unit = f" in {problem.unit}" if problem.unit else ""
+    print(
+        f"{problem.title}: {problem.task} of {problem.target_name}{in_unit},"
+        f" {len(problem.target)} rows, {len(folds)} folds\n"
+    )
+    _print_table(summary_table(result))
+    if args.show_predictions:
+        model, sample = prediction_sample(
+            result, args.show_predictions, random_state=args.random_state
+        )
+        print(f"\n{len(sample)} out-of-fold predictions of {model}{in_unit}\n")
+        _print_table(format_sample(sample))
+    if args.output_dir:
+        _message("wrote", ", ".join(str(path) for path in _result_paths(args.output_dir, result)))
+
+
+def _dataset(args: argparse.Namespace) -> _Problem:
+    from .datasets import MATBENCH_TASKS, load_matbench, load_seebeck
+
+    if args.target is not None:
+        raise InputError("--target belongs to --data; a data set has its own target.")
+    if args.dataset == _SEEBECK:
+        seebeck: Any = load_seebeck(
+            args.carrier, n_samples=args.n_samples, random_state=args.random_state
+        )
+        problem = _Problem(
+            seebeck.data,
+            seebeck.target,
+            "regression",
+            title="Seebeck coefficients at 300 K",
+            target_name=f"{args.carrier}-type Seebeck coefficient",
+            unit="µV/K",
+            description=seebeck.DESCR,
+        )
+    elif args.dataset in MATBENCH_TASKS:
+        if args.n_samples or args.folds not in (None, 5):
+            raise InputError(
+                f"{args.dataset} has five official folds of all its rows: leave out --n-samples"
+                " and --folds."
+            )
+        bunch: Any = load_matbench(args.dataset, args.data_dir)
+        spec = MATBENCH_TASKS[args.dataset]
+        problem = _Problem(
+            bunch.data,
+            bunch.target,
+            spec.kind,
+            title=args.dataset,
+            target_name=spec.target,
+            unit=spec.unit,
+            description=bunch.DESCR,
+            folds=bunch.folds,
+        )
+    else:
+        raise InputError(
+            f"Unknown data set {args.dataset!r}. There are: {_SEEBECK},"
+            f" {', '.join(MATBENCH_TASKS)}."
+        )
+    if args.task not in ("auto", problem.task):
+        raise InputError(f"{args.dataset} is a {problem.task}, not a {args.task}.")
+    return problem
+
+
+def _table_problem(args: argparse.Namespace, source: str, n_samples: int | None) -> _Problem:
+    """Read formulas and targets of a whole table, and find out what to predict."""
+    import numpy as np
+
+    if args.target is None:
+        raise InputError("--target is needed: the column to predict.")
+    formulas: list[Any] = []
+    values: list[Any] = []
+    places: list[str] = []
+    with _open_table(source, _BATCH_ROWS) as table:
+        formula_at, target_at = table.column(args.formula_column), table.column(args.target)
+        for batch in table.batches:
+            formulas += _checked_formulas(batch, formula_at, table.name)
+            values += [row[target_at] for row in batch.rows]
+            places += batch.places
+    if not formulas:
+        raise InputError(f"{table.name} has a header but no rows.")
+    if n_samples is not None:
+        if n_samples > len(formulas):
+            raise InputError(f"--n-samples {n_samples}: {table.name} has {len(formulas)} rows.")
+        rng = np.random.default_rng(args.random_state)
+        rows = np.sort(rng.choice(len(formulas), n_samples, replace=False)).tolist()
+        formulas = [formulas[row] for row in rows]
+        values = [values[row] for row in rows]
+        places = [places[row] for row in rows]
+    task, target = _targets(values, places, args, table.name)
+    return _Problem(
+        np.array(formulas, dtype=object), target, task, title=table.name, target_name=args.target
+    )
+
+
+def _targets(
+    values: list[Any], places: list[str], args: argparse.Namespace, name: str
+) -> tuple[TaskKind, np.ndarray]:
+    """Turn the target column into numbers or labels."""
+    import numpy as np
+
+    missing = [place for place, value in zip(places, values, strict=True) if value in (None, "")]
+    if missing:
+        raise InputError(
+            f"{name}, {missing[0]}: column {args.target!r} is empty ({len(missing)} such rows)."
+            " Correct or drop them."
+        )
+    numbers = [_as_number(value) for value in values]
+    task = args.task
+    if task == "auto":
+        task = "classification" if all(number is None for number in numbers) else "regression"
+        if task == "regression" and len(set(numbers)) == 2 and None not in numbers:
+            raise InputError(
+                f"Column {args.target!r} of {name} holds two different numbers only: say --task"
+                " classification or --task regression."
+            )
+    if task == "classification":
+        return task, np.array([str(value) for value in values], dtype=object)
+    for value, number, place in zip(values, numbers, places, strict=True):
+        if number is None or not np.isfinite(number):
+            raise InputError(
+                f"{name}, {place}: {value!r} in column {args.target!r} is not a finite number."
+                " Correct or drop the row; for class labels say --task classification."
+            )
+    return task, np.array(numbers, dtype=np.float64)
+
+
+def _as_number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _result_paths(folder: str, result: EvaluationResult) -> list[Path]:
+    return [Path(folder) / name for name in _file_names(result.task_kind)]
+
+
+def _file_names(task: TaskKind) -> tuple[str, str, str]:
+    return "results.json", "parity.png" if task == "regression" else "roc.png", "report.html"
+
+
+@contextlib.contextmanager
+def _output_files(folder: str | None, task: TaskKind) -> Iterator[list[Path]]:
+    """Yield temporary paths of the result files; they get their names at the end."""
+    if folder is None:
+        yield []
+        return
+    path = Path(folder)
+    created = not path.exists()
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with contextlib.ExitStack() as stack:
+            yield [stack.enter_context(_replacing(path / name)) for name in _file_names(task)]
+    except BaseException:
+        if created:
+            path.rmdir()
+        raise
+
+
+def _write_results(
+    result: EvaluationResult, problem: _Problem, command: str, files: list[Path]
+) -> None:
+    from .report import write_html_report, write_parity_plot, write_roc_plot
+
+    if not files:
+        return
+    results, figure, page = files
+    dataset = {
+        "name": problem.title,
+        "target": problem.target_name,
+        "unit": problem.unit,
+        "description": problem.description,
+    }
+    content = result.to_dict(dataset=dataset, command=command)
+    results.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    labels = {"target_name": problem.target_name, "unit": problem.unit}
+    if result.task_kind == "regression":
+        write_parity_plot(result, figure, **labels)
+    else:
+        write_roc_plot(result, figure)
+    write_html_report(
+        result,
+        page,
+        title=problem.title,
+        description=problem.description,
+        command=command,
+        **labels,
+    )
+
+
+def _print_table(table: pd.DataFrame) -> None:
+    """Print text aligned: names to the left, figures to the right."""
+    columns = [[name, *table[name]] for name in table]
+    widths = [max(map(len, column)) for column in columns]
+    for name, *figures in zip(*columns, strict=True):
+        cells = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
+        print("  ".join([name.ljust(widths[0]), *cells]))
+
+
+def _fit(args: argparse.Namespace) -> None:
+    import joblib
+    from sklearn.pipeline import Pipeline
+
+    from .evaluation import make_model
+
+    problem = _table_problem(args, args.data, None)
+    model: Any = make_model(
+        args.model, problem.task, random_state=args.random_state, n_jobs=args.n_jobs
+    )
+    # a Pipeline would talk to stdout
+    if not isinstance(model, Pipeline) and "verbose" in model.get_params():
+        model.set_params(verbose=1)
+    with _replacing(Path(args.output)) as path:
+        model.fit(problem.formulas, problem.target)
+        joblib.dump(model, path, compress=3)
+    _message("wrote", f"{args.output}: {args.model}, {problem.task} of {problem.target_name}")
+
+
+def _predict(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    model = _load_model(args.model)
+    classes = list(getattr(model, "classes_", [])) if hasattr(model, "predict_proba") else []
+    if args.return_std:
+        from .evaluation import offers_std
+
+        if not offers_std(model):
+            raise InputError(
+                f"The model in {args.model} gives no standard deviation: leave out --return-std."
+            )
+    added = ["prediction", *(["prediction_std"] if args.return_std else [])]
+    added += [f"probability_{label}" for label in classes]
+    rejected: list[str] = []
+
+    def columns(table: _Table, batch: _Batch, at: int) -> list[list[Any]]:
+        compositions = _checked_batch(batch, at, table.name, args.errors)
+        rejected.extend(
+            f"{place} ({batch.rows[row][at]!r})"
+            for row, place in enumerate(batch.places)
+            if not compositions.valid[row]
+        )
+        rows = np.flatnonzero(compositions.valid)
+        values = np.full((len(batch.rows), len(added)), None, dtype=object)
+        if len(rows):
+            formulas = np.array([batch.rows[row][at] for row in rows], dtype=object)
+            values[rows] = _predictions(model, formulas, args.return_std, bool(classes))
+        return values.tolist()
+
+    with _open_table(args.data, args.batch_size) as table:
+        at = table.column(args.formula_column)
+        clash = sorted(set(added) & set(table.header))
+        if clash:
+            raise InputError(f"{table.name} already has a column {clash[0]!r}: rename it.")
+        with _csv_writer(args.output) as writer:
+            writer.writerow([*table.header, *added])
+            for batch in table.batches:
+                for row, new in zip(batch.rows, columns(table, batch, at), strict=True):
+                    writer.writerow([*row, *new])
+    if rejected:
+        warnings.warn(
+            f"{len(rejected)} rows of {table.name} are not compositions and have no prediction;"
+            f" the first is {rejected[0]}.",
+            CompositionWarning,
+            stacklevel=1,
+        )
+
+
+def _load_model(path: str) -> Any:
+    import joblib
+
+    if not Path(path).is_file():
+        raise InputError(f"No model file {path}: write one with 'sklearn-kt fit'.")
+    try:
+        model = joblib.load(path)
+    # a file that is no pickle can raise anything while it is read
+    except Exception as error:
+        raise InputError(
+            f"{path} is not a model that can be loaded ({type(error).__name__}: {error})."
+        ) from error
+    if not hasattr(model, "predict"):
+        raise InputError(f"{path} holds a {type(model).__name__}, which cannot predict.")
+    return model
+
+
+def _predictions(model: Any, formulas: np.ndarray, return_std: bool, classify: bool) -> np.ndarray:
+    """One row per formula: prediction, then standard deviation or probabilities."""
+    import numpy as np
+
+    if classify:
+        probabilities = model.predict_proba(formulas)
+        labels = np.asarray(model.classes_, dtype=object)[probabilities.argmax(axis=1)]
+        blocks = [labels, *probabilities.T]
+    elif return_std:
+        blocks = list(model.predict(formulas, return_std=True))
+    else:
+        blocks = [model.predict(formulas)]
+    if any(np.ndim(block) != 1 for block in blocks):
+        raise InputError("The model predicts several targets; the command line writes one.")
+    # tolist makes Python numbers, which csv writes in full precision
+    columns = [np.asarray(block).tolist() for block in blocks]
+    values = np.empty((len(formulas), len(columns)), dtype=object)
+    for number, column in enumerate(columns):
+        values[:, number] = column
+    return values
+
+
+def _tokenize(args: argparse.Namespace) -> None:
+    from .tokenizer import CompositionTokenizer
+
+    tokenizer = CompositionTokenizer(args.scheme, max_length=args.max_length)
+    with _open_table(args.data, args.batch_size) as table:
+        at = table.column(args.formula_column)
+        names = tokenizer.get_feature_names_out().tolist()
+        with _csv_writer(args.output) as writer:
+            writer.writerow([args.formula_column, *names])
+            for batch in table.batches:
+                compositions = _checked_batch(batch, at, table.name, "raise")
+                try:
+                    tokens = tokenizer.transform(compositions)
+                except InputError as error:
+                    raise InputError(f"{table.name}, from {batch.places[0]} on: {error}") from error
+                for row, values in zip(batch.rows, tokens.tolist(), strict=True):
+                    writer.writerow([row[at], *values])
+
+
+def _checked_formulas(batch: _Batch, at: int, name: str) -> list[Any]:
+    _checked_batch(batch, at, name, "raise")
+    return [row[at] for row in batch.rows]
+
+
+def _checked_batch(batch: _Batch, at: int, name: str, errors: str) -> CompositionBatch:
+    """Read the formulas of a batch; an error names the place in the file."""
+    from .compositions import read_compositions
+
+    formulas = [row[at] for row in batch.rows]
+    try:
+        return read_compositions(formulas)
+    except CompositionError as error:
+        if errors == "raise":
+            place = batch.places[error.row or 0]
+            raise InputError(
+                f"{name}, {place}: {error.value!r} is not a composition: {error.reason}."
+            ) from error
+    with warnings.catch_warnings():
+        # counted by the caller, over all batches
+        warnings.simplefilter("ignore", CompositionWarning)
+        return read_compositions(formulas, errors="nan")
+
+
+@contextlib.contextmanager
+def _open_table(source: str, batch_rows: int) -> Iterator[_Table]:
+    """Open a table; all its errors are :class:`InputError` or :class:`OSError`."""
+    if source == _STDIN:
+        yield _csv_table(sys.stdin, "stdin", batch_rows)
+    elif source.endswith(".parquet"):
+        with _parquet_table(source, batch_rows) as table:
+            yield table
+    else:
+        opener: Any = gzip.open if source.endswith(".gz") else open
+        with opener(source, "rt", newline="", encoding="utf-8-sig") as file:
+            yield _csv_table(file, source, batch_rows)
+
+
+def _csv_table(file: TextIO, name: str, batch_rows: int) -> _Table:
+    reader = csv.reader(file, strict=True)
+    records = _csv_records(reader, name)
+    first = next(records, None)
+    if first is None:
+        raise InputError(f"{name} is empty: a header line with column names is needed.")
+    header = [column.removeprefix("\ufeff") for column in first[1]]
+
+    def batches() -> Iterator[_Batch]:
+        batch = _Batch([], [])
+        for line, record in records:
+            if len(record) != len(header):
+                raise InputError(
+                    f"{name}, line {line}: {len(record)} fields where the header has {len(header)}."
+                )
+            batch.rows.append(record)
+            batch.places.append(f"line {line}")
+            if len(batch.rows) == batch_rows:
+                yield batch
+                batch = _Batch([], [])
+        if batch.rows:
+            yield batch
+
+    return _Table(name, header, batches())
+
+
+def _csv_records(reader: Any, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield records with the line they begin on; only blank lines at the end are left out."""
+    blank = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except (csv.Error, UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
+            raise InputError(f"{name} cannot be read from line {line} on: {error}.") from error
+        if not record:
+            blank = blank or line
+            continue
+        if blank is not None:
+            raise InputError(f"{name}, line {blank} is blank, but rows follow.")
+        yield line, record
+
+
+@contextlib.contextmanager
+def _parquet_table(path: str, batch_rows: int) -> Iterator[_Table]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            header = file.schema_arrow.names
+            yield _Table(path, header, _parquet_batches(file, batch_rows))
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{path} is not a parquet file that can be read: {error}.") from error
+
+
+def _parquet_batches(file: Any, batch_rows: int) -> Iterator[_Batch]:
+    start = 0
+    for record_batch in file.iter_batches(batch_size=batch_rows):
+        columns = [column.to_pylist() for column in record_batch.columns]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        yield _Batch(rows, [f"row {start + number}" for number in range(len(rows))])
+        start += len(rows)
+
+
+@contextlib.contextmanager
+def _csv_writer(output: str | None) -> Iterator[Any]:
+    if output is None:
+        yield csv.writer(sys.stdout, lineterminator="\n")
+        return
+    with (
+        _replacing(Path(output)) as path,
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
+        yield csv.writer(file, lineterminator="\n")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its place once all went well."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file.")
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} for {path.name} does not exist.")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # made at once: better to learn before a long run that the folder cannot be written
+    temporary.touch(exist_ok=False)
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

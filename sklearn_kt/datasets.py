@@ -1,0 +1,705 @@
+"""Real data sets: a table that every installation holds, and MatBench v0.1.
+
+:func:`load_seebeck` reads the transport table bundled inside matminer's wheel,
+so real data exist offline on any machine. :func:`load_matbench` reads the tasks
+of MatBench v0.1 from files the user has, checks that they are the official
+tables in the official order, and gives the official folds. Neither touches the
+network unless the user asks for a download by name.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import io
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils import Bunch, check_random_state
+
+from .exceptions import DatasetError, InputError
+
+__all__ = ["MATBENCH_TASKS", "MatbenchTask", "load_matbench", "load_seebeck"]
+
+SEEBECK_ROWS = 47_737
+_SEEBECK_ARCHIVE = "utils/data_files/mp_transport/transport_database.tar.xz"
+_SEEBECK_MEMBER = "transport_database.csv"
+
+# the official split rule of MatBench v0.1: its creation date as the seed
+_MATBENCH_SPLITS = 5
+_MATBENCH_SEED = 18012019
+_SUFFIXES = (".csv", ".csv.gz", ".json.gz")
+_READ_ERRORS = (
+    OSError,
+    EOFError,
+    zlib.error,
+    UnicodeDecodeError,
+    json.JSONDecodeError,
+    pd.errors.ParserError,
+    pd.errors.EmptyDataError,
+)
+
+_SEEBECK_DESCR = """\
+Seebeck coefficients of inorganic compounds ({carrier}-type).
+
+Each row is a compound of the Materials Project: its formula and its {carrier}-type
+Seebeck coefficient in microvolt per kelvin (uV/K) at 300 K, calculated by density
+functional theory (GGA-PBE or GGA+U) and Boltzmann transport with a constant
+relaxation time. For the 9,036 compounds that are also in matminer's set
+"boltztrap_mp", whose stated carrier concentration is 1e18 cm^-3, three quarters of the
+p-type values agree within 0.5 uV/K.
+
+Rows: {n_rows:,} of {total:,}. Repeated formulas are different crystal structures
+(polymorphs) of one composition. All rows are kept, as published: a median would hide
+scatter that no model reading formulas can explain. Cross-validate by the groups given
+here, so that no composition is in both train and test.
+
+In about a third of all rows the magnitude is below 50 uV/K (mostly metals), so the
+distribution has two modes. The values are calculated, not measured.
+
+Source: the file transport_database.tar.xz inside the matminer package.
+
+Reference: F. Ricci, W. Chen, U. Aydemir, G. J. Snyder, G.-M. Rignanese, A. Jain and
+G. Hautier, Sci. Data 4, 170085 (2017), https://doi.org/10.1038/sdata.2017.85
+"""
+
+_MATBENCH_DESCR = """\
+{task} (MatBench v0.1).
+
+{about}
+
+Rows: {n_rows:,}, in the official order. Target: "{target}"{unit}, {kind}.
+Folds: the five official ones, {splitter}(n_splits=5, shuffle=True,
+random_state=18012019) on the file order; a MatBench score is the mean over them.
+{traps}
+Read from: {path}
+
+Reference: A. Dunn, Q. Wang, A. Ganose, D. Dopp and A. Jain, npj Comput. Mater. 6, 138
+(2020), https://doi.org/10.1038/s41524-020-00406-3
+"""
+
+_LEAK = """
+Trap: every composition of matbench_expt_gap is also in matbench_expt_is_metal, with
+is_metal equal to (gap == 0), and the folds of the two tasks differ. Never use the
+labels of one task as input or auxiliary target for the other's test fold.
+"""
+_POLYMORPHS = """
+Trap: this is a structure task. The composition is that of the full cell, {distinct} of
+them distinct; polymorphs repeat a composition, also across train and test of the
+official folds. A model that reads compositions alone cannot tell them apart.
+"""
+
+
+@dataclass(frozen=True)
+class MatbenchTask:
+    """What identifies one task of MatBench v0.1.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows of the official table.
+    target : str
+        Name of the target column.
+    unit : str
+        Unit of the target; empty for class labels and numbers without a unit.
+    kind : {"regression", "classification"}
+        What is predicted.
+    about : str
+        The target, its origin and its reference.
+    mean, ordered_mean : float
+        Mean of the target, and its mean weighted by row number (from 1): the table
+        is refused when either differs, since a table in another order would give
+        other folds without any error.
+    has_structures : bool
+        Whether the official file holds structures rather than formulas.
+    """
+
+    n_rows: int
+    target: str
+    unit: str
+    kind: Literal["regression", "classification"]
+    about: str
+    mean: float
+    ordered_mean: float
+    has_structures: bool = True
+
+
+MATBENCH_TASKS: Mapping[str, MatbenchTask] = {
+    "matbench_steels": MatbenchTask(
+        312,
+        "yield strength",
+        "MPa",
+        "regression",
+        "Measured yield strength of steels, from Citrine Informatics"
+        " (https://citrination.com/datasets/153092/), one row per composition.",
+        1420.9983974358975,
+        1394.7085627099202,
+        has_structures=False,
+    ),
+    "matbench_expt_gap": MatbenchTask(
+        4604,
+        "gap expt",
+        "eV",
+        "regression",
+        "Measured band gap of inorganic compounds, one row per composition, from Y. Zhuo,\n"
+        "A. Mansouri Tehrani and J. Brgoch, J. Phys. Chem. Lett. 9, 1668 (2018).",
+        0.9759513466550827,
+        0.8537486960779042,
+        has_structures=False,
+    ),
+    "matbench_expt_is_metal": MatbenchTask(
+        4921,
+        "is_metal",
+        "",
+        "classification",
+        "Measured metallicity (True: metal), one row per composition, from Y. Zhuo,\n"
+        "A. Mansouri Tehrani and J. Brgoch, J. Phys. Chem. Lett. 9, 1668 (2018).",
+        0.4980694980694981,
+        0.5464082193909607,
+        has_structures=False,
+    ),
+    "matbench_glass": MatbenchTask(
+        5680,
+        "gfa",
+        "",
+        "classification",
+        "Metallic glass formation (True: fully amorphous), one row per composition, from\n"
+        "Y. Kawazoe, T. Masumoto, A.-P. Tsai, J.-Z. Yu and T. Aihara Jr., Nonequilibrium Phase\n"
+        "Diagrams of Ternary Amorphous Alloys, Landolt-Boernstein (1997).",
+        0.710387323943662,
+        0.7667974047417758,
+        has_structures=False,
+    ),
+    "matbench_jdft2d": MatbenchTask(
+        636,
+        "exfoliation_en",
+        "meV/atom",
+        "regression",
+        "Calculated (OptB88vdW) exfoliation energy of layered compounds, from JARVIS-DFT:\n"
+        "K. Choudhary, I. Kalish, R. Beams and F. Tavazza, Sci. Rep. 7, 5179 (2017).",
+        112.69830857504199,
+        109.49229929621285,
+    ),
+    "matbench_phonons": MatbenchTask(
+        1265,
+        "last phdos peak",
+        "cm^-1",
+        "regression",
+        "Calculated frequency of the highest peak of the phonon density of states, from\n"
+        "G. Petretto et al., Sci. Data 5, 180065 (2018).",
+        581.3515042546737,
+        600.1096569291619,
+    ),
+    "matbench_dielectric": MatbenchTask(
+        4764,
+        "n",
+        "",
+        "regression",
+        "Calculated refractive index (a number without unit), from I. Petousis et al.,\n"
+        "Sci. Data 4, 160134 (2017).",
+        2.428314139184215,
+        2.4630374240188044,
+    ),
+    "matbench_log_gvrh": MatbenchTask(
+        10987,
+        "log10(G_VRH)",
+        "log10(GPa)",
+        "regression",
+        "Decimal logarithm of the calculated Voigt-Reuss-Hill shear modulus in GPa, from\n"
+        "M. de Jong et al., Sci. Data 2, 150009 (2015).",
+        1.553638510912369,
+        1.552327433152008,
+    ),
+    "matbench_log_kvrh": MatbenchTask(
+        10987,
+        "log10(K_VRH)",
+        "log10(GPa)",
+        "regression",
+        "Decimal logarithm of the calculated Voigt-Reuss-Hill bulk modulus in GPa, from\n"
+        "M. de Jong et al., Sci. Data 2, 150009 (2015).",
+        1.8804458592433055,
+        1.8903306741041241,
+    ),
+    "matbench_perovskites": MatbenchTask(
+        18928,
+        "e_form",
+        "eV/unit cell",
+        "regression",
+        "Calculated (RPBE) heat of formation of five-atom perovskite cells, from\n"
+        "I. E. Castelli et al., Energy Environ. Sci. 5, 9034 (2012).",
+        1.470931952662722,
+        1.4692871159509753,
+    ),
+    "matbench_mp_gap": MatbenchTask(
+        106113,
+        "gap pbe",
+        "eV",
+        "regression",
+        "Calculated (PBE) band gap, from the Materials Project, retrieved 2 April 2019:\n"
+        "A. Jain et al., APL Mater. 1, 011002 (2013).",
+        1.214626648007313,
+        1.3140521400273224,
+    ),
+    "matbench_mp_is_metal": MatbenchTask(
+        106113,
+        "is_metal",
+        "",
+        "classification",
+        "Calculated (PBE) metallicity (True: metal), from the Materials Project, retrieved\n"
+        "2 April 2019: A. Jain et al., APL Mater. 1, 011002 (2013).",
+        0.43492314796490533,
+        0.4347269952729254,
+    ),
+    "matbench_mp_e_form": MatbenchTask(
+        132752,
+        "e_form",
+        "eV/atom",
+        "regression",
+        "Calculated (PBE) formation energy, from the Materials Project, retrieved\n"
+        "2 April 2019: A. Jain et al., APL Mater. 1, 011002 (2013).",
+        -1.40791831653696,
+        -2.0710803433854683,
+    ),
+}
+
+
+def load_seebeck(
+    carrier: str = "p",
+    *,
+    n_samples: int | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Bunch | tuple[Any, Any]:
+    """Load Seebeck coefficients at 300 K of 47,737 compounds (offline).
+
+    The table is part of the matminer package, so it is on every machine.
+
+    Parameters
+    ----------
+    carrier : {"p", "n"}, default="p"
+        Type of doping: "p" (holes) or "n" (electrons).
+    n_samples : int or None, default=None
+        Number of rows drawn without replacement, kept in the order of the table;
+        None gives all rows.
+    random_state : int, RandomState instance or None, default=None
+        Seed of that draw.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch.
+    as_frame : bool, default=False
+        Give ``data`` as a DataFrame with one column and ``target`` as a Series.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With the attributes
+
+        data : object ndarray (n_samples,) or DataFrame (n_samples, 1)
+            Formulas, such as ``"BaTe"``.
+        target : float64 ndarray (n_samples,) or Series
+            Seebeck coefficients in microvolt per kelvin.
+        groups : int64 ndarray (n_samples,)
+            One number per composition, for
+            :class:`~sklearn.model_selection.GroupKFold`.
+        frame : DataFrame (n_samples, 3)
+            Materials Project id, formula and target.
+        feature_names, target_names : list of str
+            Column names of ``data`` and ``target``.
+        unit : str
+            Unit of the target.
+        DESCR : str
+            Method, unit, traps and source.
+
+    (data, target) : tuple
+        If ``return_X_y`` is True.
+
+    Raises
+    ------
+    InputError
+        If ``carrier`` or ``n_samples`` is not usable.
+    DatasetError
+        If the table is missing from the installed matminer, or is another one.
+
+    Notes
+    -----
+    A row is a compound, not a composition: 13,106 rows are further polymorphs of a
+    formula that another row has. They are kept, because a median would hide scatter
+    that no model reading formulas can explain; honest cross-validation then groups by
+    composition, for which ``groups`` is given.
+
+    References
+    ----------
+    F. Ricci, W. Chen, U. Aydemir, G. J. Snyder, G.-M. Rignanese, A. Jain and
+    G. Hautier, "An ab initio electronic transport database for inorganic materials",
+    Sci. Data 4, 170085 (2017). https://doi.org/10.1038/sdata.2017.85
+
+    Examples
+    --------
+    >>> from sklearn_kt.datasets import load_seebeck
+    >>> seebeck = load_seebeck("n", n_samples=3, random_state=0)
+    >>> seebeck.frame
+           mp_id   formula         S_n
+    0   mp-10256       VTe    9.606519
+    1   mp-28896     CuBIr    4.199946
+    2  mp-761286  Li2FeBO4 -547.466077
+    """
+    if carrier not in ("p", "n"):
+        raise InputError(f'carrier must be "p" or "n", got {carrier!r}.')
+    column = f"S_{carrier}"
+    table = _read_seebeck()
+    if n_samples is not None:
+        if not 1 <= n_samples <= len(table):
+            raise InputError(
+                f"n_samples must be between 1 and {len(table)}, the number of rows,"
+                f" got {n_samples!r}."
+            )
+        chosen = check_random_state(random_state).choice(len(table), n_samples, replace=False)
+        table = table.iloc[np.sort(chosen)]
+    frame = table[["mp_id", "formula", column]].reset_index(drop=True)
+    descr = _SEEBECK_DESCR.format(carrier=carrier, n_rows=len(frame), total=SEEBECK_ROWS)
+    groups = pd.factorize(frame["formula"])[0].astype(np.int64)
+    return _as_bunch(
+        frame,
+        "formula",
+        column,
+        descr,
+        return_X_y=return_X_y,
+        as_frame=as_frame,
+        groups=groups,
+        unit="uV/K",
+    )
+
+
+def load_matbench(
+    task: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = False,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Bunch | tuple[Any, Any]:
+    """Load a task of MatBench v0.1 with its official folds.
+
+    Parameters
+    ----------
+    task : str
+        One of :data:`MATBENCH_TASKS`, such as ``"matbench_expt_gap"``.
+    data_dir : path-like or None, default=None
+        Folder with ``<task>.csv``, ``<task>.csv.gz`` or matminer's
+        ``<task>.json.gz``. With None the folders looked in are, in this order:
+        ``$SKLEARN_KT_DATA``, its subfolder ``matbench``, ``$MATMINER_DATA`` and the
+        folder matminer downloads to.
+    download : bool, default=False
+        Let matminer download the official file when none is found, into ``data_dir``,
+        else into ``$MATMINER_DATA``, else into its own folder. Without it the network
+        is never touched.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch.
+    as_frame : bool, default=False
+        Give ``data`` as a DataFrame with one column and ``target`` as a Series.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With the attributes
+
+        data : object ndarray (n_samples,) or DataFrame (n_samples, 1)
+            Formulas; for structure tasks those of the full cell.
+        target : float64 or bool ndarray (n_samples,) or Series
+            Values in the unit of the task; bool for classification.
+        folds : list of 5 (train, test) pairs of int64 ndarray
+            Official folds, as row positions.
+        frame : DataFrame (n_samples, 4)
+            MatBench id, formula, target and official test fold (0 to 4).
+        feature_names, target_names : list of str
+            Column names of ``data`` and ``target``.
+        unit : str
+            Unit of the target; empty when it has none.
+        DESCR : str
+            Target, unit, traps and source.
+
+    (data, target) : tuple
+        If ``return_X_y`` is True.
+
+    Raises
+    ------
+    DatasetError
+        If the task does not exist, no file is found, or the file is not the official
+        table: rows, order or folds differ.
+
+    See Also
+    --------
+    load_seebeck : A data set that needs no file.
+
+    Notes
+    -----
+    A table with the right rows in another order would give other folds without any
+    error, so the mean and the row-weighted mean of the target are checked too.
+    Structures are not built, only their compositions are read; the two largest
+    ``json.gz`` files still take several GB of memory to parse, the CSV files do not.
+
+    References
+    ----------
+    A. Dunn, Q. Wang, A. Ganose, D. Dopp and A. Jain, "Benchmarking materials property
+    prediction methods: the Matbench test set and Automatminer reference algorithm",
+    npj Comput. Mater. 6, 138 (2020). https://doi.org/10.1038/s41524-020-00406-3
+
+    Examples
+    --------
+    >>> from sklearn_kt.datasets import load_matbench
+    >>> steels = load_matbench("matbench_steels", "data")  # doctest: +SKIP
+    >>> train, test = steels.folds[0]  # doctest: +SKIP
+    """
+    if task not in MATBENCH_TASKS:
+        raise DatasetError(
+            f"{task!r} is not a MatBench v0.1 task. The tasks are: {', '.join(MATBENCH_TASKS)}."
+        )
+    spec = MATBENCH_TASKS[task]
+    path = _find_matbench(task, data_dir, download=download)
+    try:
+        table = _read_json(path) if path.name.endswith(".json.gz") else _read_csv(path)
+    except _READ_ERRORS as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+    frame, folds = _official_table(table, task, spec, path)
+    descr = _MATBENCH_DESCR.format(
+        task=task,
+        about=spec.about,
+        n_rows=spec.n_rows,
+        target=spec.target,
+        unit=f" in {spec.unit}" if spec.unit else "",
+        kind=spec.kind,
+        splitter=type(_matbench_splitter(spec)).__name__,
+        traps=_traps(task, spec, frame),
+        path=path,
+    )
+    return _as_bunch(
+        frame,
+        "composition",
+        spec.target,
+        descr,
+        return_X_y=return_X_y,
+        as_frame=as_frame,
+        folds=folds,
+        unit=spec.unit,
+    )
+
+
+def _read_seebeck() -> pd.DataFrame:
+    """Read the whole transport table from matminer's package folder, in memory."""
+    path = _matminer_folder() / _SEEBECK_ARCHIVE
+    try:
+        with tarfile.open(path, "r:xz") as archive:
+            member = archive.extractfile(_SEEBECK_MEMBER)
+            if member is None:
+                raise DatasetError(f"{_SEEBECK_MEMBER} in {path} is not a file.")
+            # "NaN" is a formula (sodium nitride), so no text stands for a missing value
+            table = pd.read_csv(
+                io.BytesIO(member.read()),
+                usecols=["mp_id", "pretty_formula", "S_p", "S_n"],
+                keep_default_na=False,
+            )
+    except (*_READ_ERRORS, tarfile.TarError, KeyError, ValueError) as error:
+        raise DatasetError(
+            f"The transport table of matminer cannot be read ({error}). It is part of the"
+            f" matminer package: reinstall it with 'pip install --force-reinstall matminer'."
+        ) from error
+    if len(table) != SEEBECK_ROWS:
+        raise DatasetError(
+            f"The transport table of matminer has {len(table)} rows where {SEEBECK_ROWS} are"
+            " expected. Install matminer 0.10."
+        )
+    return table.rename(columns={"pretty_formula": "formula"})
+
+
+def _matminer_folder() -> Path:
+    """Find the package folder without importing matminer, which takes seconds."""
+    spec = importlib.util.find_spec("matminer")
+    if spec is None or spec.origin is None:
+        raise DatasetError("matminer is not installed: 'pip install matminer'.")
+    return Path(spec.origin).parent
+
+
+def _find_matbench(task: str, data_dir: str | os.PathLike[str] | None, *, download: bool) -> Path:
+    """Return the first file that holds the task, downloading it only when asked."""
+    folders = list(_matbench_folders(data_dir))
+    for folder in folders:
+        for suffix in _SUFFIXES:
+            path = folder / f"{task}{suffix}"
+            if path.is_file():
+                return path
+    if download:
+        return _download(task, data_dir)
+    names = ", ".join(f"{task}{suffix}" for suffix in _SUFFIXES)
+    places = ", ".join(str(folder) for folder in folders)
+    raise DatasetError(
+        f"None of {names} is in: {places}. Give the folder as data_dir, set SKLEARN_KT_DATA or"
+        " MATMINER_DATA to it, or pass download=True to let matminer download the file."
+    )
+
+
+def _matbench_folders(data_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    if data_dir is not None:
+        yield Path(data_dir).expanduser()
+        return
+    if own := os.environ.get("SKLEARN_KT_DATA"):
+        yield Path(own).expanduser()
+        yield Path(own).expanduser() / "matbench"
+    if matminer := os.environ.get("MATMINER_DATA"):
+        yield Path(matminer).expanduser()
+    yield _matminer_folder() / "datasets"
+
+
+def _download(task: str, data_dir: str | os.PathLike[str] | None) -> Path:
+    """Let matminer fetch the file and check its sha256; nothing else goes online."""
+    from matminer.datasets import load_dataset
+
+    home = data_dir or os.environ.get("MATMINER_DATA") or _matminer_folder() / "datasets"
+    folder = Path(home).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        load_dataset(task, data_home=str(folder))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"matminer could not download {task} to {folder}: {error}") from error
+    return folder / f"{task}.json.gz"
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    # everything as text: "NaN" is a formula, and numbers are checked row by row later
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def _read_json(path: Path) -> pd.DataFrame:
+    """Read matminer's format: gzip JSON in pandas' "split" orientation."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        content = json.load(file)
+    if not isinstance(content, dict) or not {"columns", "data"} <= content.keys():
+        raise DatasetError(f'{path} is not a table in the "split" orientation of pandas.')
+    columns, rows = content["columns"], content["data"]
+    if "structure" in columns:
+        at = columns.index("structure")
+        for number, row in enumerate(rows):
+            try:
+                row[at] = _structure_formula(row[at])
+            except (KeyError, TypeError) as error:
+                raise DatasetError(
+                    f"{path}: row {number} does not hold a pymatgen structure ({error!r})."
+                ) from error
+        columns = ["composition" if name == "structure" else name for name in columns]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _structure_formula(structure: Mapping[str, Any]) -> str:
+    """Spell the full-cell composition of a structure that is still a dict."""
+    amounts: dict[str, float] = {}
+    for site in structure["sites"]:
+        for species in site["species"]:
+            element = species["element"]
+            amounts[element] = amounts.get(element, 0.0) + float(species["occu"])
+    return "".join(f"{element}{amount:.10g}" for element, amount in amounts.items())
+
+
+def _matbench_splitter(spec: MatbenchTask) -> KFold | StratifiedKFold:
+    splitter = StratifiedKFold if spec.kind == "classification" else KFold
+    return splitter(n_splits=_MATBENCH_SPLITS, shuffle=True, random_state=_MATBENCH_SEED)
+
+
+def _official_table(
+    table: pd.DataFrame, task: str, spec: MatbenchTask, path: Path
+) -> tuple[pd.DataFrame, list[tuple[np.ndarray, np.ndarray]]]:
+    """Check that a table is the official one; return it with the official folds."""
+    missing = {"composition", spec.target} - set(table.columns)
+    if missing:
+        raise DatasetError(
+            f"{path} has no column {sorted(missing)}; its columns are {list(table.columns)}."
+        )
+    if len(table) != spec.n_rows:
+        raise DatasetError(
+            f"{path} has {len(table)} rows; the official {task} has {spec.n_rows}. The official"
+            " folds hold for the complete table only."
+        )
+    target = _read_target(table[spec.target], spec, path)
+    position = np.arange(1, spec.n_rows + 1)
+    found = (target.mean(), np.average(target, weights=position))
+    if not np.allclose(found, (spec.mean, spec.ordered_mean), rtol=1e-8, atol=0):
+        raise DatasetError(
+            f"{path} is not the official {task}: values or order of {spec.target!r} differ"
+            f" (mean {found[0]:.10g}, expected {spec.mean:.10g}; mean weighted by row number"
+            f" {found[1]:.10g}, expected {spec.ordered_mean:.10g})."
+        )
+    folds = list(_matbench_splitter(spec).split(position, target))
+    test_fold = np.empty(spec.n_rows, dtype=np.int64)
+    for number, (_, test) in enumerate(folds):
+        test_fold[test] = number
+    if "test_fold" in table and not np.array_equal(
+        table["test_fold"].astype(str), test_fold.astype(str)
+    ):
+        raise DatasetError(f"The column test_fold of {path} is not the official split.")
+    prefix, width = task.replace("matbench_", "mb-").replace("_", "-"), len(str(spec.n_rows))
+    frame = pd.DataFrame(
+        {
+            "mbid": [f"{prefix}-{number:0{width}d}" for number in position],
+            "composition": table["composition"].astype(object).to_numpy(),
+            spec.target: target,
+            "test_fold": test_fold,
+        }
+    )
+    return frame, folds
+
+
+def _read_target(column: pd.Series, spec: MatbenchTask, path: Path) -> np.ndarray:
+    if spec.kind == "classification":
+        labels = column.astype(str).map({"True": True, "False": False})
+        bad = labels.isna()
+        wanted = "True or False"
+    else:
+        labels = pd.to_numeric(column, errors="coerce")
+        bad = ~np.isfinite(labels)
+        wanted = "a number"
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise DatasetError(
+            f"{path}, row {row}: {column.iloc[row]!r} in column {spec.target!r} is not {wanted}."
+        )
+    return labels.to_numpy(dtype=bool if spec.kind == "classification" else np.float64)
+
+
+def _traps(task: str, spec: MatbenchTask, frame: pd.DataFrame) -> str:
+    if task in ("matbench_expt_gap", "matbench_expt_is_metal"):
+        return _LEAK
+    if spec.has_structures:
+        return _POLYMORPHS.format(distinct=frame["composition"].nunique())
+    return ""
+
+
+def _as_bunch(
+    frame: pd.DataFrame,
+    feature: str,
+    target: str,
+    descr: str,
+    *,
+    return_X_y: bool,
+    as_frame: bool,
+    **extra: Any,
+) -> Bunch | tuple[Any, Any]:
+    data: Any = frame[[feature]] if as_frame else frame[feature].to_numpy(dtype=object)
+    values: Any = frame[target] if as_frame else frame[target].to_numpy()
+    if return_X_y:
+        return data, values
+    return Bunch(
+        data=data,
+        target=values,
+        frame=frame,
+        feature_names=[feature],
+        target_names=[target],
+        DESCR=descr,
+        **extra,
+    )
