@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
@@ -29,7 +29,7 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import LabelEncoder, StandardScaler
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
@@ -47,7 +47,6 @@ from .tokenizer import (
 )
 
 if TYPE_CHECKING:
-    import torch
     from skorch import NeuralNet
 
     from .training import Inputs, TrainingSettings
@@ -73,7 +72,7 @@ _BLEND_MARGIN = 0.005
 _BLEND_GRID = np.linspace(0.0, 1.0, 21)
 
 Data = CompositionBatch | np.ndarray
-Weights = "dict[str, torch.Tensor] | None"
+Weights = dict[str, Any] | None  # name -> torch.Tensor
 
 
 class _BackboneMixin:
@@ -85,12 +84,14 @@ class _BackboneMixin:
     errors: str
     device: str
     encoder_: Any
+    input_kind_: str
 
     def _read(self, X: Any, *, reset: bool) -> Data:
         """Compositions as a batch or rows of numbers, checked against ``fit``."""
         data: Data
         if isinstance(X, CompositionBatch) or is_composition_input(X):
             if hasattr(X, "columns"):
+                # remembers and compares the column's name
                 validate_data(self, X, skip_check_array=True, reset=reset)
             elif reset:
                 self.n_features_in_ = 1
@@ -100,10 +101,12 @@ class _BackboneMixin:
                 raise InputError(
                     "Found array with 0 sample(s) while a minimum of 1 is required: X is empty."
                 )
-        else:
+        elif reset or self.input_kind_ == "features":
             data = validate_data(self, X, reset=reset, dtype=np.float64)
-            if is_token_matrix(data):
-                data = batch_from_tokens(data)
+        else:
+            data = check_array(X, dtype=np.float64, input_name="X")
+        if isinstance(data, np.ndarray) and is_token_matrix(data):
+            data = batch_from_tokens(data)
         kind = "compositions" if isinstance(data, CompositionBatch) else "features"
         if reset:
             self.input_kind_ = kind
@@ -122,7 +125,7 @@ class _BackboneMixin:
                 "the other None."
             )
         self.spec_: dict[str, Any]
-        self.text_tokenizer_ = None
+        self.text_tokenizer_: Any = None
         preset = str(self.backbone or "small")
         if isinstance(data, np.ndarray):
             if self.checkpoint is not None or preset not in PRESETS:
@@ -142,7 +145,13 @@ class _BackboneMixin:
             self.spec_ = {"kind": "composition", "config": dict(PRESETS[preset])}
             return None
         local = self.local_files_only
-        self.text_tokenizer_ = load_text_tokenizer(preset, local_files_only=local)
+        tokenizer = load_text_tokenizer(preset, local_files_only=local)
+        # the bare tokenizer: transformers' wrapper would carry the folder's path into pickles
+        self.text_tokenizer_ = tokenizer.backend_tokenizer
+        self.text_tokenizer_.no_truncation()
+        self.text_tokenizer_.enable_padding(
+            pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token
+        )
         self.spec_, weights = load_backbone(preset, local_files_only=local)
         return weights
 
@@ -153,10 +162,20 @@ class _BackboneMixin:
         if isinstance(data, np.ndarray):
             return Inputs({"features": self.feature_scaler_.transform(data).astype(np.float32)})
         if self.text_tokenizer_ is not None:
-            text = composition_text(data)
-            encoded = self.text_tokenizer_(text, padding=True, return_tensors="np")
-            arrays = {key: encoded[key] for key in ("input_ids", "attention_mask")}
-            return Inputs(arrays, arrays["attention_mask"].sum(axis=1))
+            encoded = self.text_tokenizer_.encode_batch(composition_text(data))
+            arrays = {
+                "input_ids": np.array([row.ids for row in encoded]),
+                "attention_mask": np.array([row.attention_mask for row in encoded]),
+            }
+            lengths = arrays["attention_mask"].sum(axis=1)
+            limit = self.spec_["config"].get("max_position_embeddings", np.inf)
+            if lengths.max() > limit:
+                raise InputError(
+                    f"{data[[int(lengths.argmax())]].formulas()[0]!r} spelled out takes "
+                    f"{lengths.max()} tokens, but the backbone reads at most {limit}; use an "
+                    "element encoder (backbone=None) for such formulas."
+                )
+            return Inputs(arrays, lengths)
         ids, amounts = token_matrix(data)
         fractions = (amounts / amounts[:, :1]).astype(np.float32)
         return Inputs({"input_ids": ids, "fractions": fractions}, data.n_elements + 1)
@@ -182,7 +201,7 @@ class _BackboneMixin:
 class _BaseImplicitKT(_BackboneMixin, BaseEstimator):
     """Fitting and ensemble prediction; subclasses add what targets mean."""
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict[str, list]] = {
         "checkpoint": [str, Path, None],
         "backbone": [str, Path, None],
         "local_files_only": ["boolean"],
@@ -230,16 +249,18 @@ class _BaseImplicitKT(_BackboneMixin, BaseEstimator):
         TrainingError
             If the training loss is not finite.
         """
-        data = self._read(X, reset=True)
         y = self._read_targets(y)
+        data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
         targets = self._encode_targets(y)
         weights = self._resolve_backbone(data)
         rng = check_random_state(self.random_state)
         seeds = [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=self.n_estimators + 1)]
 
-        self.nets_, self.history_ = [], []
-        self.readout_estimator_ = self.encoder_ = None
+        self.nets_: list[NeuralNet] = []
+        self.history_: list[list[dict[str, float]]] = []
+        self.readout_estimator_: Any = None
+        self.encoder_ = None
         self.readout_scores_: dict[str, float] = {}
         self.readout_weight_ = 1.0
         self.readout_ = self._plan_readout(targets)
@@ -317,7 +338,9 @@ class _BaseImplicitKT(_BackboneMixin, BaseEstimator):
         jobs = []
         for rows, seed in zip(members, seeds, strict=False):
             fit_rows, valid_rows = self._validation_split(rows, targets, seed)
-            validation = None if valid_rows is None else inputs.take(valid_rows, targets[valid_rows])
+            validation = (
+                None if valid_rows is None else inputs.take(valid_rows, targets[valid_rows])
+            )
             patience = None if validation is None else self.patience
             jobs.append(
                 {
@@ -370,7 +393,9 @@ class _BaseImplicitKT(_BackboneMixin, BaseEstimator):
         if not wanted:
             return rows, None
         if len(rows) < 2:
-            raise InputError("early_stopping=True needs at least 2 rows; pass early_stopping=False.")
+            raise InputError(
+                "early_stopping=True needs at least 2 rows; pass early_stopping=False."
+            )
         stratify = targets[rows] if targets.ndim == 1 else None
         if stratify is not None:
             counts = np.bincount(stratify)
@@ -601,7 +626,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
     (2,)
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict[str, list]] = {
         **_BaseImplicitKT._parameter_constraints,
         "loss": [StrOptions({"absolute_error", "huber", "squared_error"})],
     }
@@ -683,9 +708,10 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         return mean, std[:, 0] if self._flat else std
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = validate_data(self, y=y, reset=False, multi_output=True, y_numeric=True)
+        y = validate_data(self, y=y, multi_output=True, y_numeric=True)
         self._flat = y.ndim == 1
-        return y.astype(np.float64)
+        # again: None in an object array becomes NaN only when it is converted
+        return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
 
     def _encode_targets(self, y: np.ndarray) -> np.ndarray:
         columns = y.reshape(len(y), -1)
@@ -723,7 +749,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
             )
 
     def _readout_std(self, features: np.ndarray) -> np.ndarray:
-        trees = [np.ravel(t) for t in [self.readout_estimator_.estimators_]][0]
+        trees = np.ravel(self.readout_estimator_.estimators_)
         outputs = np.stack([self._readout_outputs(tree, features) for tree in trees])
         return outputs.std(axis=0, ddof=1)
 
@@ -786,7 +812,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
     (2, 2)
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict[str, list]] = {
         **_BaseImplicitKT._parameter_constraints,
         "readout": [StrOptions({"auto", "head", "stack"}), HasMethods(["fit", "predict_proba"])],
     }
@@ -870,7 +896,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         return self._outputs(self._read(X, reset=False))[0]
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = validate_data(self, y=y, reset=False)
+        y = validate_data(self, y=y)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         return y
@@ -942,7 +968,7 @@ class CompositionEmbedder(_BackboneMixin, TransformerMixin, BaseEstimator):
     array([7.8])
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict[str, list]] = {
         "checkpoint": [str, Path, None],
         "backbone": [str, Path, None],
         "local_files_only": ["boolean"],
@@ -1060,11 +1086,9 @@ def _frozen(spec: dict[str, Any], weights: Weights) -> Any:
     """Backbone with pretrained weights; None without them: random ones know nothing."""
     if weights is None:
         return None
-    from .encoder.modeling import build_backbone
+    from .encoder.modeling import frozen_backbone
 
-    encoder = build_backbone(spec)
-    encoder.load_state_dict(weights)
-    return encoder.eval()
+    return frozen_backbone(spec, weights)
 
 
 def _train_all(

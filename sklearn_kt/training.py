@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from skorch.helper import predefined_split
 from torch import nn
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
 from .encoder.modeling import PropertyNetwork
@@ -43,6 +44,7 @@ _LOSSES = {
 # narrow enough to keep batches random.
 _BUCKET_BATCHES = 32
 _WARMUP = 0.1
+_FORWARD_ROWS = 128
 _GRADIENT_NORM = 1.0
 
 
@@ -81,7 +83,7 @@ class Inputs(Dataset):
         return batch, torch.as_tensor(targets)
 
     def take(self, rows: np.ndarray, targets: np.ndarray | None = None) -> Inputs:
-        """Inputs of some rows, with their targets."""
+        """Select rows, and give them targets."""
         lengths = None if self.lengths is None else self.lengths[rows]
         arrays = {key: array[rows] for key, array in self.arrays.items()}
         return Inputs(arrays, lengths, targets)
@@ -140,7 +142,7 @@ class _FiniteLoss(Callback):
     def on_batch_end(self, net: NeuralNet, loss: Any = None, **kwargs: Any) -> None:
         if loss is not None and not torch.isfinite(loss).all():
             raise TrainingError(
-                f"the training loss became {float(loss)} in epoch {len(net.history)}; lower "
+                f"the training loss became {loss.item()} in epoch {len(net.history)}; lower "
                 "learning_rate, or look for extreme values in X or y."
             )
 
@@ -212,14 +214,7 @@ def train(
         ("clipping", GradientNormClipping(_GRADIENT_NORM)),
         (
             "schedule",
-            LRScheduler(
-                OneCycleLR,
-                max_lr=[settings.backbone_learning_rate, settings.learning_rate],
-                total_steps=steps + 1,
-                pct_start=_WARMUP,
-                cycle_momentum=False,
-                step_every="batch",
-            ),
+            LRScheduler(LambdaLR, lr_lambda=partial(_rate, steps=steps), step_every="batch"),
         ),
     ]
     if validation is not None and settings.patience is not None:
@@ -227,8 +222,8 @@ def train(
         callbacks.append(("stopping", stopper))
     if on_epoch is not None:
         callbacks.append(("progress", _EpochEnd(on_epoch)))
-    forked = [] if settings.device == "cpu" else None
-    with torch.random.fork_rng(devices=forked):
+    gpus = [] if settings.device == "cpu" else range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(settings.seed)
         net = NeuralNet(
             PropertyNetwork,
@@ -273,34 +268,46 @@ def train(
     return net, history
 
 
-def forward(
-    module: nn.Module, inputs: Inputs, *, device: str, batch_size: int = 512
-) -> np.ndarray:
-    """Outputs of a network or a frozen backbone, (n, n_outputs), in the rows' order."""
-    # rows of one length go together, so that no padding is computed
+def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
+    """Run a network or a frozen backbone; (n, n_outputs), in the order of rows.
+
+    Every batch has the same number of rows, all of one length. A row's output
+    then does not depend on the rows it came with: matrix products of another
+    shape round differently.
+    """
     n = len(inputs)
-    order = np.arange(n)
-    if inputs.lengths is not None:
-        order = np.argsort(inputs.lengths, kind="stable")
+    lengths = np.zeros(n) if inputs.lengths is None else inputs.lengths
+    outputs = None
     module.to(device).eval()
     try:
         with torch.inference_mode():
-            chunks = []
-            for start in range(0, n, batch_size):
-                batch, _ = inputs[order[start : start + batch_size]]
-                batch = {key: value.to(device) for key, value in batch.items()}
-                chunks.append(module(**batch).float().cpu().numpy())
+            for length in np.unique(lengths):
+                group = np.flatnonzero(lengths == length)
+                for start in range(0, len(group), _FORWARD_ROWS):
+                    rows = group[start : start + _FORWARD_ROWS]
+                    batch, _ = inputs[np.resize(rows, _FORWARD_ROWS)]
+                    batch = {key: value.to(device) for key, value in batch.items()}
+                    out = module(**batch).float().cpu().numpy()[: len(rows)]
+                    if outputs is None:
+                        outputs = np.empty((n, out.shape[1]), dtype=np.float32)
+                    outputs[rows] = out
     finally:
         module.to("cpu")
-    outputs = np.concatenate(chunks)
-    result = np.empty_like(outputs)
-    result[order] = outputs
-    return result
+    assert outputs is not None
+    return outputs
 
 
 def backbone_weights(net: NeuralNet) -> dict[str, torch.Tensor]:
     """Copy of a trained net's backbone state, on the CPU."""
     return copy.deepcopy(net.module_.backbone.state_dict())
+
+
+def _rate(step: int, *, steps: int) -> float:
+    """Warm up linearly, then decay to zero along a cosine."""
+    warmup = math.ceil(_WARMUP * steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
 def _silent(message: str) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
-from ..tokenizer import CLS_ID, N_TOKENS, PAD_ID
+from sklearn_kt.tokenizer import CLS_ID, N_TOKENS, PAD_ID
 
 __all__ = [
     "CompositionEncoder",
@@ -23,6 +23,7 @@ __all__ = [
     "PropertyNetwork",
     "TextEncoder",
     "build_backbone",
+    "frozen_backbone",
 ]
 
 # Smallest fraction the logarithmic amount features resolve: 1e-6 of an atom.
@@ -74,6 +75,8 @@ class _AmountFeatures(nn.Module):
     keep a dopant of 5.7e-5 visible. A negative fraction marks a hidden amount
     (masked modelling) and gets a vector of its own.
     """
+
+    frequencies: torch.Tensor
 
     def __init__(self, config: CompositionEncoderConfig) -> None:
         super().__init__()
@@ -232,7 +235,7 @@ class PropertyNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(spec)
-        width = self.backbone.output_size
+        width = int(self.backbone.output_size)  # type: ignore[arg-type]
         self.head = nn.Sequential(
             nn.Linear(width, width // 2),
             nn.GELU(),
@@ -269,3 +272,24 @@ def build_backbone(spec: dict[str, Any]) -> nn.Module:
     if kind == "text":
         return TextEncoder(AutoConfig.for_model(config.pop("model_type"), **config))
     return FeatureEncoder(**config)
+
+
+def frozen_backbone(spec: dict[str, Any], weights: dict[str, torch.Tensor]) -> nn.Module:
+    """Build a backbone with given weights, leaving torch's global generator alone.
+
+    Parameters
+    ----------
+    spec : dict
+        What :func:`build_backbone` takes.
+    weights : dict of str to torch.Tensor
+        Its whole state.
+
+    Returns
+    -------
+    torch.nn.Module
+        In evaluation mode.
+    """
+    with torch.random.fork_rng(devices=[]):
+        backbone = build_backbone(spec)
+    backbone.load_state_dict(weights)
+    return backbone.eval()

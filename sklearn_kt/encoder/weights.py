@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import CheckpointError, InputError
+from sklearn_kt.exceptions import CheckpointError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -147,6 +147,7 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
     CheckpointError
         If the model is not there or is not an encoder.
     """
+    import torch
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -155,9 +156,10 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        model = AutoModel.from_pretrained(
-            str(backbone), local_files_only=local_files_only, use_safetensors=True
-        )
+        with torch.random.fork_rng(devices=[]):
+            model = AutoModel.from_pretrained(
+                str(backbone), local_files_only=local_files_only, use_safetensors=True
+            )
     except (OSError, ValueError) as error:
         remedy = (
             "check the name and the connection"
@@ -207,7 +209,7 @@ def save_checkpoint(
     """
     from safetensors.torch import save_file
 
-    from ..tokenizer import CompositionTokenizer
+    from sklearn_kt.tokenizer import CompositionTokenizer
 
     folder = Path(folder)
     if spec["kind"] != "composition":
@@ -265,10 +267,10 @@ def _config_keys(config: dict[str, Any]) -> list[str]:
 
 
 def _check_weights(spec: dict[str, Any], weights: dict[str, Any], folder: Path) -> None:
-    from .modeling import build_backbone
+    from .modeling import frozen_backbone
 
     try:
-        build_backbone(spec).load_state_dict(weights)
+        frozen_backbone(spec, weights)
     except (RuntimeError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"the weights in {folder} do not fit its {_CONFIG} ({_first_line(error)}); "

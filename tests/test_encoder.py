@@ -1,0 +1,154 @@
+"""The encoder, and the gate that its weights go through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from sklearn_kt import read_compositions
+from sklearn_kt.encoder import (
+    PRESETS,
+    list_checkpoints,
+    load_backbone,
+    load_checkpoint,
+    save_checkpoint,
+)
+from sklearn_kt.encoder.modeling import CompositionEncoder, build_backbone, frozen_backbone
+from sklearn_kt.exceptions import CheckpointError, InputError
+from sklearn_kt.tokenizer import token_matrix
+
+SPEC = {"kind": "composition", "config": dict(PRESETS["tiny"])}
+
+
+def tensors(formulas: list[str], length: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    ids, amounts = token_matrix(read_compositions(formulas), length)
+    return torch.from_numpy(ids), torch.from_numpy(amounts / amounts[:, :1]).float()
+
+
+@pytest.fixture
+def encoder() -> CompositionEncoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build_backbone(SPEC).eval()
+
+
+@pytest.fixture
+def folder(encoder: CompositionEncoder, tmp_path: Path) -> Path:
+    return save_checkpoint(SPEC, encoder.state_dict(), tmp_path / "saved", card="# Test\n")
+
+
+def test_embedding_ignores_order_padding_and_formula_units(encoder: CompositionEncoder) -> None:
+    with torch.no_grad():
+        once = encoder(*tensors(["LiFePO4"]))
+        for formula, length in [("O4PFeLi", None), ("Li2Fe2P2O8", None), ("LiFePO4", 12)]:
+            torch.testing.assert_close(encoder(*tensors([formula], length)), once)
+        assert not torch.allclose(encoder(*tensors(["Li2FePO4"])), once)
+
+
+def test_embedding_sees_traces(encoder: CompositionEncoder) -> None:
+    with torch.no_grad():
+        trace = encoder(*tensors(["Fe0.9999C5.7e-5", "Fe0.9999C5.7e-4"]))
+    assert (trace[0] - trace[1]).abs().max() > 1e-3
+
+
+def test_hidden_amount_is_not_read(encoder: CompositionEncoder) -> None:
+    ids, fractions = tensors(["Fe2O3", "Fe3O4"])
+    fractions[:, 1:] = -1.0
+    with torch.no_grad():
+        states = encoder.encode(ids, fractions)
+    torch.testing.assert_close(states[0], states[1])
+
+
+def test_save_and_load_round_trip(encoder: CompositionEncoder, folder: Path) -> None:
+    spec, weights = load_checkpoint(folder)
+    again = frozen_backbone(spec, weights)
+    inputs = tensors(["NaCl", "LiFePO4"])
+    with torch.no_grad():
+        assert (again(*inputs) == encoder(*inputs)).all()
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer("NaCl")["input_ids"] == [2, 4 + 11, 4 + 17, 3]
+
+
+def test_save_leaves_existing_folders_alone(encoder: CompositionEncoder, folder: Path) -> None:
+    before = (folder / "config.json").read_bytes()
+    with pytest.raises(InputError, match="not an empty folder"):
+        save_checkpoint(SPEC, encoder.state_dict(), folder, card="")
+    assert (folder / "config.json").read_bytes() == before
+
+
+def test_failed_save_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AttributeError):
+        save_checkpoint(SPEC, {"tokens.weight": None}, tmp_path / "new", card="")  # type: ignore[dict-item]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_checkpoint_names_the_bundled_ones(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="checkpoint=None to train from scratch"):
+        load_checkpoint("no-such-checkpoint")
+    with pytest.raises(CheckpointError, match="neither a bundled name"):
+        load_checkpoint(tmp_path)
+    assert all(load_checkpoint(name) for name in list_checkpoints())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "garbage", "empty"])
+def test_damaged_weights_are_refused(folder: Path, damage: str) -> None:
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        kept = {"truncated": content[: len(content) // 2], "garbage": b"x" * 100, "empty": b""}
+        file.write_bytes(kept[damage])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 99}, "reads formats up to 1"),
+        ({"format_version": None}, "format None"),
+        ({"model_type": "bert"}, "pass a Hugging Face text model as backbone="),
+        ({"hidden_size": 32}, "do not fit"),
+        ({"surprise": 1, "num_hidden_layers": 9}, "do not fit"),
+    ],
+)
+def test_config_that_does_not_fit_is_refused(folder: Path, change: dict, message: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_unreadable_config_is_refused(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_checkpoint(folder)
+
+
+def test_hugging_face_encoder_loads_from_a_folder(
+    minilm_dir: Path, untouched_globals: None
+) -> None:
+    spec, weights = load_backbone(minilm_dir)
+    assert str(minilm_dir) not in json.dumps(spec, default=str)
+    backbone = frozen_backbone(spec, weights)
+    ids = torch.tensor([[101, 2000, 102, 0], [101, 2000, 3000, 102]])
+    mask = (ids > 0).long()
+    with torch.no_grad():
+        out = backbone(ids, mask)
+        alone = backbone(ids[:1, :3], mask[:1, :3])
+    assert out.shape == (2, backbone.output_size)
+    np.testing.assert_allclose(out[:1].numpy(), alone.numpy(), atol=1e-5)
+
+
+def test_missing_hugging_face_encoder_says_how_to_get_it() -> None:
+    with pytest.raises(CheckpointError, match="local_files_only=False"):
+        load_backbone("nobody/no-such-model")

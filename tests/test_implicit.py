@@ -1,0 +1,500 @@
+"""Implicit estimators: scikit-learn's contract, containers, readouts, faults."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from pymatgen.core import Composition
+from sklearn.base import BaseEstimator, clone
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.ensemble import BaggingRegressor, ExtraTreesRegressor, StackingRegressor
+from sklearn.exceptions import NotFittedError, SkipTestWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+
+from sklearn_kt import (
+    CompositionEmbedder,
+    CompositionTokenizer,
+    ImplicitKTClassifier,
+    ImplicitKTRegressor,
+)
+from sklearn_kt.exceptions import (
+    CheckpointError,
+    CompositionError,
+    CompositionWarning,
+    InputError,
+    TrainingError,
+)
+from sklearn_kt.implicit import _BaseImplicitKT
+
+FORMULAS = [
+    f"{metal}{n}{anion}{m}"
+    for metal in ("Li", "Na", "Mg", "Ca", "Al", "Fe", "Ti", "Zn")
+    for anion in ("O", "S", "Cl")
+    for n, m in ((1, 1), (2, 1), (1, 2))
+]
+# smooth in composition, so that small networks learn it
+TARGET = np.array([Composition(f).average_electroneg for f in FORMULAS])
+LABELS = np.where(np.median(TARGET) < TARGET, "ionic", "metallic")
+QUICK: dict[str, Any] = {
+    "backbone": "tiny",
+    "readout": "head",
+    "n_estimators": 2,
+    "max_epochs": 5,
+    "random_state": 0,
+}
+
+# enough to pass the checks' thresholds, and quick
+SMALL: dict[str, Any] = {
+    "backbone": "tiny",
+    "readout": "head",
+    "n_estimators": 2,
+    "max_epochs": 30,
+    "batch_size": 64,
+    "learning_rate": 1e-2,
+}
+
+
+def regressor(**changes: Any) -> ImplicitKTRegressor:
+    return ImplicitKTRegressor(**{**QUICK, **changes})
+
+
+def classifier(**changes: Any) -> ImplicitKTClassifier:
+    return ImplicitKTClassifier(**{**QUICK, **changes})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> ImplicitKTRegressor:
+    return regressor().fit(FORMULAS, TARGET)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint") / "encoder"
+    return regressor(max_epochs=30).fit(FORMULAS, TARGET).save_pretrained(folder)
+
+
+@parametrize_with_checks(
+    [
+        ImplicitKTRegressor(**SMALL),
+        ImplicitKTClassifier(**SMALL),
+        ImplicitKTRegressor(backbone="tiny", readout=Ridge()),
+        ImplicitKTClassifier(backbone="tiny", readout=LogisticRegression()),
+    ]
+)
+def test_sklearn_contract(estimator: BaseEstimator, check: Any) -> None:
+    check(estimator)
+
+
+def test_embedder_declares_that_it_reads_no_matrix() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkipTestWarning)
+        for estimator, check in estimator_checks_generator(CompositionEmbedder()):
+            check(estimator)
+
+
+def test_network_learns_and_generalises() -> None:
+    test = np.arange(len(FORMULAS)) % 4 == 0
+    X = np.array(FORMULAS, dtype=object)
+    model = regressor(max_epochs=60).fit(X[~test], TARGET[~test])
+    assert r2_score(TARGET[test], model.predict(X[test])) > 0.8
+    classes = classifier(max_epochs=60).fit(X[~test], LABELS[~test])
+    assert classes.score(X[test], LABELS[test]) > 0.7
+
+
+CONTAINERS = {
+    "list": list,
+    "tuple": tuple,
+    "unicode array": np.array,
+    "object array": lambda f: np.array(f, dtype=object),
+    "column array": lambda f: np.array(f, dtype=object)[:, None],
+    "series": pd.Series,
+    "string series": lambda f: pd.Series(f, dtype="string"),
+    "category series": lambda f: pd.Series(f, dtype="category"),
+    "indexed series": lambda f: pd.Series(f, index=np.arange(len(f))[::-1]),
+    "polars series": pl.Series,
+    "compositions": lambda f: [Composition(x) for x in f],
+    "composition series": lambda f: pd.Series([Composition(x) for x in f]),
+    "dicts": lambda f: [dict(Composition(x).as_dict()) for x in f],
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_every_container_gives_the_same_prediction(
+    fitted: ImplicitKTRegressor, container: str
+) -> None:
+    X = CONTAINERS[container](FORMULAS[:12])
+    assert_allclose(fitted.predict(X), fitted.predict(FORMULAS[:12]), rtol=1e-6)
+    assert fitted.n_features_in_ == 1
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_dataframes_keep_their_column_name(frame: type) -> None:
+    model = regressor(max_epochs=1).fit(frame({"formula": FORMULAS}), TARGET)
+    assert list(model.feature_names_in_) == ["formula"]
+    assert model.predict(frame({"formula": FORMULAS[:3]})).shape == (3,)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame({"other": FORMULAS[:3]}))
+
+
+def test_token_matrix_is_read_as_its_compositions(fitted: ImplicitKTRegressor) -> None:
+    tokens = CompositionTokenizer().transform(FORMULAS)
+    pipeline = make_pipeline(CompositionTokenizer(), regressor()).fit(FORMULAS, TARGET)
+    expected = fitted.predict(FORMULAS)
+    assert_allclose(pipeline.predict(FORMULAS), expected, rtol=1e-6)
+    assert_allclose(fitted.predict(tokens), expected, rtol=1e-6)
+
+
+def test_length_and_order_of_predictions(fitted: ImplicitKTRegressor) -> None:
+    X = ["NaCl", "NaCl", "Cu", "LiFePO4", "NaCl"]
+    y = fitted.predict(X)
+    assert len(y) == 5
+    assert_allclose(y[[0, 1, 4]], y[0], rtol=1e-6)
+    assert_allclose(fitted.predict(X[::-1]), y[::-1], rtol=1e-5)
+
+
+def test_chunks_change_nothing(
+    fitted: ImplicitKTRegressor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fitted.predict(FORMULAS)
+    monkeypatch.setattr("sklearn_kt.implicit._CHUNK", 5)
+    assert_allclose(fitted.predict(FORMULAS), whole, rtol=1e-5)
+
+
+def test_bad_rows_raise_in_fit_and_predict(fitted: ImplicitKTRegressor) -> None:
+    with pytest.raises(CompositionError, match="Row 1, 'Xx2O3'"):
+        fitted.predict(["NaCl", "Xx2O3"])
+    with pytest.raises(CompositionError, match="unknown element"):
+        regressor(errors="nan").fit(["NaCl", "Xx2O3"], [1.0, 2.0])
+    with pytest.raises(InputError, match="0 sample"):
+        fitted.predict([])
+    with pytest.raises(CompositionError, match="keep_default_na=False"):
+        fitted.predict(["NaCl", float("nan")])
+
+
+def test_bad_rows_become_nan_when_asked() -> None:
+    model = regressor(errors="nan", max_epochs=1).fit(FORMULAS, TARGET)
+    with pytest.warns(CompositionWarning, match="2 of 4 rows") as caught:
+        y, std = model.predict(["NaCl", None, "xx", "NaN"], return_std=True)
+    assert len(caught) == 1
+    assert_array_equal(np.isnan(y), [False, True, True, False])
+    assert_array_equal(np.isnan(std), [False, True, True, False])
+    with pytest.warns(CompositionWarning):
+        assert np.isnan(model.predict(["?"])).all()
+
+
+def test_classifier_marks_bad_rows() -> None:
+    model = classifier(errors="nan", max_epochs=1).fit(FORMULAS, LABELS)
+    with pytest.warns(CompositionWarning):
+        probabilities = model.predict_proba(["NaCl", "??"])
+    assert_array_equal(np.isnan(probabilities), [[False, False], [True, True]])
+    with pytest.warns(CompositionWarning):
+        labels = model.predict(["NaCl", "??"])
+    assert labels[0] in LABELS
+    assert labels[1] is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, None])
+def test_targets_must_be_finite(bad: float | None) -> None:
+    y = TARGET.astype(object if bad is None else float)
+    y[3] = bad
+    with pytest.raises(ValueError, match=r"NaN|infinity|float"):
+        regressor().fit(FORMULAS, y)
+
+
+def test_targets_must_match_rows() -> None:
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        regressor().fit(FORMULAS, TARGET[:-1])
+    with pytest.raises(ValueError, match="Unknown label type"):
+        classifier().fit(FORMULAS, TARGET)
+
+
+def test_several_targets(fitted: ImplicitKTRegressor) -> None:
+    y = np.column_stack([TARGET, 1000 * TARGET])
+    model = regressor(readout="stack", max_epochs=20).fit(FORMULAS, y)
+    mean, std = model.predict(FORMULAS, return_std=True)
+    assert mean.shape == std.shape == y.shape
+    assert r2_score(y, mean) > 0.5
+    column = regressor(max_epochs=5).fit(FORMULAS, TARGET[:, None]).predict(FORMULAS)
+    assert_allclose(column[:, 0], fitted.predict(FORMULAS), rtol=1e-5)
+
+
+def test_std_is_the_disagreement_of_the_ensemble(fitted: ImplicitKTRegressor) -> None:
+    mean, std = fitted.predict(FORMULAS, return_std=True)
+    singles = []
+    for net in fitted.nets_:
+        single = clone(fitted).fit(FORMULAS, TARGET)
+        single.nets_ = [net]
+        singles.append(single.predict(FORMULAS))
+    assert_allclose(mean, np.mean(singles, axis=0), rtol=1e-5)
+    assert_allclose(std, np.std(singles, axis=0, ddof=1), rtol=1e-3, atol=1e-6)
+
+
+def test_std_needs_an_ensemble() -> None:
+    with pytest.raises(InputError, match="n_estimators >= 2"):
+        regressor(n_estimators=1).fit(FORMULAS, TARGET).predict(FORMULAS, return_std=True)
+    with pytest.raises(InputError, match="Ridge"):
+        regressor(readout=Ridge()).fit(FORMULAS, TARGET).predict(FORMULAS, return_std=True)
+
+
+def test_readout_equals_embedder_in_a_pipeline(checkpoint: Path) -> None:
+    trees = ExtraTreesRegressor(20, random_state=0)
+    model = ImplicitKTRegressor(checkpoint, readout=trees).fit(FORMULAS, TARGET)
+    pipeline = make_pipeline(CompositionEmbedder(checkpoint), clone(trees)).fit(FORMULAS, TARGET)
+    assert model.readout_ == "estimator"
+    assert model.nets_ == []
+    new = ["SrO", "KCl", "Fe0.5Ni0.5"]
+    assert_array_equal(model.predict(new), pipeline.predict(new))
+    _, std = model.predict(new, return_std=True)
+    single = np.stack(
+        [
+            tree.predict(model._features(model._read(new, reset=False)))
+            for tree in model.readout_estimator_.estimators_
+        ]
+    )
+    assert_allclose(std, single.std(axis=0, ddof=1))
+
+
+def test_auto_takes_what_wins_on_inner_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = regressor(readout="auto", n_estimators=3, max_epochs=1).fit(FORMULAS, TARGET)
+    # one epoch teaches a network nothing: the trees win, and no network is kept
+    assert model.readout_ == "estimator"
+    assert model.nets_ == []
+    scores = model.readout_scores_
+    assert scores["estimator"] < scores["head"]
+    assert scores["stack"] <= scores["estimator"]
+    trained = regressor(readout="auto", n_estimators=3, max_epochs=60).fit(FORMULAS, TARGET)
+    assert trained.readout_ in ("head", "stack")
+    assert len(trained.nets_) == 3
+
+
+def test_auto_never_sees_more_than_the_given_rows() -> None:
+    # the choice is a function of X and y alone: shuffled foreign rows change nothing
+    first = regressor(readout="auto", max_epochs=3).fit(FORMULAS, TARGET)
+    again = regressor(readout="auto", max_epochs=3).fit(FORMULAS, TARGET)
+    assert first.readout_scores_ == again.readout_scores_
+
+
+def test_auto_on_a_handful_of_rows_trains_the_head() -> None:
+    assert regressor(readout="auto").fit(FORMULAS[:5], TARGET[:5]).readout_ == "head"
+    with pytest.raises(InputError, match="at least 8 rows"):
+        regressor(readout="stack").fit(FORMULAS[:5], TARGET[:5])
+
+
+@pytest.mark.parametrize("n_estimators", [1, 3])
+def test_stack_blends(n_estimators: int) -> None:
+    model = regressor(readout="stack", n_estimators=n_estimators, max_epochs=20)
+    model.fit(FORMULAS, TARGET)
+    assert 0 <= model.readout_weight_ <= 1
+    assert len(model.nets_) == n_estimators
+    assert r2_score(TARGET, model.predict(FORMULAS)) > 0.8
+
+
+def test_classifier_readouts() -> None:
+    for readout in ("auto", "stack"):
+        model = classifier(readout=readout, max_epochs=10).fit(FORMULAS, LABELS)
+        probabilities = model.predict_proba(FORMULAS)
+        assert_allclose(probabilities.sum(axis=1), 1)
+        assert model.score(FORMULAS, LABELS) > 0.8
+    with pytest.raises(ValueError, match="predict_proba"):
+        classifier(readout=Ridge()).fit(FORMULAS, LABELS)
+
+
+def test_more_than_two_classes_and_any_labels() -> None:
+    y = np.digitize(TARGET, np.quantile(TARGET, [0.3, 0.6])) * 10
+    model = classifier(max_epochs=30).fit(FORMULAS, y)
+    assert list(model.classes_) == [0, 10, 20]
+    assert model.predict_proba(FORMULAS).shape == (len(FORMULAS), 3)
+    booleans = classifier(max_epochs=5).fit(FORMULAS, LABELS == "ionic")
+    assert booleans.predict(FORMULAS).dtype == bool
+
+
+def test_checkpoint_is_where_training_starts(checkpoint: Path) -> None:
+    warm = ImplicitKTRegressor(checkpoint, readout="head", n_estimators=1, max_epochs=3)
+    cold = regressor(n_estimators=1, max_epochs=3)
+    warm.set_params(random_state=0).fit(FORMULAS, TARGET)
+    cold.fit(FORMULAS, TARGET)
+    error = [np.abs(model.predict(FORMULAS) - TARGET).mean() for model in (warm, cold)]
+    assert error[0] < error[1]
+
+
+def test_checkpoint_faults(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave the other None"):
+        ImplicitKTRegressor(checkpoint, backbone="tiny").fit(FORMULAS, TARGET)
+    with pytest.raises(InputError, match="numeric matrix"):
+        ImplicitKTRegressor(checkpoint).fit(np.eye(8), np.arange(8.0))
+    with pytest.raises(CheckpointError, match="neither a bundled name"):
+        ImplicitKTRegressor("no-such").fit(FORMULAS, TARGET)
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    model = ImplicitKTRegressor(copy, readout="head", n_estimators=1, max_epochs=1)
+    model.fit(FORMULAS, TARGET)
+    expected = model.predict(FORMULAS)
+    shutil.rmtree(copy)
+    assert_array_equal(pickle.loads(pickle.dumps(model)).predict(FORMULAS), expected)
+    with pytest.raises(CheckpointError, match="neither a bundled name"):
+        clone(model).fit(FORMULAS, TARGET)
+    with pytest.raises(InputError, match="trained no network"):
+        regressor(readout=Ridge()).fit(FORMULAS, TARGET).save_pretrained(tmp_path / "x")
+
+
+def test_hugging_face_backbone(minilm_dir: Path, untouched_globals: None) -> None:
+    X, y = FORMULAS[::6], TARGET[::6]
+    model = ImplicitKTRegressor(
+        backbone=minilm_dir, readout="head", n_estimators=1, max_epochs=2, random_state=0
+    ).fit(X, y)
+    expected = model.predict(X)
+    assert np.isfinite(expected).all()
+    again = pickle.loads(pickle.dumps(model))
+    assert_allclose(again.predict(X), expected, rtol=1e-6)
+    embedded = CompositionEmbedder(backbone=minilm_dir, fractions=False).fit_transform(["Co", "CO"])
+    assert np.abs(embedded[0] - embedded[1]).max() > 0.01
+
+
+def test_fitted_state_names_no_folder(minilm_dir: Path) -> None:
+    model = CompositionEmbedder(backbone=minilm_dir).fit(["NaCl"])
+    model.backbone = None
+    assert str(minilm_dir).encode() not in pickle.dumps(model)
+
+
+def test_embedder_output(checkpoint: Path) -> None:
+    embedder = CompositionEmbedder(checkpoint, errors="nan").set_output(transform="pandas")
+    with pytest.warns(CompositionWarning):
+        frame = embedder.fit(FORMULAS).transform(["NaCl", "xx", "Na2Cl2"])
+    assert frame.shape == (3, 128 + 118)
+    assert frame.columns[0] == "embedding_0"
+    assert frame["fraction_Na"][0] == 0.5
+    assert frame.iloc[1].isna().all()
+    assert_allclose(frame.iloc[0], frame.iloc[2], rtol=1e-6)
+    with pytest.raises(InputError, match="no pretrained weights"):
+        CompositionEmbedder(fractions=False).fit(FORMULAS)
+    with pytest.raises(InputError, match="numeric matrix"):
+        CompositionEmbedder().fit(np.eye(3))
+
+
+def test_meta_estimators() -> None:
+    X = pd.DataFrame({"formula": FORMULAS})
+    quick = regressor(n_estimators=1, max_epochs=2)
+    for model in (
+        BaggingRegressor(quick, n_estimators=2, random_state=0),
+        StackingRegressor(
+            [("kt", quick), ("ridge", make_pipeline(CompositionTokenizer("fraction"), Ridge()))],
+            cv=2,
+        ),
+        TransformedTargetRegressor(quick, func=np.log, inverse_func=np.exp),
+        make_pipeline(ColumnTransformer([("x", CompositionEmbedder(), "formula")]), Ridge()),
+    ):
+        assert np.isfinite(model.fit(X, TARGET).predict(X)).all()
+    assert np.isfinite(cross_val_score(quick, FORMULAS, TARGET, cv=2)).all()
+
+
+@pytest.mark.filterwarnings("ignore:A worker stopped while:UserWarning")
+def test_grid_search_in_two_processes() -> None:
+    grid = {"learning_rate": np.logspace(-3, -2, 2), "max_epochs": [1, 2]}
+    search = GridSearchCV(regressor(n_estimators=1), grid, cv=2, n_jobs=2)
+    search.fit(np.array(FORMULAS, dtype=object)[:, None], TARGET)
+    assert search.best_params_["max_epochs"] in (1, 2)
+    parallel = regressor(n_jobs=2).fit(FORMULAS, TARGET)
+    assert_allclose(
+        parallel.predict(FORMULAS), regressor().fit(FORMULAS, TARGET).predict(FORMULAS), rtol=1e-4
+    )
+
+
+def test_persistence(fitted: ImplicitKTRegressor, tmp_path: Path) -> None:
+    expected = fitted.predict(FORMULAS)
+    assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict(FORMULAS), expected)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    assert_array_equal(joblib.load(tmp_path / "model.joblib").predict(FORMULAS), expected)
+    assert len(pickle.dumps(fitted)) < 2_000_000
+    assert not hasattr(clone(fitted), "nets_")
+
+
+def test_same_seed_same_predictions(untouched_globals: None) -> None:
+    first, again, other = (
+        regressor(random_state=seed).fit(FORMULAS, TARGET).predict(FORMULAS) for seed in (0, 0, 1)
+    )
+    assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-6
+
+
+def test_numeric_rows_are_a_documented_input() -> None:
+    X = np.random.default_rng(0).normal(size=(80, 5)) * [1, 10, 100, 1e6, 1e-6]
+    y = (X / X.std(axis=0)).sum(axis=1)
+    model = regressor(max_epochs=100, learning_rate=5e-3).fit(X, y)
+    assert model.input_kind_ == "features"
+    assert r2_score(y, model.predict(X)) > 0.8
+    with pytest.raises(InputError, match="fitted on features, but X holds compositions"):
+        model.predict(FORMULAS)
+    with pytest.raises(InputError, match="fitted on compositions, but X holds features"):
+        regressor(max_epochs=1).fit(FORMULAS, TARGET).predict(X)
+
+
+def test_unfitted_and_bad_parameters() -> None:
+    for model in (regressor(), classifier(), CompositionEmbedder()):
+        with pytest.raises(NotFittedError):
+            getattr(model, "predict", getattr(model, "transform", None))(FORMULAS)
+    for changes in ({"n_estimators": 0}, {"readout": "magic"}, {"loss": "log"}, {"errors": "drop"}):
+        with pytest.raises(ValueError, match=next(iter(changes))):
+            regressor(**changes).fit(FORMULAS, TARGET)
+    with pytest.raises(InputError, match="device='abacus'"):
+        regressor(device="abacus").fit(FORMULAS, TARGET)
+
+
+def test_diverging_training_is_reported() -> None:
+    with pytest.raises(TrainingError, match="learning_rate"):
+        regressor(learning_rate=1e30, max_epochs=50).fit(FORMULAS, TARGET)
+
+
+def test_interrupt_reaches_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn_kt.training._Batches.__iter__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        regressor(early_stopping=True).fit(FORMULAS, TARGET)
+
+
+def test_progress_bar_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    regressor(max_epochs=2).fit(FORMULAS, TARGET)
+    assert capsys.readouterr() == ("", "")
+    regressor(max_epochs=2, verbose=1).fit(FORMULAS, TARGET)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "network 2/2" in captured.err
+    assert "loss=" in captured.err
+
+
+def test_constant_target() -> None:
+    model = regressor(readout="auto").fit(FORMULAS, np.full(len(FORMULAS), 3.0))
+    assert_allclose(model.predict(FORMULAS), 3.0, atol=0.5)
+
+
+def test_history_holds_the_training_curve(fitted: ImplicitKTRegressor) -> None:
+    assert len(fitted.history_) == 2
+    assert [row["epoch"] for row in fitted.history_[0]] == [1, 2, 3, 4, 5]
+    stopped = regressor(early_stopping=True).fit(FORMULAS, TARGET)
+    assert "valid_loss" in stopped.history_[0][0]
+
+
+def test_early_stopping_is_off_for_tiny_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "valid_loss" not in regressor().fit(FORMULAS, TARGET).history_[0][0]
+    monkeypatch.setattr("sklearn_kt.implicit._MIN_EARLY_STOPPING_ROWS", 50)
+    assert "valid_loss" in regressor().fit(FORMULAS, TARGET).history_[0][0]
+
+
+def test_both_estimators_share_their_parameters() -> None:
+    ours = set(ImplicitKTRegressor().get_params()) ^ set(ImplicitKTClassifier().get_params())
+    assert ours == {"loss"}
+    assert set(ImplicitKTClassifier().get_params()) == set(_BaseImplicitKT._parameter_constraints)

@@ -1,0 +1,121 @@
+"""The training loop: what estimators rely on and skorch does not promise."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from sklearn_kt.exceptions import InputError, TrainingError
+from sklearn_kt.training import Inputs, TrainingSettings, _Batches, forward, resolve_device, train
+
+SETTINGS = TrainingSettings(
+    loss="squared_error",
+    n_outputs=1,
+    max_epochs=3,
+    batch_size=16,
+    learning_rate=1e-3,
+    backbone_learning_rate=1e-3,
+    weight_decay=0.0,
+    dropout=0.0,
+    patience=None,
+    device="cpu",
+    seed=0,
+)
+SPEC = {"kind": "features", "config": {"n_features": 3, "hidden_size": 16}}
+
+
+def rows(n: int = 64, seed: int = 0) -> Inputs:
+    features = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
+    return Inputs({"features": features}, targets=features.sum(axis=1, keepdims=True))
+
+
+def settings(**changes: object) -> TrainingSettings:
+    return TrainingSettings(**{**SETTINGS.__dict__, **changes})
+
+
+def test_training_lowers_the_loss_and_is_reproducible() -> None:
+    net, history = train(SPEC, None, rows(), settings(max_epochs=20, learning_rate=1e-2))
+    again, _ = train(SPEC, None, rows(), settings(max_epochs=20, learning_rate=1e-2))
+    assert history[-1]["train_loss"] < 0.2 * history[0]["train_loss"]
+    data = rows(seed=1)
+    assert (
+        forward(net.module_, data, device="cpu") == forward(again.module_, data, device="cpu")
+    ).all()
+
+
+def test_global_state_is_left_alone(untouched_globals: None) -> None:
+    train(SPEC, None, rows(), SETTINGS)
+
+
+def test_net_is_trimmed_and_carries_no_device() -> None:
+    net, _ = train(SPEC, None, rows(), SETTINGS)
+    assert net.optimizer_ is None
+    assert net.device == "cpu"
+    assert not net.module_.training
+    assert len(pickle.dumps(net)) < 100_000
+
+
+def test_early_stopping_keeps_the_best_epoch() -> None:
+    # the validation targets contradict the training targets: the first epoch is the best
+    validation = rows(seed=1)
+    validation.targets = -validation.targets
+    changes = settings(max_epochs=50, patience=3, learning_rate=1e-2)
+    net, history = train(SPEC, None, rows(), changes, validation=validation)
+    losses = [row["valid_loss"] for row in history]
+    assert len(history) < 50
+    reached = np.mean((forward(net.module_, validation, device="cpu") - validation.targets) ** 2)
+    assert_allclose(reached, min(losses), rtol=1e-5)
+
+
+@pytest.mark.parametrize("patience", [None, 5])
+def test_keyboard_interrupt_propagates(patience: int | None) -> None:
+    def interrupt(loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            SPEC,
+            None,
+            rows(),
+            settings(patience=patience),
+            validation=rows(seed=1) if patience else None,
+            on_epoch=interrupt,
+        )
+
+
+def test_loss_that_is_not_finite_raises() -> None:
+    data = rows()
+    data.targets[5] = np.inf
+    with pytest.raises(TrainingError, match="loss became"):
+        train(SPEC, None, data, SETTINGS)
+
+
+def test_batches_hold_every_row_once_and_similar_lengths() -> None:
+    lengths = np.random.default_rng(0).integers(2, 12, size=1000)
+    ids = np.where(np.arange(12) < lengths[:, None], np.arange(1000)[:, None], 0)
+    batches = list(_Batches(Inputs({"input_ids": ids}, lengths), 32, shuffle=True))
+    seen = np.concatenate([batch["input_ids"][:, 0].numpy() for batch, _ in batches])
+    assert sorted(seen) == list(range(1000))
+    padding = sum((batch["input_ids"] == 0).sum().item() for batch, _ in batches)
+    assert padding < 0.2 * (ids == 0).sum()
+
+
+def test_forward_keeps_the_order_of_rows() -> None:
+    class Echo(torch.nn.Module):
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            return input_ids[:, :1].float()
+
+    lengths = np.random.default_rng(0).integers(1, 9, size=100)
+    inputs = Inputs({"input_ids": np.tile(np.arange(100)[:, None], 9)}, lengths)
+    outputs = forward(Echo(), inputs, device="cpu")
+    assert (outputs[:, 0] == np.arange(100)).all()
+
+
+def test_unusable_device_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="device='abacus'"):
+        resolve_device("abacus")
+    assert resolve_device("auto") in ("cpu", "cuda")
