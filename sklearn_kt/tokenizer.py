@@ -205,7 +205,8 @@ def batch_from_tokens(X: np.ndarray) -> CompositionBatch:
     ['O3Fe2']
     """
     invalid = np.isnan(X).all(axis=1)
-    if not (is_token_matrix(X[~invalid]) or invalid.all()):
+    even = X.shape[1] >= 4 and X.shape[1] % 2 == 0
+    if not (even and (invalid.all() or is_token_matrix(X[~invalid]))):
         raise InputError(
             "The matrix is not one that CompositionTokenizer(scheme='element') makes: columns "
             "token_0 ([CLS], 2), token_1 ... of elements, then amount_0 (the sum), amount_1 ..."
