@@ -56,7 +56,7 @@ __all__ = ["CompositionEmbedder", "ImplicitKTClassifier", "ImplicitKTRegressor"]
 # Rows handled at a time by predict and transform, so that memory stays flat.
 _CHUNK = 16_384
 # Weight updates that max_epochs="auto" aims at, and the epochs it is clipped to.
-_UPDATES = 3000
+_UPDATES = 2000
 _EPOCHS = (30, 150)
 # Rows (of each class) that every fold of the inner cross-validation needs.
 _MIN_FOLD_ROWS = 4
@@ -535,7 +535,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         Networks in the ensemble. With ``"auto"`` and ``"stack"`` each is trained
         without one of ``n_estimators`` inner folds.
     max_epochs : int or "auto", default="auto"
-        Passes over the training rows; ``"auto"`` aims at 3000 weight updates,
+        Passes over the training rows; ``"auto"`` aims at 2000 weight updates,
         within 30 to 150 epochs.
     batch_size : int or "auto", default="auto"
         Rows per update; ``"auto"`` is about a fortieth of the rows, 16 to 128.
@@ -551,9 +551,10 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         In the head.
     loss : {"absolute_error", "huber", "squared_error"}, default="absolute_error"
         Training loss, on standardised targets.
-    early_stopping : bool or "auto", default="auto"
+    early_stopping : bool or "auto", default=False
         Keep the weights of the epoch that is best on a shuffled tenth of the
-        rows, held out of each member; ``"auto"`` does so from 500 rows on.
+        rows, held out of each member; ``"auto"`` does so from 500 rows on. Off
+        by default: the rate decays to zero anyway, and every row is trained on.
     patience : int, default=20
         Epochs without progress after which early stopping ends training.
     errors : {"raise", "nan"}, default="raise"
@@ -646,7 +647,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         weight_decay: float = 0.01,
         dropout: float = 0.1,
         loss: str = "absolute_error",
-        early_stopping: bool | str = "auto",
+        early_stopping: bool | str = False,
         patience: int = 20,
         errors: str = "raise",
         device: str = "auto",
@@ -831,7 +832,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         backbone_learning_rate: float | str = "auto",
         weight_decay: float = 0.01,
         dropout: float = 0.1,
-        early_stopping: bool | str = "auto",
+        early_stopping: bool | str = False,
         patience: int = 20,
         errors: str = "raise",
         device: str = "auto",
