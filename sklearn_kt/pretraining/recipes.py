@@ -1,0 +1,163 @@
+"""Recipes: a pretraining run as one file, from tables to a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sklearn_kt.exceptions import InputError
+
+from .corpus import Corpus, build_corpus, dft_tables
+from .teachers import CHGNetTeacher, TextTeacher, add_embeddings, embed_corpus, read_embeddings
+
+__all__ = ["read_recipe", "run_recipe"]
+
+_KEYS = {"data_home", "corpus", "teachers", "pretrainer", "output", "card"}
+_TEACHERS = ("chgnet", "text", "table")
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """Read a recipe from a JSON or YAML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file with the keys of :func:`run_recipe`.
+
+    Returns
+    -------
+    recipe : dict
+        Not yet run.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or has an unknown key.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        # JSON is YAML
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"the recipe {path} cannot be read: {error}.") from error
+    if not isinstance(recipe, dict):
+        raise InputError(f"the recipe {path} is not a mapping of keys to values.")
+    unknown = sorted(set(recipe) - _KEYS)
+    if unknown:
+        raise InputError(f"the recipe {path} has no key {unknown[0]!r}; keys are {sorted(_KEYS)}.")
+    return recipe
+
+
+def run_recipe(
+    recipe: Mapping[str, Any], *, data_home: str | Path | None = None, verbose: int = 1
+) -> Path:
+    """Build the corpus, embed it, pretrain and save; go on where an earlier call stopped.
+
+    Parameters
+    ----------
+    recipe : mapping
+        ``corpus``: folder of the corpus, built from ``data_home`` if it is not there.
+        ``teachers``: list of mappings with ``kind`` ("chgnet", "text" or "table") and the
+        arguments of :func:`embed_corpus`; "text" needs ``model``, "table" needs ``path`` and
+        ``name``. ``pretrainer``: parameters of :class:`CrossModalPretrainer`. ``output``: folder
+        of the checkpoint. ``card``: its text, optional.
+    data_home : str or Path, optional
+        Takes precedence over the recipe's.
+    verbose : int, default=1
+        Show progress on stderr.
+
+    Returns
+    -------
+    folder : pathlib.Path
+        The checkpoint.
+
+    Raises
+    ------
+    InputError
+        If the recipe is incomplete, or the output folder is not empty.
+    """
+    from .pretrainer import CrossModalPretrainer
+
+    for key in ("corpus", "output"):
+        if key not in recipe:
+            raise InputError(f"the recipe has no {key!r}; give it a folder.")
+    output = Path(recipe["output"])
+    # found now, not after hours of training
+    if output.exists() and any(output.iterdir()):
+        raise InputError(f"{output} exists and is not an empty folder; choose another output.")
+    pretrainer = CrossModalPretrainer(**{"verbose": verbose, **recipe.get("pretrainer", {})})
+    corpus = _corpus(Path(recipe["corpus"]), data_home or recipe.get("data_home"), verbose)
+    for entry in recipe.get("teachers", ()):
+        _embed(corpus, dict(entry), verbose)
+    pretrainer.fit(corpus)
+    return pretrainer.save(output, card=recipe.get("card") or _card(pretrainer, corpus, recipe))
+
+
+def _corpus(folder: Path, data_home: Any, verbose: int) -> Corpus:
+    if folder.exists():
+        return Corpus(folder)
+    if data_home is None:
+        raise InputError(
+            f"there is no corpus at {folder}, and no data to build it from; set the environment "
+            "variable SKLEARN_KT_DATA or the recipe's 'data_home'."
+        )
+    return build_corpus(folder, dft_tables(data_home), verbose=verbose)
+
+
+def _embed(corpus: Corpus, entry: dict[str, Any], verbose: int) -> None:
+    kind = entry.pop("kind", None)
+    if kind not in _TEACHERS:
+        raise InputError(f"a teacher's kind is one of {_TEACHERS}, got {kind!r}.")
+    name = entry.get("name", kind)
+    if name in corpus.teachers:
+        return
+    if kind == "table":
+        add_embeddings(corpus, name, *read_embeddings(entry["path"]))
+    elif kind == "chgnet":
+        embed_corpus(corpus, CHGNetTeacher(), verbose=verbose, **entry)
+    else:
+        embed_corpus(corpus, TextTeacher(entry.pop("model")), verbose=verbose, **entry)
+
+
+def _card(pretrainer: Any, corpus: Corpus, recipe: Mapping[str, Any]) -> str:
+    scores = {
+        key: round(value, 4)
+        for key, value in (pretrainer.history_[-1] if pretrainer.history_ else {}).items()
+        if key.startswith(("mae_", "auc_", "cosine_"))
+    }
+    return (
+        f"# {Path(recipe['output']).name}\n\n"
+        f"Composition encoder pretrained on {len(corpus)} reduced compositions, "
+        f"{pretrainer.n_steps_} steps.\n\n"
+        f"Recipe:\n\n```json\n{json.dumps(dict(recipe), indent=2, default=str)}\n```\n\n"
+        f"Held-out compositions:\n\n```json\n{json.dumps(scores, indent=2)}\n```\n"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: ``python -m sklearn_kt.pretraining --config recipe.json``."""
+    import argparse
+    import os
+
+    parser = argparse.ArgumentParser(
+        prog="python -m sklearn_kt.pretraining", description="Run a pretraining recipe."
+    )
+    parser.add_argument("--config", required=True, help="recipe, JSON or YAML")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    chosen = parser.parse_args(arguments)
+    try:
+        folder = run_recipe(
+            read_recipe(chosen.config),
+            data_home=os.environ.get("SKLEARN_KT_DATA"),
+            verbose=0 if chosen.quiet else 1,
+        )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(folder)
+    return 0
