@@ -331,8 +331,8 @@ def load_seebeck(
 
     Notes
     -----
-    A row is a compound, not a composition: 13,106 rows are further polymorphs of a
-    formula that another row has. They are kept, because a median would hide scatter
+    A row is a compound, not a composition: 13,107 rows are further polymorphs of a
+    composition that another row has. They are kept, because a median would hide scatter
     that no model reading formulas can explain; honest cross-validation then groups by
     composition, for which ``groups`` is given.
 
@@ -354,19 +354,20 @@ def load_seebeck(
     """
     if carrier not in ("p", "n"):
         raise InputError(f'carrier must be "p" or "n", got {carrier!r}.')
+    if n_samples is not None and not 1 <= n_samples <= SEEBECK_ROWS:
+        raise InputError(
+            f"n_samples must be between 1 and {SEEBECK_ROWS}, the number of rows,"
+            f" got {n_samples!r}."
+        )
     column = f"S_{carrier}"
     table = _read_seebeck()
     if n_samples is not None:
-        if not 1 <= n_samples <= len(table):
-            raise InputError(
-                f"n_samples must be between 1 and {len(table)}, the number of rows,"
-                f" got {n_samples!r}."
-            )
         chosen = check_random_state(random_state).choice(len(table), n_samples, replace=False)
         table = table.iloc[np.sort(chosen)]
     frame = table[["mp_id", "formula", column]].reset_index(drop=True)
     descr = _SEEBECK_DESCR.format(carrier=carrier, n_rows=len(frame), total=SEEBECK_ROWS)
-    groups = pd.factorize(frame["formula"])[0].astype(np.int64)
+    # the table spells fluorine both ways; all other formulas are reduced
+    groups = pd.factorize(frame["formula"].replace("F", "F2"))[0].astype(np.int64)
     return _as_bunch(
         frame,
         "formula",

@@ -233,7 +233,7 @@ def write_html_report(
     else:
         figure, alt = _roc_figure(result), "ROC curves and confusion matrices"
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+    _write_figure(figure, buffer, format="png")
     sample_model, sample = prediction_sample(result)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sklearn_kt"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -316,8 +316,13 @@ def _best_rows(result: EvaluationResult) -> dict[str, int]:
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     path = Path(path)
-    figure.savefig(path, dpi=_DPI)
+    _write_figure(figure, path)
     return path
+
+
+def _write_figure(figure: Figure, file: Path | io.BytesIO, format: str | None = None) -> None:  # noqa: A002
+    # "tight": the layout engine cuts labels of panels with equal axes
+    figure.savefig(file, format=format, dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
@@ -376,7 +381,9 @@ def _parity_figure(result: EvaluationResult, target_name: str, unit: str) -> Fig
         norm = LogNorm(1, max(2, *(np.asarray(bins.get_array()).max() for bins in densities)))
         for bins in densities:
             bins.set_norm(norm)
-        figure.colorbar(densities[0], ax=axes, label="rows", fraction=0.05, aspect=30)
+        figure.colorbar(
+            densities[0], ax=axes, label="rows", fraction=0.05, aspect=30, format="{x:.0f}"
+        )
     return figure
 
 

@@ -237,6 +237,7 @@ def train(
                 ("backbone.*", {"lr": settings.backbone_learning_rate}),
             ],
             optimizer__weight_decay=settings.weight_decay,
+            optimizer__fused=True,
             lr=settings.learning_rate,
             max_epochs=settings.max_epochs,
             batch_size=settings.batch_size,

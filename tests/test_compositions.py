@@ -7,6 +7,7 @@ import math
 import pickle
 import subprocess
 import sys
+import warnings
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -425,6 +426,17 @@ def test_long_values_are_shortened() -> None:
         read_compositions(["f" * 5001])
 
 
+def test_deep_values_are_refused() -> None:
+    deep: list = []
+    for _ in range(10**5):
+        deep = [deep]
+    with pytest.raises(CompositionError, match="type list"):
+        read_compositions([deep])
+    with pytest.raises(CompositionError, match="which is not a number"):
+        read_compositions([{"Fe": deep}])
+    assert is_composition_input([deep]) is False
+
+
 def test_error_survives_pickling() -> None:
     with pytest.raises(CompositionError) as caught:
         read_compositions(["Fe", "Xx"])
@@ -624,6 +636,7 @@ HUGE = {
     "dots": ("Fe" + "." * 10**6, CompositionError),
     "middle dots": ("Fe" + "·" * 10**6, CompositionError),
     "lower case": ("Fe" + "a" * 10**7, CompositionError),
+    "zeros before hydrates": ("F0.5H2O·" * 10**5 + "F", {"F": 5e4 + 1, "H": 2e5, "O": 1e5}),
     "hydrate-like": ("F.2H2OF" * 10**4, {"F": 12000, "H": 20000, "O": 10000}),
 }
 
@@ -636,6 +649,9 @@ def test_huge_formulas(formula: str, expected: object) -> None:
             read_compositions([formula])
     else:
         assert parse_formula(formula) == pytest.approx(expected)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CompositionWarning)
+            assert read_compositions([formula]).valid.all()
 
 
 # Agreement with pymatgen: equal to the last bit wherever pymatgen finds a real composition.

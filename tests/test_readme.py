@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from sklearn_kt.cli import _parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,7 +34,14 @@ def test_python_example_prints_what_is_shown() -> None:
     assert numbers == pytest.approx(expected, rel=0.25, abs=25)
 
 
-def test_commands_exist() -> None:
+def test_command_line_is_understood() -> None:
+    commands = re.findall(r"^\$ sklearn-kt (.*)", README, flags=re.MULTILINE)
+    assert commands
+    for command in commands:
+        _parser().parse_args(shlex.split(command))
+
+
+def test_make_targets_exist() -> None:
     commands = re.findall(r"`?make ([a-z-]+)", README)
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert {"demo", "test"} <= set(commands) <= set(targets)
