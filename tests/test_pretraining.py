@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,10 +110,10 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 
     one_step = module._Run.one_step
 
-    def killed(self: object) -> None:
+    def killed(self: object, progress: float) -> None:
         if self.step == stop:
             raise KeyboardInterrupt
-        one_step(self)
+        one_step(self, progress)
 
     part = pretrainer(teachers={"teacher": 0.5}, checkpoint_dir=tmp_path)
     monkeypatch.setattr(module._Run, "one_step", killed)
@@ -258,6 +260,39 @@ def test_recipe_from_the_command_line(
     assert "max_steps" in (tmp_path / "weights" / "README.md").read_text()
     assert main(["--config", str(path), "--quiet"]) == 2
     assert "not an empty folder" in capsys.readouterr().err
+
+
+def test_two_processes_train_one_model(corpus: Corpus, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+    recipe = {
+        "corpus": str(corpus.folder),
+        "pretrainer": {
+            "encoder": SIZES,
+            "device": "cpu",
+            "max_steps": 30,
+            "checkpoint_every": 10,
+            "batch_size": 32,
+            "teachers": {"teacher": 1.0},
+            "checkpoint_dir": str(tmp_path / "state"),
+        },
+        "output": str(tmp_path / "weights"),
+    }
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
+    run = ["-m", "sklearn_kt.pretraining", "--quiet", "--config", str(tmp_path / "recipe.json")]
+    done = subprocess.run(
+        [sys.executable, *launch, *run], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert load_checkpoint(tmp_path / "weights")
+    state = torch.load(tmp_path / "state" / "state.pt", weights_only=True)
+    assert [entry["step"] for entry in state["history"]] == [10, 20, 30]
+    assert state["history"][-1]["property"] < state["history"][0]["property"]
+    # one process goes on where two stopped, and finds the run finished
+    settings = {**recipe["pretrainer"], "checkpoint_dir": tmp_path / "state"}
+    assert CrossModalPretrainer(**settings).fit(corpus).n_steps_ == 30
 
 
 def test_bad_recipes(

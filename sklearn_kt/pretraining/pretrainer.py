@@ -33,6 +33,7 @@ from sklearn_kt.tokenizer import CLS_ID, MASK_ID, token_matrix
 from sklearn_kt.training import resolve_device
 
 from .corpus import Corpus
+from .parallel import Workers
 
 __all__ = ["CrossModalPretrainer"]
 
@@ -52,33 +53,14 @@ _EMBEDDING_BATCH = 1024
 _TEMPERATURE = 0.07
 
 
-class _DropPath(nn.Module):
-    """Stochastic depth: leave a residual branch out for some rows while training.
-
-    Much cheaper on a CPU than dropping single activations.
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        keep = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device) >= self.rate
-        return x * (keep / (1 - self.rate)).to(x.dtype)
-
-
 class _PretrainingModel(nn.Module):
     """Encoder and one head per objective."""
 
     def __init__(
-        self, spec: dict[str, Any], n_properties: int, teachers: Mapping[str, int], rate: float
+        self, spec: dict[str, Any], n_properties: int, teachers: Mapping[str, int]
     ) -> None:
         super().__init__()
         encoder = CompositionEncoder(CompositionEncoderConfig(**spec["config"]))
-        for block in encoder.blocks:
-            block.dropout = _DropPath(rate)
         self.encoder = encoder
         width, hidden = encoder.output_size, encoder.config.hidden_size
         # the form of PropertyNetwork's head, so that fine-tuning can start from it
@@ -146,8 +128,6 @@ class CrossModalPretrainer(BaseEstimator):
         Share of the run in which it rises.
     weight_decay : float, default=0.05
         Of AdamW.
-    stochastic_depth : float, default=0.1
-        Share of rows for which a residual branch is left out.
     averaging : float, default=0.999
         Decay of the running mean of the weights, which is what is evaluated and saved.
     validation_fraction : float, default=0.02
@@ -161,7 +141,7 @@ class CrossModalPretrainer(BaseEstimator):
     checkpoint_every : int, default=500
         Steps between states, and between held-out scores.
     random_state : int, default=0
-        Seed of weights, order, masks and stochastic depth.
+        Seed of weights, order, masks and dropout.
     verbose : int, default=0
         Show progress on stderr.
 
@@ -183,6 +163,10 @@ class CrossModalPretrainer(BaseEstimator):
 
     Notes
     -----
+    Started by ``accelerate launch``, several processes share every batch and average their
+    gradients; InfoNCE then contrasts within each share. A state can be taken up by another
+    number of processes.
+
     The paper biases masked modelling toward thermodynamically stable compounds; how is not known
     to us. Sampling by energy above the hull is our own choice, and so are the masking rates
     and the default alignment.
@@ -226,7 +210,6 @@ class CrossModalPretrainer(BaseEstimator):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "warmup": [Interval(Real, 0, 1, closed="both")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "stochastic_depth": [Interval(Real, 0, 1, closed="left")],
         "averaging": [Interval(Real, 0, 1, closed="left")],
         "validation_fraction": [Interval(Real, 0, 0.5, closed="both")],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
@@ -256,7 +239,6 @@ class CrossModalPretrainer(BaseEstimator):
         learning_rate: float = 1e-3,
         warmup: float = 0.05,
         weight_decay: float = 0.05,
-        stochastic_depth: float = 0.1,
         averaging: float = 0.999,
         validation_fraction: float = 0.02,
         precision: str = "auto",
@@ -282,7 +264,6 @@ class CrossModalPretrainer(BaseEstimator):
         self.learning_rate = learning_rate
         self.warmup = warmup
         self.weight_decay = weight_decay
-        self.stochastic_depth = stochastic_depth
         self.averaging = averaging
         self.validation_fraction = validation_fraction
         self.precision = precision
@@ -320,7 +301,7 @@ class CrossModalPretrainer(BaseEstimator):
         """
         self._validate_params()
         run = self._start(X)
-        if run.step < self.max_steps and run.progress() < 1:
+        if run.step < self.max_steps:
             # Ctrl-C must not leave the global generator seeded
             with torch.random.fork_rng(devices=None if run.device != "cpu" else []):
                 self._train(run)
@@ -401,7 +382,7 @@ class CrossModalPretrainer(BaseEstimator):
             "num_hidden_layers",
             "num_attention_heads",
             "intermediate_size",
-            "dropout",
+            "drop_path",
             "n_frequencies",
         )
         wrong = sorted(set(sizes) - set(keys))
@@ -421,23 +402,25 @@ class CrossModalPretrainer(BaseEstimator):
             total=self.max_steps,
             initial=run.step,
             desc="pretraining",
-            disable=not self.verbose,
+            disable=not self.verbose or not run.workers.is_first,
             file=sys.stderr,
             mininterval=5,
         )
         with bar:
-            while run.step < self.max_steps and run.progress() < 1:
-                run.one_step()
+            while run.step < self.max_steps and (progress := run.progress()) < 1:
+                run.one_step(progress)
                 bar.update(1)
                 if run.step % self.checkpoint_every == 0:
                     run.report()
                     bar.set_postfix(loss=f"{run.history[-1]['loss']:.3f}")
-                    if self.checkpoint_dir is not None:
-                        run.write(Path(self.checkpoint_dir))
+                    self._write(run)
         if run.losses:
             run.report()
-            if self.checkpoint_dir is not None:
-                run.write(Path(self.checkpoint_dir))
+            self._write(run)
+
+    def _write(self, run: _Run) -> None:
+        if self.checkpoint_dir is not None and run.workers.is_first:
+            run.write(Path(self.checkpoint_dir))
 
     def _finish(self, run: _Run) -> None:
         run.model.load_state_dict(run.average)
@@ -467,7 +450,8 @@ class _Run:
     ) -> None:
         self.params, self.corpus, self.spec, self.tables = params, corpus, spec, tables
         self.signature = params._signature(corpus, spec)
-        self.device = resolve_device(params.device)
+        self.workers = Workers(resolve_device(params.device))
+        self.device = self.workers.device
         self.autocast = params.precision == "bfloat16" or (
             params.precision == "auto" and self.device.startswith("cuda")
         )
@@ -481,9 +465,7 @@ class _Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(params.random_state)
             dims = {name: table[1].shape[1] for name, table in tables.items()}
-            self.model = _PretrainingModel(
-                spec, len(corpus.properties), dims, params.stochastic_depth
-            ).to(self.device)
+            self.model = _PretrainingModel(spec, len(corpus.properties), dims).to(self.device)
         decayed = [p for p in self.model.parameters() if p.dim() > 1]
         others = [p for p in self.model.parameters() if p.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -512,15 +494,14 @@ class _Run:
         """Share of the schedule that is over."""
         done = self.step / self.params.max_steps
         if self.params.max_seconds is not None:
-            done = max(done, self.seconds() / self.params.max_seconds)
+            done = max(done, self.workers.agree(self.seconds()) / self.params.max_seconds)
         return min(done, 1.0)
 
-    def one_step(self) -> None:
-        """One optimiser step."""
-        rows = self._next_rows()
-        params = self.params
-        torch.manual_seed(_seed(params.random_state, self.step))
-        progress, warmup = self.progress(), params.warmup
+    def one_step(self, progress: float) -> None:
+        """One optimiser step at that share of the schedule."""
+        rows = self.workers.share(self._next_rows())
+        params, warmup = self.params, self.params.warmup
+        torch.manual_seed(_seed(params.random_state, self.step, self.workers.rank))
         rate = (
             progress / warmup + 1 / params.max_steps
             if progress < warmup
@@ -538,6 +519,7 @@ class _Run:
             )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        self.workers.average_gradients(self.model.parameters())
         nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
         self.optimizer.step()
         self.step += 1
@@ -741,8 +723,8 @@ class _Run:
         return loss * len(target) / len(rows)
 
 
-def _seed(random_state: int, step: int) -> int:
-    return int(np.random.SeedSequence([random_state, step]).generate_state(1, np.uint64)[0] >> 1)
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _inputs(corpus: Corpus, rows: np.ndarray, device: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -81,6 +81,9 @@ def run_recipe(
     InputError
         If the recipe is incomplete, or the output folder is not empty.
     """
+    from sklearn_kt.training import resolve_device
+
+    from .parallel import Workers
     from .pretrainer import CrossModalPretrainer
 
     for key in ("corpus", "output"):
@@ -91,11 +94,15 @@ def run_recipe(
     if output.exists() and any(output.iterdir()):
         raise InputError(f"{output} exists and is not an empty folder; choose another output.")
     pretrainer = CrossModalPretrainer(**{"verbose": verbose, **recipe.get("pretrainer", {})})
-    corpus = _corpus(Path(recipe["corpus"]), data_home or recipe.get("data_home"), verbose)
-    for entry in recipe.get("teachers", ()):
-        _embed(corpus, dict(entry), verbose)
+    workers = Workers(resolve_device(pretrainer.device))
+    with workers.first_goes_first():
+        corpus = _corpus(Path(recipe["corpus"]), data_home or recipe.get("data_home"), verbose)
+        for entry in recipe.get("teachers", ()):
+            _embed(corpus, dict(entry), verbose)
     pretrainer.fit(corpus)
-    return pretrainer.save(output, card=recipe.get("card") or _card(pretrainer, corpus, recipe))
+    if workers.is_first:
+        pretrainer.save(output, card=recipe.get("card") or _card(pretrainer, corpus, recipe))
+    return output
 
 
 def _corpus(folder: Path, data_home: Any, verbose: int) -> Corpus:
