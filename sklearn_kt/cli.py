@@ -462,10 +462,11 @@ def _targets(
             " Correct or drop them."
         )
     numbers = [_as_number(value) for value in values]
+    finite = {number for number in numbers if number is not None and np.isfinite(number)}
     task = args.task
     if task == "auto":
-        task = "classification" if all(number is None for number in numbers) else "regression"
-        if task == "regression" and len(set(numbers)) == 2 and None not in numbers:
+        task = "regression" if finite else "classification"
+        if len(finite) == 2 and finite == set(numbers):
             raise InputError(
                 f"Column {args.target!r} of {name} holds two different numbers only: say --task"
                 " classification or --task regression."
@@ -616,11 +617,10 @@ def _predict(args: argparse.Namespace) -> None:
                 for row, new in zip(batch.rows, columns(table, batch, at), strict=True):
                     writer.writerow([*row, *new])
     if rejected:
-        warnings.warn(
+        _message(
+            "warning",
             f"{len(rejected)} rows of {table.name} are not compositions and have no prediction;"
             f" the first is {rejected[0]}.",
-            CompositionWarning,
-            stacklevel=1,
         )
 
 

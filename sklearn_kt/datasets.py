@@ -150,8 +150,9 @@ MATBENCH_TASKS: Mapping[str, MatbenchTask] = {
         "gap expt",
         "eV",
         "regression",
-        "Measured band gap of inorganic compounds, one row per composition, from Y. Zhuo,\n"
-        "A. Mansouri Tehrani and J. Brgoch, J. Phys. Chem. Lett. 9, 1668 (2018).",
+        "Measured band gap of inorganic compounds, one row per formula (3 compositions are\n"
+        "written in two ways, such as Cu1.8S1 and Cu9S5), from Y. Zhuo, A. Mansouri Tehrani\n"
+        "and J. Brgoch, J. Phys. Chem. Lett. 9, 1668 (2018).",
         0.9759513466550827,
         0.8537486960779042,
         has_structures=False,
@@ -161,8 +162,9 @@ MATBENCH_TASKS: Mapping[str, MatbenchTask] = {
         "is_metal",
         "",
         "classification",
-        "Measured metallicity (True: metal), one row per composition, from Y. Zhuo,\n"
-        "A. Mansouri Tehrani and J. Brgoch, J. Phys. Chem. Lett. 9, 1668 (2018).",
+        "Measured metallicity (True: metal), one row per formula (4 compositions are written\n"
+        "in two ways, such as Cu1.8S1 and Cu9S5), from Y. Zhuo, A. Mansouri Tehrani and\n"
+        "J. Brgoch, J. Phys. Chem. Lett. 9, 1668 (2018).",
         0.4980694980694981,
         0.5464082193909607,
         has_structures=False,

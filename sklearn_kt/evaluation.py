@@ -471,7 +471,7 @@ def make_folds(
         labels, counts = np.unique(y, return_counts=True)
         if counts.min() < n_splits:
             raise InputError(
-                f"Class {labels[counts.argmin()].item()!r} has {counts.min()} rows, fewer than"
+                f"Class {labels.tolist()[counts.argmin()]!r} has {counts.min()} rows, fewer than"
                 f" the {n_splits} folds. Use fewer folds or drop the class."
             )
         splitter = (StratifiedGroupKFold if repeated else StratifiedKFold)(n_splits, **settings)
@@ -792,7 +792,7 @@ def _check_targets(y: Any, n_rows: int, task_kind: TaskKind) -> np.ndarray:
             f" {type_of_target(y)}."
         )
     elif len(np.unique(y)) < 2:
-        raise InputError(f"All targets are {y[0].item() if n_rows else None!r}: one class only.")
+        raise InputError(f"All targets are {y.tolist()[0]!r}: one class only.")
     return y
 
 
@@ -840,7 +840,7 @@ def _warn_repeated(groups: np.ndarray, folds: list[Fold]) -> None:
         warnings.warn(
             f"{repeated} of {len(groups)} test rows have a composition that is also in the"
             " training part of their fold, which flatters every model. Folds of make_folds"
-            " keep compositions together; official folds of structure tasks do not.",
+            " keep compositions together; official folds may not.",
             CompositionWarning,
             stacklevel=3,
         )

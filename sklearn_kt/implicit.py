@@ -765,31 +765,81 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
 
     Parameters
     ----------
-    checkpoint, backbone, local_files_only : see ImplicitKTRegressor
-        Where the encoder comes from.
+    checkpoint : str, Path or None, default=None
+        Pretrained composition encoder: the name of a bundled checkpoint or a
+        folder written by :meth:`save_pretrained`. None trains from scratch.
+    backbone : {"tiny", "small", "base"}, str, Path or None, default=None
+        Size of an encoder trained from scratch (None is ``"small"``), or a
+        Hugging Face text encoder: a local folder, or a name.
+    local_files_only : bool, default=True
+        Never use the network. False lets a Hugging Face ``backbone`` given by
+        name be downloaded.
     readout : {"auto", "head", "stack"} or scikit-learn classifier, default="auto"
-        As for :class:`ImplicitKTRegressor`; a classifier needs
-        ``predict_proba``. Readouts are compared by log-loss.
-    n_estimators, max_epochs, batch_size, learning_rate : see ImplicitKTRegressor
-        The ensemble and its training.
-    backbone_learning_rate, weight_decay, dropout : see ImplicitKTRegressor
-        Optimisation.
-    early_stopping, patience : see ImplicitKTRegressor
-        The held-out rows are stratified by class.
-    errors, device, n_jobs, random_state, verbose : see ImplicitKTRegressor
-        How it runs. With ``errors="nan"`` a row that is not a composition gets
-        NaN probabilities and the label None, in an object array.
+        What turns the encoder into probabilities, as for
+        :class:`ImplicitKTRegressor`; a classifier needs ``predict_proba``.
+        Readouts are compared by log-loss on stratified inner folds.
+    n_estimators : int, default=5
+        Networks in the ensemble. With ``"auto"`` and ``"stack"`` each is trained
+        without one of ``n_estimators`` inner folds.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training rows; ``"auto"`` aims at 2000 weight updates,
+        within 30 to 150 epochs.
+    batch_size : int or "auto", default="auto"
+        Rows per update; ``"auto"`` is about a fortieth of the rows, 16 to 128.
+    learning_rate : float, default=1e-3
+        Peak rate of the head, after a warm-up over a tenth of the updates and
+        before the decay to zero.
+    backbone_learning_rate : float or "auto", default="auto"
+        Peak rate of the backbone: ``learning_rate`` from scratch, a third of it
+        for pretrained weights, 5e-5 for Hugging Face text encoders.
+    weight_decay : float, default=0.01
+        Of AdamW.
+    dropout : float, default=0.1
+        In the head.
+    early_stopping : bool or "auto", default=False
+        Keep the weights of the epoch that is best on a tenth of the rows,
+        stratified by class and held out of each member; ``"auto"`` does so from
+        500 rows on.
+    patience : int, default=20
+        Epochs without progress after which early stopping ends training.
+    errors : {"raise", "nan"}, default="raise"
+        What ``predict`` does with a row that is not a composition: raise, or
+        give NaN probabilities and the label None (in an object array) and warn
+        once with the count. ``fit`` always raises.
+    device : str, default="auto"
+        ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"cuda"``, ...
+    n_jobs : int or None, default=None
+        Networks trained at a time, in processes of their own.
+    random_state : int, RandomState instance or None, default=None
+        Seeds initial weights, batches and splits. The global generators of
+        numpy and torch are left alone.
+    verbose : int, default=0
+        1 shows a progress bar with the loss and the time left.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
-    nets_, history_, readout_, readout_weight_ : see ImplicitKTRegressor
-        The ensemble and the readout in use.
-    readout_scores_, readout_estimator_, encoder_ : see ImplicitKTRegressor
-        How the readout was chosen, and its parts.
-    input_kind_, n_features_in_, feature_names_in_ : see ImplicitKTRegressor
-        What ``fit`` saw.
+    nets_ : list of skorch.NeuralNet
+        Trained networks, trimmed, on the CPU; empty if the readout alone predicts.
+    history_ : list of list of dict
+        Training curve of each network: ``epoch``, ``train_loss``, ``valid_loss``.
+    readout_ : {"head", "estimator", "stack"}
+        The readout in use.
+    readout_weight_ : float
+        Share of the networks in a probability.
+    readout_scores_ : dict
+        Inner-fold log-loss of each readout, if compared.
+    readout_estimator_ : object or None
+        Fitted scikit-learn readout.
+    encoder_ : torch.nn.Module or None
+        Frozen pretrained backbone that feeds ``readout_estimator_``.
+    input_kind_ : {"compositions", "features"}
+        Kind of X seen in ``fit``.
+    n_features_in_ : int
+        1 for compositions, else the number of columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, if X was a dataframe.
 
     See Also
     --------
@@ -872,7 +922,8 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         ndarray of shape (n_samples,)
             Labels, in the rows' order.
         """
-        probabilities = self.predict_proba(X)
+        check_is_fitted(self)
+        probabilities, _ = self._outputs(self._read(X, reset=False))
         missing = np.isnan(probabilities).any(axis=1)
         labels = self.classes_[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
         if missing.any():

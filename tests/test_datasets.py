@@ -350,6 +350,21 @@ def test_matbench_real(name: str, data_dir: Path) -> None:
     assert ("other's test fold" in data.DESCR) == ("expt" in name)
 
 
+@pytest.mark.parametrize(
+    ("name", "repeated"),
+    [
+        ("matbench_steels", 0),
+        ("matbench_expt_gap", 3),
+        ("matbench_expt_is_metal", 4),
+        ("matbench_glass", 0),
+    ],
+)
+def test_matbench_real_repeats(name: str, repeated: int, data_dir: Path) -> None:
+    data = load_matbench(name, data_dir / "matbench")
+    assert len(data.data) - composition_groups(data.data).max() - 1 == repeated
+    assert (f"({repeated} compositions" in data.DESCR) == bool(repeated)
+
+
 def test_matbench_real_structures(data_dir: Path) -> None:
     official = load_matbench("matbench_phonons", data_dir / "structures")
     table = load_matbench("matbench_phonons", data_dir / "matbench")

@@ -200,8 +200,9 @@ def test_folds_that_cannot_be_made() -> None:
     with pytest.raises(InputError, match="got 1"):
         make_folds(X, Y, task_kind="regression", n_splits=1)
     y = np.array(["rare"] * 2 + ["common"] * 28)
-    with pytest.raises(InputError, match="Class 'rare' has 2 rows, fewer than the 3 folds"):
-        make_folds(X, y, task_kind="classification", n_splits=3)
+    for labels in (y, y.astype(object)):
+        with pytest.raises(InputError, match="Class 'rare' has 2 rows, fewer than the 3 folds"):
+            make_folds(X, labels, task_kind="classification", n_splits=3)
     with pytest.raises(ValueError, match="inconsistent"):
         make_folds(X, Y[:-1], task_kind="regression")
 
@@ -442,7 +443,8 @@ def test_repeated_compositions_across_folds_are_counted() -> None:
         (np.where(np.arange(30) == 4, np.nan, Y), "regression", "target of row 4 is nan"),
         (np.where(np.arange(30) == 4, np.inf, Y), "regression", "target of row 4 is inf"),
         (Y + 0.5, "classification", "labels of at least two classes"),
-        (["a"] * 30, "classification", "one class only"),
+        (["a"] * 30, "classification", "All targets are 'a': one class only"),
+        (np.array(["a"] * 30, dtype=object), "classification", "All targets are 'a'"),
     ],
 )
 def test_bad_targets(y: Any, kind: Any, message: str) -> None:
