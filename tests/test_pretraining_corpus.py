@@ -115,10 +115,11 @@ def test_key_ignores_order_and_multiples(entries: list, factor: int, random: obj
 
 
 def test_compositions_are_reduced(tmp_path: Path) -> None:
-    corpus = build_corpus(tmp_path / "c", [CorpusTable(["Li2Fe2P2O8", "Na0.3CoO2"])], [])
-    batch = corpus.compositions(np.array([1, 0]))
-    assert batch[1:].formulas() == ["LiFePO4"]
-    assert_allclose(batch[:1].fractions().max(), 2 / 3.3)
+    formulas = ["Li2Fe2P2O8", "Na0.3CoO2", "Fe0.333333O0.666667"]
+    corpus = build_corpus(tmp_path / "c", [CorpusTable(formulas)], [])
+    batch = corpus.compositions(np.array([1, 0, 2]))
+    assert batch[:2].formulas() == ["Na3Co10O20", "LiFePO4"]
+    assert_allclose(batch[2:].fractions().max(), 0.666667)
     assert_array_equal(corpus.rows_of(["CoNa0.3O2", "LiFePO4", "Xe"]), [1, 0, -1])
 
 

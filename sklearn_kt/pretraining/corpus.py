@@ -68,6 +68,8 @@ _TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 _CLIPPED = 5e-4
 # Amounts that differ from integers by less are integers.
 _INTEGER_TOLERANCE = 1e-6
+# Ba0.5Sr0.5TiO3 is BaSrTi2O6
+_DECIMALS = (1, 10, 100, 1000, 10_000)
 # A band gap above this is a gap; DFT codes write 0 for metals.
 _METAL_GAP = 1e-6
 
@@ -867,14 +869,16 @@ def _write_crystals(folder: Path, crystals: _Crystals) -> None:
 
 
 def _reduce(amounts: list[float]) -> list[float]:
-    """Divide by the greatest common divisor; amounts that are not integers by their sum."""
-    integers = [round(amount) for amount in amounts]
-    pairs = zip(amounts, integers, strict=True)
-    if all(i > 0 and abs(amount - i) < _INTEGER_TOLERANCE for amount, i in pairs):
-        divisor = math.gcd(*integers)
-        return [float(i // divisor) for i in integers]
+    """Smallest integers in the same ratio; fractions where up to four decimals give none."""
+    for factor in _DECIMALS:
+        scaled = [amount * factor for amount in amounts]
+        integers = [round(amount) for amount in scaled]
+        pairs = zip(scaled, integers, strict=True)
+        if all(i > 0 and abs(amount - i) < _INTEGER_TOLERANCE for amount, i in pairs):
+            divisor = math.gcd(*integers)
+            return [float(i // divisor) for i in integers]
     total = sum(amounts)
-    return [round(a / total, 9) for a in amounts]
+    return [round(amount / total, 9) for amount in amounts]
 
 
 def _reduced_amounts(batch: CompositionBatch) -> np.ndarray:
