@@ -383,6 +383,13 @@ def dft_tables(data_home: str | Path) -> Iterator[CorpusTable]:
     ------
     DatasetError
         If a file is missing or lacks a column.
+
+    Examples
+    --------
+    >>> next(dft_tables("no/such/folder"))
+    Traceback (most recent call last):
+        ...
+    sklearn_kt.exceptions.DatasetError: ... is missing; set SKLEARN_KT_DATA to a folder ...
     """
     data_home = Path(data_home)
     hull_of_id: dict[str, float] = {}
@@ -450,6 +457,12 @@ def composition_keys(batch: CompositionBatch) -> np.ndarray:
     -------
     keys : ndarray of uint64, shape (n,)
         The same on every machine.
+
+    Examples
+    --------
+    >>> keys = composition_keys(read_compositions(["LiFePO4", "Li2Fe2P2O8", "FePO4"]))
+    >>> [bool(key == keys[0]) for key in keys]
+    [True, True, False]
     """
     keys = np.empty(len(batch), np.uint64)
     bounds = batch.offsets.tolist()
@@ -586,6 +599,17 @@ class Corpus:
     See Also
     --------
     build_corpus : Writes the folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     folder = Path(home) / "corpus"
+    ...     _ = build_corpus(folder, [CorpusTable(["NaCl", "Si2"])], [])
+    ...     corpus = Corpus(folder)
+    ...     corpus.rows_of(["Si", "Ge"]).tolist()
+    [1, -1]
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -618,7 +642,18 @@ class Corpus:
         return np.diff(self._offsets)
 
     def compositions(self, rows: np.ndarray) -> CompositionBatch:
-        """Reduced compositions of some rows."""
+        """Reduced compositions of some rows.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (m,)
+            Positions in the corpus.
+
+        Returns
+        -------
+        batch : CompositionBatch
+            One row per position.
+        """
         starts = self._offsets[rows]
         lengths = self._offsets[rows + 1] - starts
         offsets = np.concatenate(([0], np.cumsum(lengths)))
@@ -628,7 +663,18 @@ class Corpus:
         )
 
     def rows_of(self, compositions: Any) -> np.ndarray:
-        """Row of each composition, -1 where the corpus does not have it."""
+        """Find compositions.
+
+        Parameters
+        ----------
+        compositions : array-like of compositions, shape (m,)
+            Anything :func:`~sklearn_kt.compositions.read_compositions` reads.
+
+        Returns
+        -------
+        rows : ndarray of int64, shape (m,)
+            Row of each, -1 where the corpus does not have it.
+        """
         wanted = composition_keys(read_compositions(compositions))
         order = np.argsort(self.keys, kind="stable")
         position = np.searchsorted(self.keys, wanted, sorter=order).clip(max=len(self) - 1)
@@ -636,7 +682,18 @@ class Corpus:
         return np.where(self.keys[found] == wanted, found, -1)
 
     def structure(self, index: int) -> Structure:
-        """Crystal number `index` (of row ``structure_rows[index]``) for pymatgen."""
+        """Read one crystal.
+
+        Parameters
+        ----------
+        index : int
+            Position in ``structure_rows``.
+
+        Returns
+        -------
+        structure : pymatgen.core.Structure
+            The crystal of row ``structure_rows[index]``.
+        """
         from pymatgen.core import Lattice, Structure
 
         start, stop = self._open("site_offsets")[index : index + 2]
@@ -645,7 +702,13 @@ class Corpus:
         return Structure(lattice, species, self._open("site_coords")[start:stop].astype(float))
 
     def structure_sizes(self) -> np.ndarray:
-        """Atoms in the cell of each crystal, int64, shape (n_structures,)."""
+        """Count the atoms in each crystal's cell.
+
+        Returns
+        -------
+        sizes : ndarray of int64, shape (n_structures,)
+            In the order of ``structure_rows``.
+        """
         return np.diff(self._open("site_offsets"))
 
     @property
@@ -656,6 +719,11 @@ class Corpus:
 
     def teacher(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings of a teacher.
+
+        Parameters
+        ----------
+        name : str
+            One of ``teachers``.
 
         Returns
         -------
@@ -701,7 +769,18 @@ class Corpus:
         _save_atomically(self.folder / f"{name}.teacher.npy", embeddings)
 
     def unscale(self, targets: np.ndarray) -> np.ndarray:
-        """Standardised values back to transformed ones (logarithms stay logarithms)."""
+        """Undo the standardising.
+
+        Parameters
+        ----------
+        targets : ndarray of shape (..., n_properties)
+            Standardised values.
+
+        Returns
+        -------
+        values : ndarray of shape (..., n_properties)
+            In the properties' units; logarithms stay logarithms.
+        """
         return targets * self.scales + self.centres
 
     def _open(self, name: str) -> np.ndarray:

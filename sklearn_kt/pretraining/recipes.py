@@ -36,6 +36,15 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     ------
     InputError
         If the file cannot be read or has an unknown key.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     path = Path(home) / "recipe.yaml"
+    ...     _ = path.write_text("{corpus: pool, output: weights, pretrainer: {max_steps: 9}}")
+    ...     read_recipe(path)
+    {'corpus': 'pool', 'output': 'weights', 'pretrainer': {'max_steps': 9}}
     """
     import yaml
 

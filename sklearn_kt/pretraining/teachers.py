@@ -38,12 +38,36 @@ _CHUNK = 256
 
 
 class Teacher(Protocol):
-    """What :func:`embed_corpus` needs."""
+    """What :func:`embed_corpus` needs.
+
+    Attributes
+    ----------
+    name : str
+        Under which the embeddings are stored.
+
+    Examples
+    --------
+    >>> class Density:
+    ...     name = "density"
+    ...     def embed(self, structures):
+    ...         return np.array([[structure.density] for structure in structures])
+    """
 
     name: str
 
     def embed(self, structures: Sequence[Structure]) -> np.ndarray:
-        """Embed crystals: float array (n, d), a NaN row for a crystal that cannot be taken."""
+        """Embed crystals.
+
+        Parameters
+        ----------
+        structures : sequence of pymatgen.core.Structure
+            Crystals.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n, d)
+            A NaN row for a crystal that cannot be taken.
+        """
 
 
 class CHGNetTeacher:
@@ -62,6 +86,13 @@ class CHGNetTeacher:
     .. [1] B. Deng et al., "CHGNet as a pretrained universal neural network
        potential for charge-informed atomistic modelling", Nature Machine
        Intelligence 5, 1031 (2023).
+
+    Examples
+    --------
+    Needs the extra ``structures``:
+
+    >>> teacher = CHGNetTeacher()  # doctest: +SKIP
+    >>> rows = embed_corpus(corpus, teacher, max_atoms=14, verbose=1)  # doctest: +SKIP
     """
 
     name = "chgnet"
@@ -141,6 +172,13 @@ class TextTeacher:
     See Also
     --------
     describe_structure : Writes the description.
+
+    Examples
+    --------
+    Needs a model on disk:
+
+    >>> teacher = TextTeacher("path/of/all-MiniLM-L6-v2")  # doctest: +SKIP
+    >>> rows = embed_corpus(corpus, teacher, verbose=1)  # doctest: +SKIP
     """
 
     name = "text"
@@ -159,7 +197,18 @@ class TextTeacher:
             ) from error
 
     def embed(self, structures: Sequence[Structure]) -> np.ndarray:
-        """Mean token state of each description, float32, shape (n, hidden_size)."""
+        """Embed descriptions of crystals.
+
+        Parameters
+        ----------
+        structures : sequence of pymatgen.core.Structure
+            Crystals.
+
+        Returns
+        -------
+        embeddings : ndarray of float32, shape (n, hidden_size)
+            Mean token state of each description.
+        """
         import torch
 
         texts = [describe_structure(structure) for structure in structures]
@@ -278,6 +327,23 @@ def embed_corpus(
     -----
     CompositionWarning
         If the teacher could not take some crystals.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn_kt.pretraining import CorpusTable, build_corpus
+    >>> class Density:
+    ...     name = "density"
+    ...     def embed(self, structures):
+    ...         return np.array([[structure.density] for structure in structures])
+    >>> iron = {"lattice": [2.9, 2.9, 2.9, 90, 90, 90], "species": [["Fe", 2]],
+    ...         "coords": [[0, 0, 0], [0.5, 0.5, 0.5]]}
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     table = CorpusTable(["Si", "Fe"], structures=[None, iron])
+    ...     corpus = build_corpus(Path(home) / "corpus", [table], [])
+    ...     embed_corpus(corpus, Density(), n_components=None).tolist()
+    [1]
     """
     from tqdm import tqdm
 
@@ -343,6 +409,15 @@ def read_embeddings(path: str | Path, *, formula: str = "formula") -> tuple[list
     ------
     InputError
         If the file has another layout.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     path = Path(home) / "table.npz"
+    ...     np.savez(path, formula=["NaCl"], embeddings=[[0.5, 1.5]])
+    ...     read_embeddings(path)
+    (['NaCl'], array([[0.5, 1.5]], dtype=float32))
     """
     import pandas as pd
 
@@ -395,6 +470,16 @@ def add_embeddings(corpus: Corpus, name: str, formulas: Any, embeddings: np.ndar
     -----
     CompositionWarning
         If some are not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn_kt.pretraining import CorpusTable, build_corpus
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     corpus = build_corpus(Path(home) / "corpus", [CorpusTable(["Si", "NaCl"])], [])
+    ...     add_embeddings(corpus, "mine", ["NaCl"], np.array([[0.5, 1.5]])).tolist()
+    [1]
     """
     embeddings = np.asarray(embeddings, np.float64)
     found = corpus.rows_of(formulas)
