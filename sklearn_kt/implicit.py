@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import (
     BaseEstimator,
@@ -89,7 +90,7 @@ class _BackboneMixin:
     def _read(self, X: Any, *, reset: bool) -> Data:
         """Compositions as a batch or rows of numbers, checked against ``fit``."""
         data: Data
-        if isinstance(X, CompositionBatch) or is_composition_input(X):
+        if is_composition_input(X) or _holds_text(X):
             if hasattr(X, "columns"):
                 # remembers and compares the column's name
                 validate_data(self, X, skip_check_array=True, reset=reset)
@@ -1127,6 +1128,11 @@ class CompositionEmbedder(_BackboneMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         return tags
+
+
+def _holds_text(X: Any) -> bool:
+    """Whether a data frame has text beside other columns: the gate says which to select."""
+    return isinstance(X, pd.DataFrame) and any(isinstance(v, str) for v in X[:1].to_numpy().ravel())
 
 
 def _chunks(n: int) -> Iterator[slice]:

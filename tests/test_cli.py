@@ -7,9 +7,11 @@ import gzip
 import io
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,35 @@ def test_reader_that_goes_away(tmp_path: Path) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(60) == 141
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    output = tmp_path / "tokens.csv"
+    output.write_text("precious")
+    # a shell may have left SIGINT ignored
+    code = "import signal, sys; from sklearn_kt.cli import main; "
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "tokenize", "--output", str(output)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write("formula\nFe2O3\n")
+    process.stdin.flush()
+    # the temporary file is there once reading has begun
+    while len(files(tmp_path)) < 2:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr.read() == "sklearn-kt: interrupted: no file was written\n"
+    process.stdin.close()
+    process.stderr.close()
+    assert files(tmp_path) == ["tokens.csv"]
+    assert output.read_text() == "precious"
 
 
 # --- evaluate --------------------------------------------------------------------------------

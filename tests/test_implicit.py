@@ -204,6 +204,8 @@ def test_bad_rows_raise_in_fit_and_predict(fitted: ImplicitKTRegressor) -> None:
         regressor(errors="nan").fit(["NaCl", "Xx2O3"], [1.0, 2.0])
     with pytest.raises(InputError, match="0 sample"):
         fitted.predict([])
+    with pytest.raises(InputError, match="one column of compositions"):
+        regressor().fit(pd.DataFrame({"formula": ["NaCl"], "gap": [8.5]}), [8.5])
     with pytest.raises(CompositionError, match="keep_default_na=False"):
         fitted.predict(["NaCl", float("nan")])
 
