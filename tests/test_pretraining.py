@@ -13,10 +13,12 @@ import torch
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 
+import sklearn_kt
 from sklearn_kt.encoder import load_checkpoint
 from sklearn_kt.encoder.modeling import build_backbone
 from sklearn_kt.exceptions import CheckpointError, DatasetError, InputError, TrainingError
 from sklearn_kt.pretraining import (
+    SOURCES,
     Corpus,
     CorpusTable,
     CrossModalPretrainer,
@@ -293,6 +295,20 @@ def test_two_processes_train_one_model(corpus: Corpus, tmp_path: Path) -> None:
     # one process goes on where two stopped, and finds the run finished
     settings = {**recipe["pretrainer"], "checkpoint_dir": tmp_path / "state"}
     assert CrossModalPretrainer(**settings).fit(corpus).n_steps_ == 30
+
+
+def test_shipped_checkpoint() -> None:
+    spec, state = load_checkpoint("default")
+    build_backbone(spec).load_state_dict(state)
+    assert all(np.isfinite(value.numpy()).all() for value in state.values())
+    folder = Path(sklearn_kt.__file__).parent / "checkpoints" / "default"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for source in SOURCES:
+        assert source.path in card
+    forbidden = card.partition("must not be scored on")[2]
+    for task in ("mp_gap", "mp_is_metal", "mp_e_form", "log_gvrh", "log_kvrh", "jdft2d"):
+        assert task in forbidden
 
 
 def test_bad_recipes(
