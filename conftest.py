@@ -83,6 +83,11 @@ def pytest_runtest_call() -> Generator[None, None, None]:
         pytest.fail("reached for the network: " + ", ".join(attempts), pytrace=False)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name raw bytes by their argument: parallel test processes must agree on all names."""
+    return argname if isinstance(val, bytes) else None
+
+
 def _global_state() -> dict[str, object]:
     # first imports add warning filters of their own: let them happen before the comparison
     import numpy as np
