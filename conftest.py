@@ -17,6 +17,7 @@ import pytest
 # Set before any library reads them, and inherited by child processes.
 os.environ["HF_HUB_OFFLINE"] = "1"  # a missing file fails at once instead of after many retries
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["SCIPY_ARRAY_API"] = "1"  # else scikit-learn skips its checks of array API input
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads and joblib's forks do not mix
 
 # Shared machines stall: no deadlines. In CI the same examples every time; elsewhere new ones.
