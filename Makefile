@@ -7,7 +7,7 @@ PIP_QUIET ?= -qq
 JOBS ?= 2
 PYTEST_ARGS ?=
 
-DEMO_SAMPLES ?= 4000
+DEMO_SAMPLES ?= 1000
 DEMO_OUTPUT ?= demo-output
 
 VENV := .venv

@@ -17,6 +17,7 @@ import pytest
 # Set before any library reads them, and inherited by child processes.
 os.environ["HF_HUB_OFFLINE"] = "1"  # a missing file fails at once instead of after many retries
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["SCIPY_ARRAY_API"] = "1"  # else scikit-learn skips its checks of array API input
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads and joblib's forks do not mix
 
 # Shared machines stall: no deadlines. In CI the same examples every time; elsewhere new ones.
@@ -81,6 +82,11 @@ def pytest_runtest_call() -> Generator[None, None, None]:
         _network_attempts.clear()
     if attempts:
         pytest.fail("reached for the network: " + ", ".join(attempts), pytrace=False)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name raw bytes by their argument: parallel test processes must agree on all names."""
+    return argname if isinstance(val, bytes) else None
 
 
 def _global_state() -> dict[str, object]:

@@ -645,14 +645,20 @@ def _predictions(model: Any, formulas: np.ndarray, return_std: bool, classify: b
     """One row per formula: prediction, then standard deviation or probabilities."""
     import numpy as np
 
-    if classify:
-        probabilities = model.predict_proba(formulas)
-        labels = np.asarray(model.classes_, dtype=object)[probabilities.argmax(axis=1)]
-        blocks = [labels, *probabilities.T]
-    elif return_std:
-        blocks = list(model.predict(formulas, return_std=True))
-    else:
-        blocks = [model.predict(formulas)]
+    try:
+        if classify:
+            probabilities = model.predict_proba(formulas)
+            labels = np.asarray(model.classes_, dtype=object)[probabilities.argmax(axis=1)]
+            blocks = [labels, *probabilities.T]
+        elif return_std:
+            blocks = list(model.predict(formulas, return_std=True))
+        else:
+            blocks = [model.predict(formulas)]
+    except SklearnKTError:
+        raise
+    # a model from elsewhere, perhaps fitted on something else than formulas
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The model cannot predict from formulas: {error}") from error
     if any(np.ndim(block) != 1 for block in blocks):
         raise InputError("The model predicts several targets; the command line writes one.")
     # tolist makes Python numbers, which csv writes in full precision

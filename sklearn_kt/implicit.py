@@ -56,9 +56,10 @@ __all__ = ["CompositionEmbedder", "ImplicitKTClassifier", "ImplicitKTRegressor"]
 
 # Rows handled at a time by predict and transform, so that memory stays flat.
 _CHUNK = 16_384
-# Weight updates that max_epochs="auto" aims at, and the epochs it is clipped to.
-_UPDATES = 2000
-_EPOCHS = (30, 150)
+# Weight updates that max_epochs="auto" aims at, and the epochs it is clipped to:
+# from scratch, and from pretrained weights, which have little left to learn.
+_UPDATES = {False: 2000, True: 800}
+_EPOCHS = {False: (30, 150), True: (10, 60)}
 # Rows (of each class) that every fold of the inner cross-validation needs.
 _MIN_FOLD_ROWS = 4
 # readout="auto" compares with trees up to this many rows only.
@@ -364,7 +365,8 @@ class _BaseImplicitKT(_BackboneMixin, BaseEstimator):
             batch = int(np.clip(2 ** round(math.log2(max(n_rows / 40, 1))), 16, 128))
         epochs = self.max_epochs
         if epochs == "auto":
-            epochs = int(np.clip(math.ceil(_UPDATES * batch / n_rows), *_EPOCHS))
+            epochs = math.ceil(_UPDATES[pretrained] * batch / n_rows)
+            epochs = int(np.clip(epochs, *_EPOCHS[pretrained]))
         rate = self.backbone_learning_rate
         if rate == "auto":
             rate = self.learning_rate / 3 if pretrained else self.learning_rate
@@ -536,8 +538,8 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         Networks in the ensemble. With ``"auto"`` and ``"stack"`` each is trained
         without one of ``n_estimators`` inner folds.
     max_epochs : int or "auto", default="auto"
-        Passes over the training rows; ``"auto"`` aims at 2000 weight updates,
-        within 30 to 150 epochs.
+        Passes over the training rows; ``"auto"`` aims at 2000 weight updates
+        (30 to 150 epochs) from scratch, at 800 (10 to 60) from pretrained weights.
     batch_size : int or "auto", default="auto"
         Rows per update; ``"auto"`` is about a fortieth of the rows, 16 to 128.
     learning_rate : float, default=1e-3
@@ -783,8 +785,8 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         Networks in the ensemble. With ``"auto"`` and ``"stack"`` each is trained
         without one of ``n_estimators`` inner folds.
     max_epochs : int or "auto", default="auto"
-        Passes over the training rows; ``"auto"`` aims at 2000 weight updates,
-        within 30 to 150 epochs.
+        Passes over the training rows; ``"auto"`` aims at 2000 weight updates
+        (30 to 150 epochs) from scratch, at 800 (10 to 60) from pretrained weights.
     batch_size : int or "auto", default="auto"
         Rows per update; ``"auto"`` is about a fortieth of the rows, 16 to 128.
     learning_rate : float, default=1e-3

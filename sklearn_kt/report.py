@@ -97,8 +97,8 @@ def prediction_sample(
     n_rows : int, default=5
         Number of rows drawn; fewer if there are fewer.
     model : str or None, default=None
-        Name of the model; None takes the first that gives an uncertainty (a standard
-        deviation or class probabilities), else the first.
+        Name of the model; None takes the best of those that give an uncertainty (a
+        standard deviation or class probabilities), else the best.
     random_state : int, default=0
         Seed of the draw.
 
@@ -116,7 +116,7 @@ def prediction_sample(
             for name, scores in result.models.items()
             if scores.std is not None or scores.probabilities is not None
         ]
-        model = (certain or list(result.models))[0]
+        model = min(certain or result.models, key=lambda name: _loss(result, name))
     elif model not in result.models:
         raise InputError(f"No model {model!r}; evaluated were {', '.join(result.models)}.")
     scores = result.models[model]
@@ -298,6 +298,14 @@ def _mean_and_spread(mean: float, spread: float, decimals: int | None) -> str:
 
 def _three_figures(value: float) -> int:
     return int(round(value, 2 - math.floor(math.log10(max(value, 1.0)))))
+
+
+def _loss(result: EvaluationResult, model: str) -> float:
+    """Mean of what ranks models: smaller is better."""
+    scores = result.models[model]
+    if result.task_kind == "regression":
+        return scores.mean("mae")
+    return -scores.mean("balanced_accuracy")
 
 
 def _best_rows(result: EvaluationResult) -> dict[str, int]:

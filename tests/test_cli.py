@@ -566,6 +566,11 @@ def test_models_that_cannot_be_used(run: Run, table: Path, tmp_path: Path) -> No
     code, _, err = run("predict", "two", table)
     assert code == 2
     assert_one_line(err, "several targets")
+    numeric = BayesianRidge().fit(np.eye(3), [1, 2, 3])
+    joblib.dump(numeric, tmp_path / "numeric")
+    code, _, err = run("predict", "numeric", table)
+    assert code == 2
+    assert_one_line(err, "The model cannot predict from formulas: ")
 
 
 def test_predict_does_not_shadow_a_column(run: Run, model: Path) -> None:

@@ -553,7 +553,7 @@ def test_is_composition_input(X: object) -> None:
         3.0,
         object(),
     ],
-    ids=repr,
+    ids=lambda X: type(X).__name__,
 )
 def test_is_numeric_input(X: object) -> None:
     assert is_composition_input(X) is False

@@ -139,8 +139,10 @@ def test_summary_has_three_figures(mae: float, shown: str) -> None:
     assert summary_table(scores)["MAE"][0].startswith(shown)
 
 
-def test_sample_takes_a_model_with_uncertainty() -> None:
+def test_sample_takes_the_best_with_uncertainty() -> None:
     evaluated = regression()
+    for fold in evaluated.models["plain"].folds:
+        fold["mae"] = 0.0
     name, table = prediction_sample(evaluated, 6)
     assert name == "sure"
     assert table.columns.tolist() == ["formula", "true", "predicted", "std"]
@@ -161,8 +163,12 @@ def test_sample_takes_a_model_with_uncertainty() -> None:
 
 
 def test_sample_of_a_classification() -> None:
-    name, table = prediction_sample(classification())
+    evaluated = classification()
+    name, table = prediction_sample(evaluated)
     assert name == "forest"
+    for fold in evaluated.models["network"].folds:
+        fold["balanced_accuracy"] += 0.1
+    assert prediction_sample(evaluated)[0] == "network"
     assert (table["probability"] >= 0.5).all()
     text = format_sample(table)
     assert text["true"].isin(["glass", "metal"]).all()
