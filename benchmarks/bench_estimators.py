@@ -157,8 +157,8 @@ def in_process(
     if data_dir is not None:
         command += ["--data-dir", str(data_dir)]
     environment = os.environ | ({"OMP_NUM_THREADS": "1"} if one_thread else {})
-    print(f"{part} {argument}", file=sys.stderr)
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    print(part, argument, done.stdout.strip(), file=sys.stderr)
     return json.loads(done.stdout)
 
 
@@ -181,23 +181,22 @@ def main() -> None:
         print(json.dumps(parts[part](argument)))
         return
 
-    def run(part: str, argument: object) -> dict[str, Any]:
-        return in_process(part, argument, arguments.data_dir)
+    def one_thread(part: str, argument: object) -> dict[str, Any]:
+        return in_process(part, argument, arguments.data_dir, one_thread=True)
 
-    def run_both(part: str, argument: object) -> dict[str, Any]:
+    def both(part: str, argument: object) -> dict[str, Any]:
         """Wall-clock seconds of all cores, CPU seconds of one thread."""
-        both = run(part, argument)
-        one = in_process(part, argument, arguments.data_dir, one_thread=True)
-        return {**both, "cpu_s": one["cpu_s"]}
+        everything = in_process(part, argument, arguments.data_dir)
+        return {**everything, "cpu_s": one_thread(part, argument)["cpu_s"]}
 
-    kinds = {name: run_both("readout", name) for name in ("frozen-readout", "rf-magpie")}
+    kinds = {name: both("readout", name) for name in ("frozen-readout", "rf-magpie")}
     ratios = {
         f"rf-magpie / frozen-readout, {unit}": round(
             kinds["rf-magpie"][unit] / kinds["frozen-readout"][unit], 1
         )
         for unit in ("cpu_s", "wall_s")
     }
-    speed = run_both("rate", arguments.rows)
+    speed = both("rate", arguments.rows)
     result = {
         "command": shlex.join(["python", *sys.argv]),
         "matbench_expt_gap, fold 0, fit and predict": {**kinds, **ratios},
@@ -206,9 +205,9 @@ def main() -> None:
             "formulas_per_second, all cores": round(arguments.rows / speed["wall_s"]),
             "formulas_per_cpu_second": round(arguments.rows / speed["cpu_s"]),
         },
-        "memory of predict": [run("memory", rows) for rows in arguments.memory_rows],
+        "memory of predict": [one_thread("memory", rows) for rows in arguments.memory_rows],
         "memory of sklearn-kt predict": [
-            run("command-line", rows) for rows in arguments.memory_rows
+            one_thread("command-line", rows) for rows in arguments.memory_rows
         ],
         "import seconds": import_seconds(),
         "versions": {

@@ -38,7 +38,7 @@ __all__ = ["main"]
 
 _BATCH_ROWS = 10_000
 _DEFAULT_MODELS = "imkt-scratch,et-fractions,rf-magpie"
-_MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch"
+_MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch, imkt"
 _SEEBECK = "seebeck"
 _STDIN = "-"
 
@@ -398,6 +398,12 @@ def _dataset(args: argparse.Namespace) -> _Problem:
             )
         bunch: Any = load_matbench(args.dataset, args.data_dir)
         spec = MATBENCH_TASKS[args.dataset]
+        if spec.has_structures and "imkt" in args.models.split(","):
+            _message(
+                "warning",
+                f"the checkpoint of imkt was pretrained on data like those of {args.dataset};"
+                " its score there says nothing, and imkt-scratch is the one to read.",
+            )
         problem = _Problem(
             bunch.data,
             bunch.target,

@@ -281,10 +281,23 @@ def _implicit_scratch(
     kind: TaskKind, random_state: int | None, n_jobs: int | None
 ) -> BaseEstimator:
     """Implicit knowledge transfer (imKT) without pretrained weights."""
+    return _implicit(kind, None, random_state, n_jobs)
+
+
+def _implicit_pretrained(
+    kind: TaskKind, random_state: int | None, n_jobs: int | None
+) -> BaseEstimator:
+    """Implicit knowledge transfer (imKT) from the bundled checkpoint."""
+    return _implicit(kind, "default", random_state, n_jobs)
+
+
+def _implicit(
+    kind: TaskKind, checkpoint: str | None, random_state: int | None, n_jobs: int | None
+) -> BaseEstimator:
     importlib.import_module("sklearn_kt.training")
     implicit = importlib.import_module("sklearn_kt.implicit")
     name = "ImplicitKTRegressor" if kind == "regression" else "ImplicitKTClassifier"
-    return getattr(implicit, name)(checkpoint=None, random_state=random_state, n_jobs=n_jobs)
+    return getattr(implicit, name)(checkpoint, random_state=random_state, n_jobs=n_jobs)
 
 
 ModelFactory = Callable[[TaskKind, int | None, int | None], BaseEstimator]
@@ -294,6 +307,7 @@ MODELS: Mapping[str, ModelFactory] = {
     "et-fractions": _extra_trees,
     "rf-magpie": _magpie_forest,
     "imkt-scratch": _implicit_scratch,
+    "imkt": _implicit_pretrained,
 }
 """Models by name; each factory takes the task kind, a seed and a number of jobs.
 

@@ -275,6 +275,18 @@ def test_evaluate_seebeck(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("always::sklearn_kt.exceptions.CompositionWarning")
+def test_pretrained_model_is_not_believed_on_its_own_data(
+    run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(evaluation.MODELS, "imkt", MODELS["dummy"])  # type: ignore[index]
+    arguments = ["evaluate", "--data-dir", data_dir / "matbench", "--models", "imkt"]
+    code, _, err = run(*arguments, "--dataset", "matbench_jdft2d")
+    assert code == 0
+    assert "pretrained on data like those of matbench_jdft2d" in err
+    _, _, err = run(*arguments, "--dataset", "matbench_steels")
+    assert "pretrained" not in err
+
+
 def test_evaluate_matbench(run: Run, data_dir: Path) -> None:
     arguments = ["evaluate", "--data-dir", data_dir / "matbench", "--models", "dummy"]
     code, out, err = run(*arguments, "--dataset", "matbench_expt_gap")

@@ -356,6 +356,17 @@ def test_checkpoint_is_where_training_starts(checkpoint: Path) -> None:
     assert error[0] < error[1]
 
 
+def test_bundled_checkpoint_knows_chemistry() -> None:
+    X, test = np.array(FORMULAS, dtype=object), np.arange(len(FORMULAS)) % 3 == 0
+    errors = {}
+    for checkpoint in ("default", None):
+        model = ImplicitKTRegressor(
+            checkpoint, readout="head", n_estimators=1, max_epochs=10, random_state=0
+        ).fit(X[~test], TARGET[~test])
+        errors[checkpoint] = np.abs(model.predict(X[test]) - TARGET[test]).mean()
+    assert errors["default"] < 0.6 * errors[None]
+
+
 def test_checkpoint_faults(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave the other None"):
         ImplicitKTRegressor(checkpoint, backbone="tiny").fit(FORMULAS, TARGET)

@@ -29,7 +29,7 @@ LAYERS = [
     {"tokenizer"},
     {"encoder"},
     {"training"},
-    {"implicit"},
+    {"implicit", "pretraining"},
     {"evaluation"},
     {"report"},
     {"cli"},
