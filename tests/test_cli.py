@@ -287,6 +287,7 @@ def test_pretrained_model_is_not_believed_on_its_own_data(
     assert "pretrained" not in err
 
 
+@pytest.mark.filterwarnings("always::sklearn_kt.exceptions.CompositionWarning")
 def test_evaluate_matbench(run: Run, data_dir: Path) -> None:
     arguments = ["evaluate", "--data-dir", data_dir / "matbench", "--models", "dummy"]
     code, out, err = run(*arguments, "--dataset", "matbench_expt_gap")
