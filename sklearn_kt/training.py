@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -45,6 +46,8 @@ _LOSSES = {
 _BUCKET_BATCHES = 32
 _WARMUP = 0.1
 _FORWARD_ROWS = 128
+# Parameters from which on a CPU's further threads pay.
+_SMALL_NETWORK = 10_000_000
 _GRADIENT_NORM = 1.0
 
 
@@ -255,7 +258,8 @@ def train(
             net.module_.backbone.load_state_dict(weights)
         net.notify("on_train_begin", X=data, y=None)
         try:
-            net.fit_loop(data)
+            with _one_thread(net.module_):
+                net.fit_loop(data)
         except KeyboardInterrupt:
             # skorch stops early by this very exception; a real Ctrl-C goes on up
             if stopper is None or stopper.misses_ < settings.patience:
@@ -281,7 +285,7 @@ def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
     outputs = None
     module.to(device).eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _one_thread(module):
             for length in np.unique(lengths):
                 group = np.flatnonzero(lengths == length)
                 for start in range(0, len(group), _FORWARD_ROWS):
@@ -296,6 +300,22 @@ def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
         module.to("cpu")
     assert outputs is not None
     return outputs
+
+
+@contextmanager
+def _one_thread(module: nn.Module) -> Iterator[None]:
+    """Run a small network on one thread, whatever the host program has set.
+
+    Its products are too small to share: a second thread gains nothing on an idle
+    machine, loses a factor of ten on a busy one, and rounds differently.
+    """
+    threads = torch.get_num_threads()
+    if sum(p.numel() for p in module.parameters()) < _SMALL_NETWORK:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def backbone_weights(net: NeuralNet) -> dict[str, torch.Tensor]:

@@ -153,7 +153,10 @@ def test_groups_are_compositions() -> None:
         composition_groups(["Fe", ""])
 
 
-amounts = st.dictionaries(st.sampled_from(ELEMENTS), st.integers(1, 40), min_size=1, max_size=5)
+# Og is what makes another composition below
+amounts = st.dictionaries(
+    st.sampled_from(ELEMENTS[:-1]), st.integers(1, 40), min_size=1, max_size=5
+)
 
 
 @settings(max_examples=60)

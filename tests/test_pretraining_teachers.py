@@ -166,8 +166,7 @@ def test_text_teacher(corpus: Corpus, tmp_path: Path) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "na", "##cl", "mg", "##o", "has", "at"]
     model = tmp_path / "model"
     model.mkdir()
-    (model / "vocab.txt").write_text("\n".join(words))
-    BertTokenizer(str(model / "vocab.txt")).save_pretrained(model)
+    BertTokenizer({word: number for number, word in enumerate(words)}).save_pretrained(model)
     config = BertConfig(
         vocab_size=len(words),
         hidden_size=16,

@@ -51,6 +51,20 @@ def test_global_state_is_left_alone(untouched_globals: None) -> None:
     train(SPEC, None, rows(), SETTINGS)
 
 
+def test_result_does_not_depend_on_the_number_of_threads() -> None:
+    threads = torch.get_num_threads()
+    outputs = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            net, _ = train(SPEC, None, rows(), SETTINGS)
+            outputs.append(forward(net.module_, rows(seed=1), device="cpu"))
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    assert (outputs[0] == outputs[1]).all()
+
+
 def test_net_is_trimmed_and_carries_no_device() -> None:
     net, _ = train(SPEC, None, rows(), SETTINGS)
     assert net.optimizer_ is None
