@@ -57,10 +57,13 @@ __all__ = [
     "METRICS",
     "MODELS",
     "EvaluationResult",
+    "FoldPrediction",
     "MagpieFeaturizer",
     "ModelScores",
     "composition_groups",
     "cross_validate_models",
+    "fit_and_predict",
+    "fold_metrics",
     "make_folds",
     "make_model",
     "offers_std",
@@ -620,7 +623,7 @@ class EvaluationResult:
             seeds, versions, machine and date. Values that are not finite are None.
         """
         metrics = METRICS[self.task_kind]
-        return _plain(
+        return plain(
             {
                 "dataset": dict(dataset or {}),
                 "task": self.task_kind,
@@ -755,9 +758,9 @@ def cross_validate_models(
         random_state=random_state,
         n_jobs=n_jobs,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        versions=_versions(),
+        versions=library_versions(),
     )
-    with _progress(verbose, total=len(estimators) * len(checked)) as report:
+    with progress(verbose, total=len(estimators) * len(checked)) as report:
         for name, estimator in estimators.items():
             scores = ModelScores(
                 name, _describe(estimator), [], np.empty(len(batch), dtype=y.dtype)
@@ -871,7 +874,8 @@ def _describe(estimator: BaseEstimator) -> str:
     return " ".join(str(estimator).split())
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of what results depend on, and the machine."""
     versions = {"python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     versions["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
@@ -887,48 +891,177 @@ def _run_fold(
     scores: ModelScores,
 ) -> dict[str, float]:
     """Fit on one fold, keep its predictions in ``scores`` and measure them."""
-    model: Any = clone(estimator)
     y = result.y
-    start = perf_counter()
-    model.fit(formulas[train], y[train])
-    fitted = perf_counter()
-    std = probabilities = None
-    if result.task_kind == "regression" and offers_std(model):
-        predictions, std = model.predict(formulas[test], return_std=True)
-    elif result.task_kind == "classification" and hasattr(model, "predict_proba"):
-        probabilities = model.predict_proba(formulas[test])
-        predictions = model.classes_[probabilities.argmax(axis=1)]
-    else:
-        predictions = model.predict(formulas[test])
-    predicted = perf_counter()
-
-    predictions = np.asarray(predictions)
-    if predictions.shape != (len(test),):
-        raise InputError(
-            f"{scores.name} gave predictions of shape {predictions.shape} for {len(test)} rows."
-        )
-    scores.predictions[test] = predictions
-    if std is not None:
+    fold = fit_and_predict(
+        estimator,
+        formulas[train],
+        y[train],
+        formulas[test],
+        task_kind=result.task_kind,
+        classes=result.classes,
+        name=scores.name,
+    )
+    scores.predictions[test] = fold.predictions
+    if fold.std is not None:
         if scores.std is None:
             scores.std = np.full(len(y), np.nan)
-        scores.std[test] = std
-    if probabilities is not None and result.classes is not None:
+        scores.std[test] = fold.std
+    if fold.probabilities is not None:
         if scores.probabilities is None:
-            scores.probabilities = np.zeros((len(y), len(result.classes)))
-        # a class may be absent from this fold's training part
-        columns = np.searchsorted(result.classes, model.classes_)
-        scores.probabilities[np.ix_(test, columns)] = probabilities
-        probabilities = scores.probabilities[test]
-    if result.task_kind == "regression":
-        metrics = _regression_metrics(y[test], predictions)
-    else:
-        metrics = _classification_metrics(y[test], predictions, probabilities, result.classes)
+            scores.probabilities = np.zeros((len(y), fold.probabilities.shape[1]))
+        scores.probabilities[test] = fold.probabilities
     return {
-        **metrics,
-        "fit_seconds": fitted - start,
-        "predict_seconds": predicted - fitted,
+        **fold_metrics(
+            y[test],
+            fold.predictions,
+            task_kind=result.task_kind,
+            probabilities=fold.probabilities,
+            classes=result.classes,
+        ),
+        "fit_seconds": fold.fit_seconds,
+        "predict_seconds": fold.predict_seconds,
         "n_test": len(test),
     }
+
+
+@dataclass
+class FoldPrediction:
+    """What a model says about the test part of one fold.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (n_test,)
+        Numbers, or class labels.
+    std : float64 ndarray of shape (n_test,) or None
+        Predicted standard deviations, from models that give one.
+    probabilities : float64 ndarray of shape (n_test, n_classes) or None
+        Class probabilities, from classifiers that give them.
+    fit_seconds, predict_seconds : float
+        Wall clock.
+    model : estimator
+        Fitted.
+    """
+
+    predictions: np.ndarray
+    std: np.ndarray | None
+    probabilities: np.ndarray | None
+    fit_seconds: float
+    predict_seconds: float
+    model: Any
+
+
+def fit_and_predict(
+    estimator: BaseEstimator,
+    X_train: Any,
+    y_train: np.ndarray,
+    X_test: Any,
+    *,
+    task_kind: TaskKind,
+    classes: np.ndarray | None = None,
+    name: str = "The model",
+) -> FoldPrediction:
+    """Fit a clone of a model and predict; it sees nothing but these arguments.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Cloned first.
+    X_train, X_test : array-like of compositions
+        What the model reads.
+    y_train : ndarray of shape (n_train,)
+        Targets of the training part; those of the test part are not asked for.
+    task_kind : {"regression", "classification"}
+        What is predicted.
+    classes : ndarray of shape (n_classes,) or None, default=None
+        All class labels in sorted order: the columns of the probabilities. One may
+        be absent from the training part.
+    name : str, default="The model"
+        Used in messages.
+
+    Returns
+    -------
+    fold : FoldPrediction
+        Predictions and times.
+
+    Raises
+    ------
+    InputError
+        If the model does not give one prediction per row.
+
+    Examples
+    --------
+    >>> from sklearn.dummy import DummyRegressor
+    >>> from sklearn_kt.evaluation import fit_and_predict
+    >>> fold = fit_and_predict(
+    ...     DummyRegressor(), ["NaCl", "KCl"], [8.0, 6.0], ["LiF"], task_kind="regression"
+    ... )
+    >>> fold.predictions
+    array([7.])
+    """
+    model: Any = clone(estimator)
+    start = perf_counter()
+    model.fit(X_train, y_train)
+    fitted = perf_counter()
+    std = probabilities = None
+    if task_kind == "regression" and offers_std(model):
+        predictions, std = model.predict(X_test, return_std=True)
+    elif task_kind == "classification" and hasattr(model, "predict_proba"):
+        given = model.predict_proba(X_test)
+        predictions = model.classes_[given.argmax(axis=1)]
+        labels = model.classes_ if classes is None else classes
+        probabilities = np.zeros((len(given), len(labels)))
+        probabilities[:, np.searchsorted(labels, model.classes_)] = given
+    else:
+        predictions = model.predict(X_test)
+    predicted = perf_counter()
+    predictions = np.asarray(predictions)
+    if predictions.shape != (len(X_test),):
+        raise InputError(
+            f"{name} gave predictions of shape {predictions.shape} for {len(X_test)} rows."
+        )
+    return FoldPrediction(
+        predictions, std, probabilities, fitted - start, predicted - fitted, model
+    )
+
+
+def fold_metrics(
+    y: np.ndarray,
+    predictions: np.ndarray,
+    *,
+    task_kind: TaskKind,
+    probabilities: np.ndarray | None = None,
+    classes: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Measure the predictions of one fold.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_test,)
+        True targets.
+    predictions : ndarray of shape (n_test,)
+        Numbers, or class labels.
+    task_kind : {"regression", "classification"}
+        What was predicted.
+    probabilities : ndarray of shape (n_test, n_classes) or None, default=None
+        Without them the ROC AUC is NaN.
+    classes : ndarray of shape (n_classes,) or None, default=None
+        Class labels in sorted order; needed for classification.
+
+    Returns
+    -------
+    metrics : dict of str to float
+        The keys of :data:`METRICS`. The positive class of two is the last one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kt.evaluation import fold_metrics
+    >>> fold_metrics(np.array([1.0, 2.0]), np.array([1.0, 3.0]), task_kind="regression")["mae"]
+    0.5
+    """
+    if task_kind == "regression":
+        return _regression_metrics(y, predictions)
+    return _classification_metrics(y, predictions, probabilities, classes)
 
 
 def _regression_metrics(y: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
@@ -978,7 +1111,7 @@ def _fold_line(fold: Mapping[str, float], task_kind: TaskKind) -> str:
 
 
 @contextmanager
-def _progress(verbose: int, total: int) -> Iterator[Callable[[str, str | None], None]]:
+def progress(verbose: int, total: int) -> Iterator[Callable[[str, str | None], None]]:
     """Yield ``report(label, outcome)``: None begins a fold, text ends it."""
     if verbose <= 0:
         yield lambda label, outcome: None
@@ -993,25 +1126,25 @@ def _progress(verbose: int, total: int) -> Iterator[Callable[[str, str | None], 
         TimeElapsedColumn(),
     )
     live = Progress(*columns, console=console, transient=True, redirect_stdout=False)
-    with live as progress:
-        task = progress.add_task("starting", total=total)
+    with live as bar:
+        task = bar.add_task("starting", total=total)
 
         def report(label: str, outcome: str | None) -> None:
-            progress.update(task, description=label, advance=0 if outcome is None else 1)
+            bar.update(task, description=label, advance=0 if outcome is None else 1)
             if outcome is not None:
                 console.print(f"{label}: {outcome}", markup=False, soft_wrap=True)
 
         yield report
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Turn arrays and NumPy scalars into Python objects, and NaN into None."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
