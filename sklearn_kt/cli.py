@@ -1,9 +1,9 @@
 """The command line: ``sklearn-kt`` and ``python -m sklearn_kt``.
 
 ``evaluate`` cross-validates models, ``fit`` and ``predict`` train and use one,
-``tokenize`` shows what the models read. Results go to stdout, progress and
-messages to stderr. What a user can correct ends with one line on stderr and exit
-code 2; files are written under a temporary name and renamed when complete.
+``tokenize`` shows what the models read, ``matbench`` runs a public benchmark. Results
+go to stdout, progress and messages to stderr. What a user can correct ends with one line
+on stderr and exit code 2; files are written under a temporary name and renamed when complete.
 """
 
 from __future__ import annotations
@@ -153,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_predict(commands)
     _add_tokenize(commands)
+    _add_matbench(commands)
     return parser
 
 
@@ -266,6 +267,58 @@ def _add_tokenize(commands: Any) -> None:
     )
     parser.add_argument("--max-length", type=_positive, metavar="L", help="tokens in a row")
     parser.set_defaults(run=_tokenize)
+
+
+def _add_matbench(commands: Any) -> None:
+    parser = commands.add_parser(
+        "matbench",
+        help="run MatBench and print the leaderboard",
+        description="Run models on the official folds of MatBench v0.1 and print where they stand"
+        " among published submissions, with an audit of what test rows share with training and"
+        " pretraining.",
+    )
+    parser.add_argument(
+        "--tasks",
+        default="composition",
+        metavar="A,B,...",
+        help="tasks, or 'composition' (the four whose input is a formula) or 'all' (structure"
+        " tasks by composition) (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--models",
+        default=_DEFAULT_MODELS,
+        metavar="A,B,...",
+        help=f"models, of {_MODEL_NAMES} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder of the MatBench files (default: $SKLEARN_KT_DATA, $MATMINER_DATA)",
+    )
+    parser.add_argument(
+        "--leaderboard",
+        metavar="PATH",
+        help="recorded scores of published submissions by fold: a CSV file, or a folder with"
+        " leaderboard_scores.csv (default: the data folder, if it has that file)",
+    )
+    parser.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="keep the predictions of each fold there, so that a stopped run goes on, and write"
+        " matbench.json and the official results files",
+    )
+    parser.add_argument(
+        "--pool",
+        metavar="FILE",
+        help="compositions that the checkpoint was pretrained on (default: those beside it)",
+    )
+    parser.add_argument(
+        "--random-state", type=int, default=0, metavar="SEED", help="seed (default: 0)"
+    )
+    parser.add_argument(
+        "--n-jobs", type=int, default=1, metavar="N", help="folds run at the same time (default: 1)"
+    )
+    parser.set_defaults(run=_matbench)
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
@@ -692,6 +745,17 @@ def _tokenize(args: argparse.Namespace) -> None:
                     raise InputError(f"{table.name}, from {batch.places[0]} on: {error}") from error
                 for row, values in zip(batch.rows, tokens.tolist(), strict=True):
                     writer.writerow([row[at], *values])
+
+
+def _matbench(args: argparse.Namespace) -> None:
+    from .benchmarking.command import matbench_tables
+
+    for title, table, lines in matbench_tables(args):
+        print(title, end="\n\n")
+        _print_table(table)
+        print("", *lines, sep="\n", end="\n\n")
+    if args.output_dir:
+        _message("wrote", f"{Path(args.output_dir) / 'matbench.json'} and the files beside it")
 
 
 def _checked_formulas(batch: _Batch, at: int, name: str) -> list[Any]:

@@ -8,6 +8,7 @@ compares, from a constant guess to knowledge transfer.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import inspect
@@ -16,7 +17,6 @@ import os
 import platform
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -1003,15 +1003,18 @@ def fit_and_predict(
     model.fit(X_train, y_train)
     fitted = perf_counter()
     std = probabilities = None
+    predictions = None
     if task_kind == "regression" and offers_std(model):
-        predictions, std = model.predict(X_test, return_std=True)
+        # an ensemble of one has no spread; any other error comes again below
+        with contextlib.suppress(InputError):
+            predictions, std = model.predict(X_test, return_std=True)
     elif task_kind == "classification" and hasattr(model, "predict_proba"):
         given = model.predict_proba(X_test)
         predictions = model.classes_[given.argmax(axis=1)]
         labels = model.classes_ if classes is None else classes
         probabilities = np.zeros((len(given), len(labels)))
         probabilities[:, np.searchsorted(labels, model.classes_)] = given
-    else:
+    if predictions is None:
         predictions = model.predict(X_test)
     predicted = perf_counter()
     predictions = np.asarray(predictions)
@@ -1110,7 +1113,7 @@ def _fold_line(fold: Mapping[str, float], task_kind: TaskKind) -> str:
     return f"{figures}, fit {fold['fit_seconds']:.1f} s"
 
 
-@contextmanager
+@contextlib.contextmanager
 def progress(verbose: int, total: int) -> Iterator[Callable[[str, str | None], None]]:
     """Yield ``report(label, outcome)``: None begins a fold, text ends it."""
     if verbose <= 0:

@@ -29,6 +29,7 @@ from sklearn_kt.evaluation import (
     MagpieFeaturizer,
     composition_groups,
     cross_validate_models,
+    fit_and_predict,
     make_folds,
     make_model,
     offers_std,
@@ -402,6 +403,15 @@ def test_progress_is_on_stderr(capsys: pytest.CaptureFixture) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert "dummy, fold 3 of 3: MAE " in err
+
+
+def test_an_ensemble_of_one_has_no_spread() -> None:
+    model = ImplicitKTRegressor(
+        None, backbone="tiny", readout="head", n_estimators=1, max_epochs=1, random_state=0
+    )
+    fold = fit_and_predict(model, X[:20], Y[:20], X[20:], task_kind="regression")
+    assert fold.std is None
+    assert fold.predictions.shape == (10,)
 
 
 # --- what is refused -------------------------------------------------------------------------

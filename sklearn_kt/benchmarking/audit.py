@@ -1,0 +1,498 @@
+"""What a benchmark's test rows share with training rows, pretraining and sibling tasks.
+
+:func:`audit_tasks` counts, task by task, the test rows whose composition is also in the
+training part of their fold, in the pool that a checkpoint was pretrained on (and of which the
+pool knows the very property that is asked for), and in a sibling task whose labels give the
+answer away. Compositions are compared reduced: ``Fe2O3``, ``O3Fe2`` and ``Fe4O6`` are one.
+
+Notes
+-----
+Some overlap is part of a benchmark (polymorphs on both sides of an official split) and some of
+transfer learning (a band gap calculated by DFT helps with a measured one). The audit says how
+much there is; scores on the test rows that the pool has never seen stand beside the others.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sklearn_kt.compositions import read_compositions
+from sklearn_kt.exceptions import DatasetError, InputError
+from sklearn_kt.pretraining import PROPERTIES, Corpus, CorpusTable, Property, composition_keys
+
+if TYPE_CHECKING:
+    from .runner import BenchmarkTask
+
+__all__ = ["POOL_FILE", "QUANTITIES", "CompositionPool", "Relation", "audit_tasks"]
+
+POOL_FILE = "pool.npz"
+"""Name of a pool's file in the folder of a checkpoint."""
+
+QUANTITIES: Mapping[str, tuple[str, ...]] = {
+    "band gap": (
+        "band_gap_mp",
+        "band_gap_oqmd",
+        "band_gap_aflow",
+        "band_gap_wbm",
+        "band_gap_perovskite_direct",
+        "band_gap_perovskite_indirect",
+    ),
+    "metallicity": (
+        "is_metal_mp",
+        "is_metal_oqmd",
+        "is_metal_aflow",
+        "is_metal_wbm",
+        "band_gap_perovskite_direct",
+        "band_gap_perovskite_indirect",
+    ),
+    "formation energy": (
+        "formation_energy_mp",
+        "formation_energy_oqmd",
+        "formation_energy_critexam",
+        "formation_energy_wbm",
+        "formation_energy_elpasolite",
+        "formation_energy_elpasolite_iii_vi",
+    ),
+    "energy above hull": (
+        "energy_above_hull_mp",
+        "energy_above_hull_oqmd",
+        "decomposition_energy_critexam",
+    ),
+    "energy per atom": ("energy_per_atom_oqmd", "energy_per_atom_aflow"),
+    "volume per atom": ("volume_per_atom",),
+    "perovskite heat of formation": ("heat_perovskite",),
+    "bulk modulus": ("bulk_modulus_mp", "bulk_modulus_aflow"),
+    "shear modulus": ("shear_modulus_mp", "shear_modulus_aflow"),
+    "magnetization": ("magnetization_mp",),
+    "last phonon peak": ("last_phonon_peak_mp",),
+    # n^2 is the electronic dielectric constant
+    "refractive index": ("refractive_index_mp", "dielectric_electronic_mp"),
+    "dielectric constant": (
+        "refractive_index_mp",
+        "dielectric_electronic_mp",
+        "dielectric_total_mp",
+    ),
+    "piezoelectric modulus": ("piezoelectric_modulus_mp",),
+}
+"""What benchmarks ask for, and the columns of the pretraining corpus that hold it."""
+
+# of the 64 bits of a key: with half a million compositions, one wrong match in two million
+_KEY_BITS = 40
+
+
+class CompositionPool:
+    """Compositions that weights were pretrained on, and what was known of each.
+
+    Parameters
+    ----------
+    keys : ndarray of uint64, shape (n,)
+        Of :func:`~sklearn_kt.pretraining.composition_keys`; the upper 40 bits are kept.
+    properties : sequence of str
+        Names of the properties.
+    known : bool ndarray of shape (n, n_properties)
+        Which property is known of which composition.
+    name : str, default="pool"
+        Used in reports.
+
+    Attributes
+    ----------
+    keys : ndarray of uint64, shape (n,)
+        Sorted and distinct, 40 bits.
+    properties : list of str
+        Names of the properties.
+    known : bool ndarray of shape (n, n_properties)
+        In the order of ``keys``.
+
+    See Also
+    --------
+    sklearn_kt.pretraining.build_corpus : The corpus itself.
+
+    Notes
+    -----
+    A pool holds hashes, neither formulas nor values, so that it is small enough to lie
+    beside a checkpoint. Of formulas that are not in a pool of half a million, one in two
+    million is taken for one of it.
+
+    Examples
+    --------
+    >>> from sklearn_kt.benchmarking import CompositionPool
+    >>> from sklearn_kt.pretraining import CorpusTable
+    >>> table = CorpusTable(["NaCl", "Si"], {"band_gap_mp": [5.0, float("nan")]})
+    >>> pool = CompositionPool.from_tables([table])
+    >>> pool.contains(["Na2Cl2", "Si", "Ge"])
+    array([ True,  True, False])
+    >>> pool.knows(["Na2Cl2", "Si", "Ge"], "band gap")
+    array([ True, False, False])
+    """
+
+    def __init__(
+        self,
+        keys: np.ndarray,
+        properties: Sequence[str],
+        known: np.ndarray,
+        *,
+        name: str = "pool",
+    ) -> None:
+        short = np.asarray(keys, np.uint64) >> np.uint64(64 - _KEY_BITS)
+        self._set(short, list(properties), np.asarray(known, bool), name)
+
+    @classmethod
+    def from_tables(
+        cls,
+        tables: Iterable[CorpusTable],
+        properties: Sequence[Property] = PROPERTIES,
+        *,
+        name: str = "pool",
+    ) -> CompositionPool:
+        """Collect the compositions of tables, such as :func:`~sklearn_kt.pretraining.dft_tables`.
+
+        Parameters
+        ----------
+        tables : iterable of CorpusTable
+            Read one after the other.
+        properties : sequence of Property
+            Values outside a property's bounds count as unknown, as in a corpus.
+        name : str, default="pool"
+            Used in reports.
+
+        Returns
+        -------
+        pool : CompositionPool
+            One entry per reduced composition.
+        """
+        keys, known = [], []
+        for table in tables:
+            batch = read_compositions(table.compositions)
+            mask = np.zeros((len(batch), len(properties)), bool)
+            for column, prop in enumerate(properties):
+                if prop.name in table.targets:
+                    values = np.asarray(table.targets[prop.name], np.float64)
+                    with np.errstate(invalid="ignore"):
+                        mask[:, column] = (values >= prop.low) & (values <= prop.high)
+                    mask[:, column] &= np.isfinite(values)
+            keys.append(composition_keys(batch))
+            known.append(mask)
+        if not keys:
+            raise InputError("no table was given: a pool needs at least one.")
+        names = [prop.name for prop in properties]
+        return cls(np.concatenate(keys), names, np.concatenate(known), name=name)
+
+    @classmethod
+    def from_corpus(cls, corpus: Corpus, *, name: str = "pool") -> CompositionPool:
+        """Take the compositions of a corpus.
+
+        Parameters
+        ----------
+        corpus : Corpus
+            What the weights were pretrained on.
+        name : str, default="pool"
+            Used in reports.
+
+        Returns
+        -------
+        pool : CompositionPool
+            One entry per row of the corpus.
+        """
+        return cls(corpus.keys, corpus.property_names, np.isfinite(corpus.targets), name=name)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> CompositionPool:
+        """Read a file written by :meth:`save`.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+
+        Returns
+        -------
+        pool : CompositionPool
+            As it was saved.
+
+        Raises
+        ------
+        DatasetError
+            If the file is missing, damaged or of another kind.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                steps = np.zeros((len(file["steps"].T), 8), np.uint8)
+                steps[:, : len(file["steps"])] = file["steps"].T
+                keys = np.cumsum(steps.view("<u8")[:, 0], dtype=np.uint64)
+                properties = file["properties"].tolist()
+                known = np.unpackbits(file["known"], axis=0, count=len(keys)).astype(bool)
+                name = str(file["name"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DatasetError(
+                f"{path} is not a pool of compositions that can be read ({error}); write it with "
+                "CompositionPool.save."
+            ) from error
+        pool = cls.__new__(cls)
+        pool._set(keys, properties, known, name)
+        return pool
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a compact file.
+
+        Parameters
+        ----------
+        path : path-like
+            Usually ``pool.npz`` in the folder of the checkpoint.
+        """
+        # differences of sorted keys, byte by byte: the upper bytes are zero and cost nothing
+        steps = np.diff(self.keys, prepend=np.uint64(0)).astype("<u8").view(np.uint8)
+        steps = steps.reshape(-1, 8)
+        used = int(np.flatnonzero(steps.any(axis=0)).max(initial=0)) + 1
+        with Path(path).open("wb") as file:
+            np.savez_compressed(
+                file,
+                steps=np.ascontiguousarray(steps[:, :used].T),
+                known=np.packbits(self.known, axis=0),
+                properties=np.array(self.properties),
+                name=np.array(self.name),
+            )
+
+    def contains(self, compositions: Any) -> np.ndarray:
+        """Tell which compositions are in the pool.
+
+        Parameters
+        ----------
+        compositions : array-like of compositions, shape (m,)
+            Anything :func:`~sklearn_kt.read_compositions` takes.
+
+        Returns
+        -------
+        inside : bool ndarray of shape (m,)
+            In the order of the rows.
+        """
+        return self._rows(compositions) >= 0
+
+    def knows(self, compositions: Any, quantity: str) -> np.ndarray:
+        """Tell of which compositions the pool knows a quantity.
+
+        Parameters
+        ----------
+        compositions : array-like of compositions, shape (m,)
+            Anything :func:`~sklearn_kt.read_compositions` takes.
+        quantity : str
+            A key of :data:`QUANTITIES`, or the name of a property of the pool.
+
+        Returns
+        -------
+        known : bool ndarray of shape (m,)
+            In the order of the rows.
+        """
+        columns = [
+            self.properties.index(name)
+            for name in QUANTITIES.get(quantity, (quantity,))
+            if name in self.properties
+        ]
+        rows = self._rows(compositions)
+        return (rows >= 0) & self.known[rows][:, columns].any(axis=1)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __or__(self, other: CompositionPool) -> CompositionPool:
+        names = list(dict.fromkeys([*self.properties, *other.properties]))
+        known = np.zeros((len(self) + len(other), len(names)), bool)
+        for pool, rows in ((self, slice(None, len(self))), (other, slice(len(self), None))):
+            known[rows, [names.index(name) for name in pool.properties]] = pool.known
+        union = CompositionPool.__new__(CompositionPool)
+        keys = np.concatenate([self.keys, other.keys])
+        union._set(keys, names, known, f"{self.name} and {other.name}")
+        return union
+
+    def _set(self, keys: np.ndarray, properties: list[str], known: np.ndarray, name: str) -> None:
+        if known.shape != (len(keys), len(properties)) or len(keys) == 0:
+            raise InputError(
+                f"known has shape {known.shape} for {len(keys)} keys and {len(properties)} "
+                "properties; a pool needs at least one composition."
+            )
+        self.keys, row = np.unique(keys, return_inverse=True)
+        self.known = np.zeros((len(self.keys), len(properties)), bool)
+        np.logical_or.at(self.known, row, known)
+        self.properties = properties
+        self.name = name
+
+    def _rows(self, compositions: Any) -> np.ndarray:
+        wanted = composition_keys(read_compositions(compositions)) >> np.uint64(64 - _KEY_BITS)
+        rows = np.searchsorted(self.keys, wanted).clip(max=len(self) - 1)
+        return np.where(self.keys[rows] == wanted, rows, -1)
+
+
+class Relation:
+    """Two tasks of which one gives the other's answers away.
+
+    Parameters
+    ----------
+    task, other : str
+        Names of the tasks.
+    why : str
+        What the labels of one say about the other.
+
+    Examples
+    --------
+    >>> from sklearn_kt.benchmarking.audit import Relation
+    >>> Relation("gap", "is_metal", "is_metal is (gap == 0)").other_of("gap")
+    'is_metal'
+    """
+
+    def __init__(self, task: str, other: str, why: str) -> None:
+        self.tasks = (task, other)
+        self.why = why
+
+    def other_of(self, task: str) -> str | None:
+        """Name the sibling of a task.
+
+        Parameters
+        ----------
+        task : str
+            Name of a task.
+
+        Returns
+        -------
+        other : str or None
+            None if the relation is between other tasks.
+        """
+        if task not in self.tasks:
+            return None
+        return self.tasks[1 - self.tasks.index(task)]
+
+
+def audit_tasks(
+    tasks: Sequence[BenchmarkTask],
+    *,
+    pool: CompositionPool | None = None,
+    pool_missing: str = "no pool was given",
+    relations: Sequence[Relation] = (),
+    siblings: Mapping[str, BenchmarkTask] | None = None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Count what test rows share with training rows, pretraining and sibling tasks.
+
+    Parameters
+    ----------
+    tasks : sequence of BenchmarkTask
+        The tables with their splits.
+    pool : CompositionPool or None, default=None
+        What the models were pretrained on.
+    pool_missing : str, default="no pool was given"
+        Why there is no pool; said in the report.
+    relations : sequence of Relation, default=()
+        Known leaks between tasks.
+    siblings : mapping of str to BenchmarkTask or None, default=None
+        Tables of related tasks that are not among `tasks`.
+
+    Returns
+    -------
+    report : dict
+        Of plain Python values, with the keys ``pool`` and ``tasks``. For each task:
+        ``rows``, ``test_rows``; ``test_rows_in_train`` (same composition in the training
+        part of the same fold) and ``test_ids_in_train`` (the same row: always 0, or an
+        error); ``test_rows_in_pool`` and ``train_rows_in_pool``; ``quantity``,
+        ``test_rows_with_quantity_in_pool`` and, by column of the corpus, ``sources``;
+        ``siblings``, with ``test_rows_there``, or with ``unchecked`` and the reason.
+    unseen : dict of str to bool ndarray
+        For each task the rows (of the whole table) whose composition the pool does not
+        have; empty without a pool.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kt.benchmarking import BenchmarkTask, CompositionPool, audit_tasks
+    >>> from sklearn_kt.pretraining import CorpusTable
+    >>> formulas = np.array(["NaCl", "Cl2Na2", "Si"], dtype=object)
+    >>> split = {0: (np.array([0]), np.array([1, 2]))}
+    >>> task = BenchmarkTask(
+    ...     "gaps", "regression", formulas, np.zeros(3), np.array(["a", "b", "c"]), split
+    ... )
+    >>> pool = CompositionPool.from_tables([CorpusTable(["Si"])])
+    >>> report, unseen = audit_tasks([task], pool=pool)
+    >>> found = report["tasks"]["gaps"]
+    >>> found["test_rows_in_train"], found["test_rows_in_pool"], unseen["gaps"].tolist()
+    (1, 1, [True, True, False])
+    """
+    known = {task.name: task for task in tasks} | dict(siblings or {})
+    report: dict[str, Any] = {
+        "pool": {"missing": pool_missing}
+        if pool is None
+        else {"name": pool.name, "compositions": len(pool), "key_bits": _KEY_BITS},
+        "tasks": {},
+    }
+    unseen: dict[str, np.ndarray] = {}
+    for task in tasks:
+        batch = read_compositions(task.formulas)
+        keys = composition_keys(batch)
+        test_rows = np.concatenate([test for _, test in task.folds.values()])
+        found: dict[str, Any] = {
+            "rows": len(keys),
+            "distinct_compositions": len(np.unique(keys)),
+            "test_rows": len(test_rows),
+            "test_ids_in_train": sum(
+                len(np.intersect1d(task.ids[train].astype(str), task.ids[test].astype(str)))
+                for train, test in task.folds.values()
+            ),
+            "test_rows_in_train": sum(
+                int(np.isin(keys[test], keys[train]).sum()) for train, test in task.folds.values()
+            ),
+        }
+        if pool is not None:
+            inside = pool.contains(batch)
+            unseen[task.name] = ~inside
+            found["test_rows_in_pool"] = int(inside[test_rows].sum())
+            found["train_rows_in_pool"] = int(
+                inside[np.unique(np.concatenate([train for train, _ in task.folds.values()]))].sum()
+            )
+            found["quantity"] = task.quantity
+            if task.quantity is not None:
+                tested = batch[test_rows]
+                found["test_rows_with_quantity_in_pool"] = int(
+                    pool.knows(tested, task.quantity).sum()
+                )
+                found["sources"] = {
+                    name: int(pool.knows(tested, name).sum())
+                    for name in QUANTITIES[task.quantity]
+                    if name in pool.properties
+                }
+        found["siblings"] = {}
+        for relation in relations:
+            other = relation.other_of(task.name)
+            if other is None:
+                continue
+            about: dict[str, Any] = {"why": relation.why}
+            if other in known:
+                there = composition_keys(read_compositions(known[other].formulas))
+                about["test_rows_there"] = int(np.isin(keys[test_rows], there).sum())
+            else:
+                about["unchecked"] = f"the table of {other} was not found"
+            found["siblings"][other] = about
+        report["tasks"][task.name] = found
+    return report, unseen
+
+
+def find_pool(
+    pool: CompositionPool | str | os.PathLike[str] | None, checkpoints: Sequence[Path]
+) -> tuple[CompositionPool | None, str]:
+    """Return the pool to audit with, or None and why there is none."""
+    if isinstance(pool, CompositionPool):
+        return pool, ""
+    if pool is not None:
+        return CompositionPool.load(pool), ""
+    if not checkpoints:
+        return None, "no model starts from a checkpoint"
+    union: CompositionPool | None = None
+    for folder in checkpoints:
+        if not (folder / POOL_FILE).is_file():
+            return None, (
+                f"the checkpoint {folder.name} has no {POOL_FILE} and pool= was not given, so what "
+                "it was pretrained on is not known here"
+            )
+        beside = CompositionPool.load(folder / POOL_FILE)
+        union = beside if union is None else union | beside
+    return union, ""
