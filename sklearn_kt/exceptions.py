@@ -12,6 +12,7 @@ __all__ = [
     "CompositionError",
     "CompositionWarning",
     "DatasetError",
+    "ExplanationWarning",
     "InputError",
     "SklearnKTError",
     "TrainingError",
@@ -69,3 +70,7 @@ class TrainingError(SklearnKTError, RuntimeError):
 
 class CompositionWarning(UserWarning):
     """Rows that were read in a way the user should know about."""
+
+
+class ExplanationWarning(UserWarning):
+    """An explanation that says less than it seems to."""

@@ -1,0 +1,308 @@
+"""Compositions as cooperative games of shapiq.
+
+This module imports shapiq, which takes seconds; :mod:`sklearn_kt.explain` imports
+it inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from shapiq.game import Game
+from shapiq.interaction_values import InteractionValues
+
+from .compositions import ELEMENTS, CompositionBatch
+
+__all__ = ["Coalitions", "CompositionGame", "CompositionInteractions", "Players", "all_coalitions"]
+
+_JOINT = "-"
+# interactions that print shows
+_SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Players:
+    """Who plays for one composition.
+
+    Parameters
+    ----------
+    atomic_numbers, amounts : ndarray of shape (n_elements,)
+        The composition as written.
+    names : tuple of str
+        One per player.
+    symbol : ndarray of int, shape (n_elements,)
+        Player without whom the element is absent.
+    amount : ndarray of int, shape (n_elements,)
+        Player without whom the element's amount is not known; -1 for nobody.
+    """
+
+    atomic_numbers: np.ndarray
+    amounts: np.ndarray
+    names: tuple[str, ...]
+    symbol: np.ndarray
+    amount: np.ndarray
+
+    @classmethod
+    def elements(cls, row: CompositionBatch) -> Players:
+        """One player per element: its symbol together with its amount.
+
+        Parameters
+        ----------
+        row : CompositionBatch
+            Of one row.
+
+        Returns
+        -------
+        Players
+            In written order.
+        """
+        names = tuple(ELEMENTS[z - 1] for z in row.atomic_numbers)
+        each = np.arange(len(names))
+        return cls(row.atomic_numbers, row.amounts, names, each, each)
+
+    @classmethod
+    def tokens(cls, row: CompositionBatch, *, ones: bool) -> Players:
+        """Symbols and amounts as players of their own.
+
+        Parameters
+        ----------
+        row : CompositionBatch
+            Of one row.
+        ones : bool
+            Whether an amount of 1, which a formula does not spell, plays too.
+
+        Returns
+        -------
+        Players
+            In written order.
+        """
+        names: list[str] = []
+        symbol, amount = [], []
+        numbers = row.amounts.tolist()
+        for z, number in zip(row.atomic_numbers.tolist(), numbers, strict=True):
+            symbol.append(len(names))
+            names.append(ELEMENTS[z - 1])
+            if ones or number != 1:
+                amount.append(len(names))
+                names.append(f"{number:g} ({ELEMENTS[z - 1]})")
+            else:
+                amount.append(-1)
+        return cls(
+            row.atomic_numbers, row.amounts, tuple(names), np.array(symbol), np.array(amount)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Coalitions:
+    """Coalitions of one composition's players.
+
+    Parameters
+    ----------
+    players : Players
+        Of one composition.
+    members : ndarray of bool, shape (n_coalitions, n_players)
+        Who takes part.
+    """
+
+    players: Players
+    members: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def present(self) -> np.ndarray:
+        """Which elements take part, bool, shape (n_coalitions, n_elements)."""
+        return self.members[:, self.players.symbol]
+
+    @property
+    def known(self) -> np.ndarray:
+        """Of which elements the amount takes part, bool, shape (n_coalitions, n_elements)."""
+        return self.members[:, self.players.amount] | (self.players.amount < 0)
+
+
+Worth = Callable[[Sequence[Coalitions]], list[np.ndarray]]
+"""What the coalitions of several compositions are worth."""
+
+
+def all_coalitions(n_players: int) -> np.ndarray:
+    """Every coalition, the empty one first.
+
+    Parameters
+    ----------
+    n_players : int
+        Number of players.
+
+    Returns
+    -------
+    ndarray of bool, shape (2**n_players, n_players)
+        Row ``i`` is ``i`` in binary.
+    """
+    numbers = np.arange(1 << n_players)
+    return (numbers[:, None] >> np.arange(n_players)) & 1 == 1
+
+
+class CompositionGame(Game):
+    """A cooperative game of the players of one composition.
+
+    Parameters
+    ----------
+    players : Players
+        Of the composition.
+    worth : callable
+        Takes a list of :class:`Coalitions`, gives a list of arrays.
+
+    Notes
+    -----
+    The game is not normalised: the empty coalition is worth the baseline.
+    """
+
+    def __init__(self, players: Players, worth: Worth) -> None:
+        super().__init__(len(players.names), normalize=False, player_names=list(players.names))
+        self.players = players
+        self._worth = worth
+
+    def value_function(self, coalitions: np.ndarray) -> np.ndarray:
+        """Ask the model about coalitions, all in one batch."""
+        return self._worth([Coalitions(self.players, np.asarray(coalitions, dtype=bool))])[0]
+
+    def store(self, members: np.ndarray, values: np.ndarray) -> None:
+        """Remember what coalitions are worth, so that the model is not asked again."""
+        for row, value in zip(members, values.tolist(), strict=True):
+            self.game_values[tuple(np.flatnonzero(row).tolist())] = value
+
+
+class CompositionInteractions(InteractionValues):
+    """Interaction values of one composition, with the names of its players.
+
+    Everything of :class:`shapiq.InteractionValues` is there; its plots take
+    ``feature_names=values.player_names``.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Of :class:`shapiq.InteractionValues`.
+    player_names : sequence of str
+        One per player; interactions are tuples of positions in it.
+    formula : str
+        The composition.
+
+    Attributes
+    ----------
+    player_names : list of str
+        One per player.
+    formula : str
+        The composition.
+    interactions : dict of tuple of int to float
+        Value of each interaction; those that are missing are 0.
+    baseline_value : float
+        What the empty coalition is worth.
+    estimated : bool
+        Whether an approximator sampled the coalitions.
+
+    Examples
+    --------
+    >>> from sklearn_kt.explain import explain
+    >>> values = explain(lambda formulas: [len(f) for f in formulas], "NaCl", max_order=1)
+    >>> values.player_names
+    ['Na', 'Cl']
+    """
+
+    def __init__(
+        self, *args: Any, player_names: Sequence[str] = (), formula: str = "", **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.player_names = [*player_names] or [str(i) for i in range(self.n_players)]
+        self.formula = formula
+
+    @classmethod
+    def from_values(
+        cls, values: InteractionValues, player_names: Sequence[str], formula: str
+    ) -> CompositionInteractions:
+        """Name the players of shapiq's values.
+
+        Parameters
+        ----------
+        values : shapiq.InteractionValues
+            Of a game of one composition.
+        player_names : sequence of str
+            One per player.
+        formula : str
+            The composition.
+
+        Returns
+        -------
+        CompositionInteractions
+            The same values.
+        """
+        return cls(
+            {players: float(value) for players, value in values.interactions.items()},
+            index=values.index,
+            max_order=values.max_order,
+            n_players=values.n_players,
+            min_order=values.min_order,
+            estimated=values.estimated,
+            estimation_budget=values.estimation_budget,
+            baseline_value=float(values.baseline_value),
+            player_names=player_names,
+            formula=formula,
+        )
+
+    def subsets(self) -> list[tuple[int, ...]]:
+        """Every interaction from order 1 to ``max_order``.
+
+        Returns
+        -------
+        list of tuple of int
+            Also those of value 0, which ``interactions`` may leave out.
+        """
+        players = range(self.n_players)
+        return [s for k in range(1, self.max_order + 1) for s in combinations(players, k)]
+
+    def name(self, interaction: tuple[int, ...]) -> str:
+        """Spell an interaction.
+
+        Parameters
+        ----------
+        interaction : tuple of int
+            Positions of its players.
+
+        Returns
+        -------
+        str
+            Such as ``"Fe-O"``.
+        """
+        return _JOINT.join(self.player_names[player] for player in interaction)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Table of all interactions, the strongest first.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``interaction``, ``order`` and ``value``; the baseline is not a row.
+        """
+        subsets = self.subsets()
+        table = pd.DataFrame(
+            {
+                "interaction": [self.name(subset) for subset in subsets],
+                "order": [len(subset) for subset in subsets],
+                "value": [self[subset] for subset in subsets],
+            }
+        )
+        order = table["value"].abs().sort_values(ascending=False, kind="stable").index
+        return table.loc[order].reset_index(drop=True)
+
+    def __str__(self) -> str:
+        kind = "estimated" if self.estimated else "exact"
+        head = f"{self.formula}: {self.index} up to order {self.max_order}, {kind}"
+        table = self.to_frame().head(_SHOWN).to_string(index=False)
+        return f"{head}, baseline {self.baseline_value:.6g}\n{table}"
+
+    def __copy__(self) -> CompositionInteractions:
+        return self.from_values(self, self.player_names, self.formula)
