@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from .audit import QUANTITIES, CompositionPool, audit_tasks
+from .jarvis import JARVIS_TABLES, jarvis_task, run_jarvis
+from .llm4mat import (
+    LLM4MAT_DATASETS,
+    llm4mat_averages,
+    llm4mat_comparison,
+    llm4mat_task,
+    run_llm4mat,
+)
 from .matbench import (
     COMPOSITION_TASKS,
     MatbenchResult,
@@ -12,6 +20,7 @@ from .matbench import (
     rescore_matbench,
     run_matbench,
 )
+from .protocol import run_benchmark
 from .runner import (
     SCORES,
     BenchmarkResult,
@@ -23,6 +32,8 @@ from .runner import (
 
 __all__ = [
     "COMPOSITION_TASKS",
+    "JARVIS_TABLES",
+    "LLM4MAT_DATASETS",
     "QUANTITIES",
     "SCORES",
     "BenchmarkResult",
@@ -31,10 +42,17 @@ __all__ = [
     "FoldRecord",
     "MatbenchResult",
     "audit_tasks",
+    "jarvis_task",
     "leaderboard",
+    "llm4mat_averages",
+    "llm4mat_comparison",
+    "llm4mat_task",
     "matbench_task",
     "read_leaderboard",
     "rescore_matbench",
+    "run_benchmark",
+    "run_jarvis",
+    "run_llm4mat",
     "run_matbench",
     "run_tasks",
     "score_predictions",

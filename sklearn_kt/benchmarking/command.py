@@ -60,6 +60,7 @@ def matbench_tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFram
         n_jobs=args.n_jobs,
         verbose=1,
         metadata={"command": args.command_line},
+        command=args.command_line,
     )
     for name in result.tasks:
         spec = MATBENCH_TASKS[name]

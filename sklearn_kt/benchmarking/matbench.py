@@ -36,15 +36,14 @@ from sklearn_kt.datasets import MATBENCH_TASKS, load_matbench
 from sklearn_kt.evaluation import plain
 from sklearn_kt.exceptions import DatasetError, InputError
 
-from .audit import CompositionPool, Relation, audit_tasks, find_pool
+from .audit import CompositionPool, Relation
+from .protocol import run_benchmark
 from .runner import (
     BenchmarkResult,
     BenchmarkTask,
     FoldRecord,
     Model,
-    checkpoints_of,
     named_models,
-    run_tasks,
     score_predictions,
     score_record,
     write_in_one_piece,
@@ -119,7 +118,7 @@ class MatbenchResult(BenchmarkResult):
     Parameters
     ----------
     benchmark : str
-        ``"matbench_v0.1"``.
+        ``"matbench"``.
     tasks : dict of str to BenchmarkTask
         The tables.
     records : list of FoldRecord
@@ -281,6 +280,7 @@ def run_matbench(
     output_dir: str | os.PathLike[str] | None = None,
     pool: CompositionPool | str | os.PathLike[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    command: str | None = None,
     random_state: int | None = 0,
     n_jobs: int | None = None,
     verbose: int = 0,
@@ -315,6 +315,8 @@ def run_matbench(
         ``pool.npz`` in the folders of the checkpoints that the models start from.
     metadata : mapping or None, default=None
         Said about the algorithms in the official file; of plain Python values.
+    command : str or None, default=None
+        The command that made the result; kept in ``matbench.json``.
     random_state : int or None, default=0
         Seed of models given by name.
     n_jobs : int or None, default=None
@@ -370,35 +372,24 @@ def run_matbench(
         if folds is not None:
             raise InputError("folds= and benchmark= do not go together: the object needs all.")
         loaded = [_from_official(task, data_dir) for task in _official_tasks(benchmark, tasks)]
-    records = run_tasks(
+    done = run_benchmark(
+        "matbench",
         models,
         loaded,
         folds=folds,
         output_dir=output_dir,
+        pool=pool,
+        relations=_RELATIONS,
+        siblings=_siblings(loaded, data_dir),
+        command=command,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,
     )
-    known_pool, why = find_pool(pool, checkpoints_of(models, loaded))
-    audit, unseen = audit_tasks(
-        loaded,
-        pool=known_pool,
-        pool_missing=why,
-        relations=_RELATIONS,
-        siblings=_siblings(loaded, data_dir),
-    )
-    result = MatbenchResult(
-        _BENCHMARK,
-        {task.name: task for task in loaded},
-        records,
-        audit,
-        unseen,
-        dict(metadata or {}),
-    )
+    result = MatbenchResult(**vars(done), metadata=dict(metadata or {}))
     if benchmark is not None:
         _record_all(benchmark, result)
     if output_dir is not None:
-        result.write(Path(output_dir) / "matbench.json")
         for name in models:
             if folds is None or set(folds) >= set(range(5)):
                 folder = Path(output_dir) / name

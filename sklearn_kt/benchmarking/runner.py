@@ -114,6 +114,8 @@ class BenchmarkTask:
         Unit of the target.
     quantity : str or None, default=None
         What is predicted, in the words of :mod:`sklearn_kt.benchmarking.audit`.
+    notes : mapping, default={}
+        What else a result should say about the table; of plain Python values.
     """
 
     name: str
@@ -125,6 +127,7 @@ class BenchmarkTask:
     target: str = ""
     unit: str = ""
     quantity: str | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.formulas) == len(self.y) == len(self.ids) == len(set(self.ids)):
@@ -382,6 +385,7 @@ class BenchmarkResult:
                     "target": task.target,
                     "unit": task.unit,
                     "n_samples": len(task.y),
+                    **task.notes,
                 }
                 for name, task in self.tasks.items()
             },

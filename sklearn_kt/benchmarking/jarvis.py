@@ -1,0 +1,244 @@
+"""The 30 JARVIS-DFT tables of the cross-property benchmark, with their fixed split.
+
+Formula to property, with train and test parts fixed by Gupta et al. [1]_. Polymorphs
+repeat a formula, also across the split: 3 to 10 % of the test formulas are in the training
+part too, usually with another value; the audit counts them.
+
+References
+----------
+.. [1] V. Gupta, K. Choudhary, F. Tavazza, C. Campbell, W. Liao, A. Choudhary and A. Agrawal,
+   "Cross-property deep transfer learning framework for enhanced predictive analytics on
+   small materials data", Nat. Commun. 12, 6595 (2021).
+   https://doi.org/10.1038/s41467-021-26921-5
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sklearn_kt.exceptions import DatasetError, InputError
+
+from .audit import CompositionPool
+from .protocol import run_benchmark
+from .runner import BenchmarkResult, BenchmarkTask, Model
+
+__all__ = ["JARVIS_TABLES", "JarvisTable", "jarvis_task", "run_jarvis"]
+
+_FOLDERS = (".", "jarvis_crossproperty", "composition/jarvis_crossproperty")
+_SUFFIXES = (".csv.gz", ".csv")
+
+
+@dataclass(frozen=True)
+class JarvisTable:
+    """One of the tables.
+
+    Parameters
+    ----------
+    n_train, n_test : int
+        Rows of the two parts.
+    target : str
+        Name of the property in JARVIS-DFT.
+    unit : str, default=""
+        Its unit; empty for numbers without one.
+    quantity : str or None, default=None
+        What it is, in the words of :mod:`sklearn_kt.benchmarking.audit`.
+    """
+
+    n_train: int
+    n_test: int
+    target: str
+    unit: str = ""
+    quantity: str | None = None
+
+
+JARVIS_TABLES: Mapping[str, JarvisTable] = {
+    "bulkmoduluskv": JarvisTable(9668, 1075, "bulk_modulus_kv", "GPa", "bulk modulus"),
+    "deltae": JarvisTable(25297, 2811, "formation_energy_peratom", "eV/atom", "formation energy"),
+    "ehull": JarvisTable(24567, 2730, "ehull", "eV/atom", "energy above hull"),
+    "encut": JarvisTable(25250, 2806, "encut", "eV"),
+    "eps": JarvisTable(22635, 2515, "eps_average_sq", "", "dielectric constant"),
+    "etc11": JarvisTable(9755, 1084, "et_c11", "GPa"),
+    "etc12": JarvisTable(9683, 1076, "et_c12", "GPa"),
+    "etc13": JarvisTable(9761, 1085, "et_c13", "GPa"),
+    "etc22": JarvisTable(9748, 1084, "et_c22", "GPa"),
+    "etc33": JarvisTable(9770, 1086, "et_c33", "GPa"),
+    "etc44": JarvisTable(8987, 999, "et_c44", "GPa"),
+    "etc55": JarvisTable(8779, 976, "et_c55", "GPa"),
+    "etc66": JarvisTable(8765, 974, "et_c66", "GPa"),
+    "kaa": JarvisTable(25346, 2817, "kpoints_array_average"),
+    "klu": JarvisTable(25353, 2818, "kpoint_length_unit", "Angstrom"),
+    "magmom_oszicar": JarvisTable(23259, 2585, "magmom_oszicar", "muB", "magnetization"),
+    "magmom_outcar": JarvisTable(22821, 2536, "magmom_outcar", "muB", "magnetization"),
+    "max_mode": JarvisTable(9866, 1097, "max_mode", "cm^-1", "last phonon peak"),
+    "meps": JarvisTable(10214, 1135, "meps_average_sq", "", "dielectric constant"),
+    "min_ir_mode": JarvisTable(2041, 227, "min_ir_mode", "cm^-1"),
+    "min_mode": JarvisTable(9837, 1093, "min_mode", "cm^-1"),
+    "nem300k": JarvisTable(14625, 1625, "n_em300k", "me"),
+    "npowerfact": JarvisTable(15086, 1677, "n_powerfact", "uW/(m K^2)"),
+    "optb88vdw_bandgap": JarvisTable(25339, 2816, "optb88vdw_bandgap", "eV", "band gap"),
+    "piezo_max_diel": JarvisTable(
+        1913, 213, "dfpt_piezo_max_dielectric_electronic", "", "dielectric constant"
+    ),
+    "piezo_max_diio": JarvisTable(1913, 213, "dfpt_piezo_max_dielectric_ioonic"),
+    "piezo_max_dij": JarvisTable(620, 69, "dfpt_piezo_max_dij", "C/N"),
+    "piezo_max_eij": JarvisTable(1010, 113, "dfpt_piezo_max_eij", "C/m^2", "piezoelectric modulus"),
+    "ppowerfact": JarvisTable(15084, 1676, "p_powerfact", "uW/(m K^2)"),
+    "pseebeck": JarvisTable(12995, 1444, "p_Seebeck", "uV/K"),
+}
+"""The tables by file name, with the sizes of the published split."""
+
+
+def jarvis_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> BenchmarkTask:
+    """Load a table with its split.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`JARVIS_TABLES`.
+    data_dir : path-like or None, default=None
+        Folder with ``<name>.csv.gz`` (columns ``formula``, ``target`` and ``split``, which is
+        "train" or "test"), or one that has it in ``composition/jarvis_crossproperty``; None
+        takes ``$SKLEARN_KT_DATA``.
+
+    Returns
+    -------
+    task : BenchmarkTask
+        With one fold, number 0.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, or its rows are not those of the published split.
+
+    Examples
+    --------
+    >>> from sklearn_kt.benchmarking import jarvis_task
+    >>> jarvis_task("deltae", "no/such/folder")
+    Traceback (most recent call last):
+        ...
+    sklearn_kt.exceptions.DatasetError: Neither deltae.csv.gz nor deltae.csv is in ...
+    """
+    if name not in JARVIS_TABLES:
+        raise InputError(f"{name!r} is not one of the tables: {', '.join(JARVIS_TABLES)}.")
+    spec = JARVIS_TABLES[name]
+    path = _find(name, data_dir)
+    try:
+        # "NaN" is a formula
+        table = pd.read_csv(path, keep_default_na=False)
+        y = pd.to_numeric(table["target"]).to_numpy(np.float64)
+        formulas, split = table["formula"].to_numpy(dtype=object), table["split"].to_numpy()
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+    train, test = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
+    if (len(train), len(test), len(y)) != (spec.n_train, spec.n_test, spec.n_train + spec.n_test):
+        raise DatasetError(
+            f"{path} has {len(train)} train and {len(test)} test rows of {len(y)}; the published "
+            f"split has {spec.n_train} and {spec.n_test}."
+        )
+    if not np.isfinite(y).all():
+        row = int(np.flatnonzero(~np.isfinite(y))[0])
+        raise DatasetError(f"{path}, row {row}: the target {y[row]} is not a finite number.")
+    ids = np.array([f"{name}-{row}" for row in range(len(y))], dtype=object)
+    return BenchmarkTask(
+        name,
+        "regression",
+        formulas,
+        y,
+        ids,
+        {0: (train, test)},
+        target=spec.target,
+        unit=spec.unit,
+        quantity=spec.quantity,
+    )
+
+
+def run_jarvis(
+    estimator: Model | Mapping[str, Model],
+    tables: str | Iterable[str] | None = None,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    pool: CompositionPool | str | os.PathLike[str] | None = None,
+    command: str | None = None,
+    random_state: int | None = 0,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> BenchmarkResult:
+    """Run estimators on JARVIS-DFT tables with their fixed split.
+
+    Parameters
+    ----------
+    estimator : estimator, str, callable, or mapping of str to these
+        As for :func:`~sklearn_kt.benchmarking.run_matbench`.
+    tables : str, iterable of str or None, default=None
+        Keys of :data:`JARVIS_TABLES`; None runs all 30.
+    data_dir : path-like or None, default=None
+        As for :func:`jarvis_task`.
+    output_dir : path-like or None, default=None
+        Folder that keeps each table's predictions at once, in ``folds/``; a run that was
+        stopped goes on from there. At the end it gets ``jarvis.json``.
+    pool : CompositionPool, path-like or None, default=None
+        Compositions that the models were pretrained on, for the audit. None takes
+        ``pool.npz`` in the folders of the checkpoints that the models start from.
+    command : str or None, default=None
+        The command that made the result; kept in ``jarvis.json``.
+    random_state : int or None, default=0
+        Seed of models given by name.
+    n_jobs : int or None, default=None
+        Tables that run at the same time, with joblib.
+    verbose : int, default=0
+        If positive, show progress on stderr.
+
+    Returns
+    -------
+    result : BenchmarkResult
+        Predictions, scores (``mad_mae`` among them) and audit.
+
+    Raises
+    ------
+    DatasetError
+        If a table is missing or not the published one.
+
+    Examples
+    --------
+    >>> from sklearn_kt.benchmarking import run_jarvis
+    >>> result = run_jarvis("rf-magpie", ["piezo_max_dij"])  # doctest: +SKIP
+    """
+    names = JARVIS_TABLES if tables is None else [tables] if isinstance(tables, str) else tables
+    return run_benchmark(
+        "jarvis",
+        estimator,
+        [jarvis_task(name, data_dir) for name in names],
+        output_dir=output_dir,
+        pool=pool,
+        command=command,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+
+
+def _find(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
+    places = list(_places(data_dir))
+    for folder in places:
+        for suffix in _SUFFIXES:
+            if (path := folder / f"{name}{suffix}").is_file():
+                return path
+    looked = ", ".join(map(str, places)) or "the folder $SKLEARN_KT_DATA, which is not set"
+    raise DatasetError(
+        f"Neither {name}.csv.gz nor {name}.csv is in {looked}. Give the folder as data_dir or set "
+        "SKLEARN_KT_DATA to it."
+    )
+
+
+def _places(data_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    home = data_dir or os.environ.get("SKLEARN_KT_DATA")
+    if home is not None:
+        for folder in _FOLDERS:
+            yield Path(home) / folder

@@ -1,0 +1,105 @@
+"""JARVIS-DFT tables: the published split, nothing missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_kt.benchmarking import (
+    JARVIS_TABLES,
+    QUANTITIES,
+    CompositionPool,
+    jarvis,
+    jarvis_task,
+    run_jarvis,
+)
+from sklearn_kt.benchmarking.jarvis import JarvisTable
+from sklearn_kt.exceptions import DatasetError, InputError
+from sklearn_kt.pretraining import CorpusTable
+
+FORMULAS = ["NaN", "NaCl", "KCl", "LiF", "Na2Cl2", "MgO"]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    tables = {"gap": JarvisTable(4, 2, "gap", "eV", "band gap")}
+    monkeypatch.setattr(jarvis, "JARVIS_TABLES", tables)
+    table = pd.DataFrame({"formula": FORMULAS, "target": np.arange(6.0)})
+    table["split"] = ["train"] * 4 + ["test"] * 2
+    table.to_csv(tmp_path / "gap.csv.gz", index=False)
+    return tmp_path
+
+
+def test_run(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = CompositionPool.from_tables([CorpusTable(["MgO"], {"band_gap_oqmd": [1.0]})])
+    result = run_jarvis(
+        "dummy", data_dir=small, output_dir=small / "out", pool=pool, command="test"
+    )
+    [record] = result.records
+    np.testing.assert_array_equal(record.predictions, [1.5, 1.5])
+    found = result.audit["tasks"]["gap"]
+    assert found["test_rows_in_train"] == 1
+    assert found["test_rows_in_pool"] == 1
+    assert found["test_rows_with_quantity_in_pool"] == 1
+    assert result.to_frame("unseen")["mae"].tolist() == [2.5]
+    assert result.tasks["gap"].formulas[0] == "NaN"
+    content = json.loads((small / "out" / "jarvis.json").read_text(encoding="utf-8"))
+    assert content["command"] == "test"
+    # the folder above is found, too, and so is the environment's
+    (small / "composition" / "jarvis_crossproperty").mkdir(parents=True)
+    (small / "gap.csv.gz").rename(small / "composition" / "jarvis_crossproperty" / "gap.csv.gz")
+    monkeypatch.setenv("SKLEARN_KT_DATA", str(small))
+    assert run_jarvis("dummy", "gap").records[0].digest == record.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"split": ["train"] * 5 + ["test"]}, r"has 5 train and 1 test rows of 6; .* 4 and 2"),
+        ({"split": ["train"] * 3 + ["val"] + ["test"] * 2}, "has 3 train"),
+        ({"target": [1.0, 2.0, np.inf, 0.0, 0.0, 0.0]}, "row 2: the target inf"),
+        ({"target": ["1", "x", "2", "3", "4", "5"]}, "cannot be read"),
+        ({"split": None}, "cannot be read"),
+    ],
+)
+def test_other_tables_are_refused(change: dict[str, Any], match: str, small: Path) -> None:
+    path = small / "gap.csv.gz"
+    table = pd.read_csv(path, keep_default_na=False)
+    for name, values in change.items():
+        table = table.drop(columns=name) if values is None else table.assign(**{name: values})
+    table.to_csv(path, index=False)
+    with pytest.raises(DatasetError, match=match):
+        jarvis_task("gap", small)
+
+
+def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SKLEARN_KT_DATA", raising=False)
+    with pytest.raises(DatasetError, match=r"SKLEARN_KT_DATA, which is not set"):
+        jarvis_task("deltae")
+    with pytest.raises(InputError, match="'nothing' is not one of the tables"):
+        jarvis_task("nothing", tmp_path)
+
+
+def test_quantities_are_those_of_the_audit() -> None:
+    assert len(JARVIS_TABLES) == 30
+    assert {spec.quantity for spec in JARVIS_TABLES.values()} - {None} <= set(QUANTITIES)
+
+
+def test_real_tables(data_dir: Path) -> None:
+    for name in JARVIS_TABLES:
+        task = jarvis_task(name, data_dir)
+        train, test = task.folds[0]
+        assert len(train) + len(test) == len(task.y)
+    folder = data_dir / "composition" / "jarvis_crossproperty"
+    assert {path.name.partition(".")[0] for path in folder.iterdir()} == set(JARVIS_TABLES)
+    result = run_jarvis("dummy", ["piezo_max_dij", "piezo_max_eij"], data_dir=folder)
+    for record in result.records:
+        task = result.tasks[record.task]
+        train, test = task.folds[0]
+        np.testing.assert_allclose(record.predictions, task.y[train].mean())
+        assert result.audit["tasks"][record.task]["test_rows_in_train"] > 0
