@@ -20,7 +20,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from sklearn_kt import CompositionTokenizer, datasets
+from sklearn_kt import CompositionTokenizer, datasets, evaluation
 from sklearn_kt.benchmarking import (
     COMPOSITION_TASKS,
     CompositionPool,
@@ -267,12 +267,20 @@ def test_leaderboard_files(tmp_path: Path) -> None:
 
 
 def test_command_line(
-    small: Path, published: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    small: Path,
+    published: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def constant(kind: str, *_: Any) -> Any:
+        return DummyRegressor() if kind == "regression" else DummyClassifier(strategy="uniform")
+
+    monkeypatch.setattr(evaluation, "MODELS", {**evaluation.MODELS, "constant": constant})
     pool = tmp_path / "pool.npz"
     CompositionPool.from_tables([CorpusTable(formulas(5))]).save(pool)
     command = [
-        "matbench", "--models", "dummy", "--tasks",
+        "matbench", "--models", "dummy,constant", "--tasks",
         "matbench_expt_gap,matbench_expt_is_metal", "--data-dir", str(small),
         "--leaderboard", str(published), "--pool", str(pool), "--output-dir", str(tmp_path / "out"),
     ]  # fmt: skip
@@ -285,6 +293,9 @@ def test_command_line(
     assert "ROC AUC (of scores)" in out
     assert "of 40 test rows: composition also in train 0; in the pool 5" in out
     assert "pretraining has not seen (regression)" in out
+    assert ["matbench_expt_gap", "constant", "vs.", "dummy", "MAE", "0.0000"] in [
+        line[:6] for line in lines
+    ]
     assert "dummy, matbench_expt_gap, fold 4: MAE" in err
     assert (tmp_path / "out" / "matbench.json").exists()
     assert main(command[:-4]) == 0

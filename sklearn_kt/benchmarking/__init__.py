@@ -29,9 +29,18 @@ from .runner import (
     run_tasks,
     score_predictions,
 )
+from .statistics import (
+    HEADLINES,
+    Ranking,
+    compare_models,
+    mean_reduction,
+    rank_models,
+    win_tie_loss,
+)
 
 __all__ = [
     "COMPOSITION_TASKS",
+    "HEADLINES",
     "JARVIS_TABLES",
     "LLM4MAT_DATASETS",
     "QUANTITIES",
@@ -41,13 +50,17 @@ __all__ = [
     "CompositionPool",
     "FoldRecord",
     "MatbenchResult",
+    "Ranking",
     "audit_tasks",
+    "compare_models",
     "jarvis_task",
     "leaderboard",
     "llm4mat_averages",
     "llm4mat_comparison",
     "llm4mat_task",
     "matbench_task",
+    "mean_reduction",
+    "rank_models",
     "read_leaderboard",
     "rescore_matbench",
     "run_benchmark",
@@ -56,4 +69,5 @@ __all__ = [
     "run_matbench",
     "run_tasks",
     "score_predictions",
+    "win_tie_loss",
 ]

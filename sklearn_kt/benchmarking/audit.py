@@ -221,7 +221,7 @@ class CompositionPool:
             If the file is missing, damaged or of another kind.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 steps = np.zeros((len(file["steps"].T), 8), np.uint8)
                 steps[:, : len(file["steps"])] = file["steps"].T
                 keys = np.cumsum(steps.view("<u8")[:, 0], dtype=np.uint64)

@@ -17,7 +17,8 @@ from .matbench import (
     read_leaderboard,
     run_matbench,
 )
-from .tables import audit_lines, leaderboard_text, summary_text
+from .statistics import compare_models
+from .tables import audit_lines, comparison_text, leaderboard_text, summary_text
 
 __all__ = ["matbench_tables"]
 
@@ -70,6 +71,9 @@ def matbench_tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFram
             lines = ["* run here; no recorded scores were found (--leaderboard)"]
         yield title, leaderboard_text(leaderboard(result, published, name)), lines
     yield "Time and memory of a fold", summary_text(result.summary(), {}), audit_lines(result.audit)
+    if len(names) > 1:
+        lines = ["fold by fold; 95 % intervals, corrected for overlapping training parts"]
+        yield "Paired differences", comparison_text(compare_models(result, names[0])), lines
     if result.unseen:
         for kind, scores in _UNSEEN.items():
             chosen = result.summary("unseen")

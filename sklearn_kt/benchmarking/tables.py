@@ -11,7 +11,7 @@ import pandas as pd
 
 from .runner import SCORES
 
-__all__ = ["audit_lines", "leaderboard_text", "summary_text"]
+__all__ = ["audit_lines", "comparison_text", "leaderboard_text", "summary_text"]
 
 _TIMES = {"fit_seconds": "fit s", "predict_seconds": "predict s", "peak_mb": "peak MB"}
 
@@ -112,6 +112,49 @@ def summary_text(
         if times and name in summary:
             text[label] = ["-" if pd.isna(value) else f"{value:.3g}" for value in summary[name]]
     return text
+
+
+def comparison_text(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Spell paired differences.
+
+    Parameters
+    ----------
+    comparison : DataFrame
+        Of :func:`~sklearn_kt.benchmarking.compare_models`.
+
+    Returns
+    -------
+    text : DataFrame of str
+        Task, the two models, the difference of their scores with its interval, the verdict.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_kt.benchmarking.tables import comparison_text
+    >>> row = {"task": "gap", "model": "a", "baseline": "b", "score": "mae", "difference": -0.5}
+    >>> row |= {"low": -0.7, "high": -0.3, "verdict": "win"}
+    >>> comparison_text(pd.DataFrame([row]))
+      task   models score            difference verdict
+    0  gap  a vs. b   MAE  -0.50 (-0.70, -0.30)     win
+    """
+    labels = {name: label for kind in SCORES.values() for name, label in kind.items()}
+    text = comparison[["task"]].astype(str)
+    text["models"] = comparison["model"] + " vs. " + comparison["baseline"]
+    text["score"] = comparison["score"].map(labels)
+    text["difference"] = [
+        f"{difference:.{_decimals(high - low)}f} ({low:.{_decimals(high - low)}f},"
+        f" {high:.{_decimals(high - low)}f})"
+        for difference, low, high in zip(
+            comparison["difference"], comparison["low"], comparison["high"], strict=True
+        )
+    ]
+    text["verdict"] = comparison["verdict"]
+    return text
+
+
+def _decimals(width: float) -> int:
+    """Digits after the point that show two figures of an interval's width."""
+    return max(0, 1 - math.floor(math.log10(width))) if width > 0 else 4
 
 
 def audit_lines(audit: Mapping[str, Any]) -> list[str]:
