@@ -13,11 +13,12 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .compositions import read_compositions
-    from .implicit import CompositionEmbedder, ImplicitKTClassifier, ImplicitKTRegressor
+    from .embedding import CompositionEmbedder
+    from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
     from .tokenizer import CompositionTokenizer
 
 _PUBLIC = {
-    "CompositionEmbedder": "implicit",
+    "CompositionEmbedder": "embedding",
     "CompositionTokenizer": "tokenizer",
     "ImplicitKTClassifier": "implicit",
     "ImplicitKTRegressor": "implicit",

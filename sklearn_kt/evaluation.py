@@ -294,13 +294,24 @@ def _implicit_pretrained(
     return _implicit(kind, "default", random_state, n_jobs)
 
 
+def _implicit_fast(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> BaseEstimator:
+    """Implicit knowledge transfer (imKT): readouts on the bundled checkpoint, no networks."""
+    return _implicit(kind, "default", random_state, n_jobs, readout="fast")
+
+
 def _implicit(
-    kind: TaskKind, checkpoint: str | None, random_state: int | None, n_jobs: int | None
+    kind: TaskKind,
+    checkpoint: str | None,
+    random_state: int | None,
+    n_jobs: int | None,
+    readout: str = "auto",
 ) -> BaseEstimator:
     importlib.import_module("sklearn_kt.training")
     implicit = importlib.import_module("sklearn_kt.implicit")
     name = "ImplicitKTRegressor" if kind == "regression" else "ImplicitKTClassifier"
-    return getattr(implicit, name)(checkpoint, random_state=random_state, n_jobs=n_jobs)
+    return getattr(implicit, name)(
+        checkpoint, readout=readout, random_state=random_state, n_jobs=n_jobs
+    )
 
 
 ModelFactory = Callable[[TaskKind, int | None, int | None], BaseEstimator]
@@ -310,6 +321,7 @@ MODELS: Mapping[str, ModelFactory] = {
     "et-fractions": _extra_trees,
     "rf-magpie": _magpie_forest,
     "imkt-scratch": _implicit_scratch,
+    "imkt-fast": _implicit_fast,
     "imkt": _implicit_pretrained,
 }
 """Models by name; each factory takes the task kind, a seed and a number of jobs.

@@ -9,24 +9,16 @@ scikit-learn model, or blend both.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    RegressorMixin,
-    TransformerMixin,
-    _fit_context,
-    clone,
-)
-from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import LabelEncoder, StandardScaler
@@ -36,178 +28,47 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from tqdm.auto import tqdm
 
-from .compositions import ELEMENTS, CompositionBatch, is_composition_input, read_compositions
-from .encoder import PRESETS, load_backbone, load_checkpoint, save_checkpoint
+from .compositions import CompositionBatch
+from .embedding import BackboneMixin, Data, Weights, available_blocks, chunks, frozen_encoder
+from .encoder import save_checkpoint, without_heads
 from .exceptions import InputError
-from .tokenizer import (
-    batch_from_tokens,
-    composition_text,
-    is_token_matrix,
-    load_text_tokenizer,
-    token_matrix,
-)
+from .readouts import ErrorModel, Readout, default_readouts, select_weights
 
 if TYPE_CHECKING:
     from skorch import NeuralNet
 
     from .training import Inputs, TrainingSettings
 
-__all__ = ["CompositionEmbedder", "ImplicitKTClassifier", "ImplicitKTRegressor"]
+__all__ = ["ImplicitKTClassifier", "ImplicitKTRegressor"]
 
-# Rows handled at a time by predict and transform, so that memory stays flat.
-_CHUNK = 16_384
 # Weight updates that max_epochs="auto" aims at, and the epochs it is clipped to:
 # from scratch, and from pretrained weights, which have little left to learn.
-_UPDATES = {False: 2000, True: 800}
+_UPDATES = {False: 2000, True: 500}
 _EPOCHS = {False: (30, 150), True: (10, 60)}
 # Rows (of each class) that every fold of the inner cross-validation needs.
 _MIN_FOLD_ROWS = 4
-# readout="auto" compares with trees up to this many rows only.
-_MAX_TREE_ROWS = 20_000
-_N_TREES = 300
+# Inner folds; each network does without one, so that many cost it few rows.
+_FOLDS = {"network": 10, "fast": 5}
+_MIN_FOLDS = 5
+# readout="auto" leaves larger tables to the networks.
+_MAX_TREE_ROWS = 50_000
 # Tables smaller than this are trained on whole: a validation split would be noise.
 _MIN_EARLY_STOPPING_ROWS = 500
 _VALIDATION = 0.1
-_HOLD_OUT = 0.2
-# "auto" takes the blend where it beats the better single model by this ratio.
-_BLEND_MARGIN = 0.005
-_BLEND_GRID = np.linspace(0.0, 1.0, 21)
-
-Data = CompositionBatch | np.ndarray
-Weights = dict[str, Any] | None  # name -> torch.Tensor
+# Bounds of the logarithm of the softmax temperature.
+_LOG_TEMPERATURES = (-1.0, 3.0)
+_NETWORK = "network"
+_CUSTOM = "estimator"
 
 
-class _BackboneMixin:
-    """Reading X and feeding a backbone, shared by the estimators and the embedder."""
-
-    backbone: str | Path | None
-    checkpoint: str | Path | None
-    local_files_only: bool
-    errors: str
-    device: str
-    encoder_: Any
-    input_kind_: str
-
-    def _read(self, X: Any, *, reset: bool) -> Data:
-        """Compositions as a batch or rows of numbers, checked against ``fit``."""
-        data: Data
-        if is_composition_input(X) or _holds_text(X):
-            if hasattr(X, "columns"):
-                # remembers and compares the column's name
-                validate_data(self, X, skip_check_array=True, reset=reset)
-            elif reset:
-                self.n_features_in_ = 1
-                self.__dict__.pop("feature_names_in_", None)
-            data = read_compositions(X, errors="raise" if reset else self.errors)
-            if len(data) == 0:
-                raise InputError(
-                    "Found array with 0 sample(s) while a minimum of 1 is required: X is empty."
-                )
-        elif reset or self.input_kind_ == "features":
-            data = validate_data(self, X, reset=reset, dtype=np.float64)
-        else:
-            data = check_array(X, dtype=np.float64, input_name="X")
-        if isinstance(data, np.ndarray) and is_token_matrix(data):
-            data = batch_from_tokens(data)
-        kind = "compositions" if isinstance(data, CompositionBatch) else "features"
-        if reset:
-            self.input_kind_ = kind
-        elif kind != self.input_kind_:
-            raise InputError(
-                f"{type(self).__name__} was fitted on {self.input_kind_}, but X holds {kind}; "
-                "pass the kind of X that fit saw."
-            )
-        return data
-
-    def _resolve_backbone(self, data: Data) -> Weights:
-        """Set ``spec_`` from ``checkpoint`` and ``backbone``; return pretrained weights."""
-        if self.backbone is not None and self.checkpoint is not None:
-            raise InputError(
-                "a checkpoint brings its own architecture; pass checkpoint or backbone and leave "
-                "the other None."
-            )
-        self.spec_: dict[str, Any]
-        self.text_tokenizer_: Any = None
-        preset = str(self.backbone or "small")
-        if isinstance(data, np.ndarray):
-            if self.checkpoint is not None or preset not in PRESETS:
-                raise InputError(
-                    "pretrained weights read compositions, but X is a numeric matrix; pass "
-                    "formulas, or checkpoint=None and a preset as backbone."
-                )
-            self.feature_scaler_ = StandardScaler().fit(data)
-            width = PRESETS[preset]["hidden_size"]
-            self.spec_ = {"kind": "features", "config": {"n_features": data.shape[1]}}
-            self.spec_["config"]["hidden_size"] = width
-            return None
-        if self.checkpoint is not None:
-            self.spec_, weights = load_checkpoint(self.checkpoint)
-            return weights
-        if preset in PRESETS:
-            self.spec_ = {"kind": "composition", "config": dict(PRESETS[preset])}
-            return None
-        local = self.local_files_only
-        tokenizer = load_text_tokenizer(preset, local_files_only=local)
-        # the bare tokenizer: transformers' wrapper would carry the folder's path into pickles
-        self.text_tokenizer_ = tokenizer.backend_tokenizer
-        self.text_tokenizer_.no_truncation()
-        self.text_tokenizer_.enable_padding(
-            pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token
-        )
-        self.spec_, weights = load_backbone(preset, local_files_only=local)
-        return weights
-
-    def _inputs(self, data: Data) -> Inputs:
-        """Arrays that the backbone's ``forward`` takes."""
-        from .training import Inputs
-
-        if isinstance(data, np.ndarray):
-            return Inputs({"features": self.feature_scaler_.transform(data).astype(np.float32)})
-        if self.text_tokenizer_ is not None:
-            encoded = self.text_tokenizer_.encode_batch(composition_text(data))
-            arrays = {
-                "input_ids": np.array([row.ids for row in encoded]),
-                "attention_mask": np.array([row.attention_mask for row in encoded]),
-            }
-            lengths = arrays["attention_mask"].sum(axis=1)
-            limit = self.spec_["config"].get("max_position_embeddings", np.inf)
-            if lengths.max() > limit:
-                raise InputError(
-                    f"{data[[int(lengths.argmax())]].formulas()[0]!r} spelled out takes "
-                    f"{lengths.max()} tokens, but the backbone reads at most {limit}; use an "
-                    "element encoder (backbone=None) for such formulas."
-                )
-            return Inputs(arrays, lengths)
-        ids, amounts = token_matrix(data)
-        fractions = (amounts / amounts[:, :1]).astype(np.float32)
-        return Inputs({"input_ids": ids, "fractions": fractions}, data.n_elements + 1)
-
-    def _features(self, data: Data, fractions: bool = True) -> np.ndarray:
-        """Frozen embeddings, then atomic fractions: what a scikit-learn readout sees."""
-        from .training import forward, resolve_device
-
-        if isinstance(data, np.ndarray):
-            return data
-        blocks = []
-        for rows in _chunks(len(data)):
-            parts = []
-            if self.encoder_ is not None:
-                device = resolve_device(self.device)
-                parts.append(forward(self.encoder_, self._inputs(data[rows]), device=device))
-            if fractions:
-                parts.append(data[rows].fractions())
-            blocks.append(np.hstack(parts))
-        return np.vstack(blocks)
-
-
-class _BaseImplicitKT(_BackboneMixin, BaseEstimator):
+class _BaseImplicitKT(BackboneMixin, BaseEstimator):
     """Fitting and ensemble prediction; subclasses add what targets mean."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         "checkpoint": [str, Path, None],
         "backbone": [str, Path, None],
         "local_files_only": ["boolean"],
-        "readout": [StrOptions({"auto", "head", "stack"}), HasMethods(["fit", "predict"])],
+        "readout": [StrOptions({"auto", "fast", "head"}), HasMethods(["fit", "predict"])],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -261,20 +122,21 @@ class _BaseImplicitKT(_BackboneMixin, BaseEstimator):
 
         self.nets_: list[NeuralNet] = []
         self.history_: list[list[dict[str, float]]] = []
-        self.readout_estimator_: Any = None
-        self.encoder_ = None
+        self.readouts_: dict[str, Any] = {}
+        self._readouts: dict[str, Readout] = {}
         self.readout_scores_: dict[str, float] = {}
-        self.readout_weight_ = 1.0
-        self.readout_ = self._plan_readout(targets)
-        everything = np.arange(len(data))
-        if self.readout_ == "head":
-            self._fit_nets(data, targets, weights, seeds, [everything] * self.n_estimators)
-        elif self.readout_ == "estimator":
-            self.encoder_ = _frozen(self.spec_, weights)
-            self.readout_weight_ = 0.0
-            self.readout_estimator_ = self._fit_readout(self._features(data), y, seeds[-1])
+        self.error_model_: ErrorModel | None = None
+        self.encoder_ = frozen_encoder(self.spec_, weights)
+        if weights is not None:
+            self.spec_, weights = without_heads(self.spec_, weights)
+        if isinstance(self.readout, str):
+            self._fit_blend(data, targets, weights, seeds)
         else:
-            self._cross_fit(data, y, targets, weights, seeds)
+            self.readout_weights_ = {_CUSTOM: 1.0}
+            self._readouts = {
+                _CUSTOM: Readout(available_blocks(self.encoder_), clone(self.readout))
+            }
+            self._fit_readouts(data, y, seeds[-1])
         return self
 
     def save_pretrained(self, folder: str | Path, *, member: int = 0) -> Path:
@@ -297,8 +159,8 @@ class _BaseImplicitKT(_BackboneMixin, BaseEstimator):
         check_is_fitted(self)
         if not self.nets_:
             raise InputError(
-                f"readout {self.readout_!r} trained no network; fit with readout='head' to save "
-                "a fine-tuned encoder."
+                f"the readouts in use ({', '.join(self.readout_weights_)}) include no network; fit "
+                "with readout='head' to save a fine-tuned encoder."
             )
         card = (
             f"# Encoder fine-tuned by {type(self).__name__}\n\n"
@@ -308,23 +170,122 @@ class _BaseImplicitKT(_BackboneMixin, BaseEstimator):
         )
         return save_checkpoint(self.spec_, backbone_weights(self.nets_[member]), folder, card=card)
 
-    def _plan_readout(self, targets: np.ndarray) -> str:
-        if not isinstance(self.readout, str):
-            return "estimator"
-        if self.readout == "head":
-            return "head"
-        rows = _MIN_FOLD_ROWS * max(2, self.n_estimators)
-        counts = np.bincount(targets) if targets.ndim == 1 else np.array([len(targets)])
-        enough = counts.min() >= rows and (targets.ndim == 2 or len(counts) > 1)
-        if self.readout == "stack" and not enough:
-            raise InputError(
-                f"readout='stack' with n_estimators={self.n_estimators} needs at least {rows} rows"
-                " (of each class) for its inner folds; use readout='head', a scikit-learn "
-                "estimator, or fewer n_estimators."
+    def _fit_blend(
+        self, data: Data, targets: np.ndarray, weights: Weights, seeds: list[int]
+    ) -> None:
+        """Fit networks and readouts, and weigh them by inner folds that neither saw."""
+        seed = seeds[-1]
+        everything = np.arange(len(data))
+        loss, n_outputs = self._objective()
+        networks = self.readout != "fast"
+        if self.readout == "fast" or (self.readout == "auto" and len(data) <= _MAX_TREE_ROWS):
+            self._readouts = default_readouts(
+                available_blocks(self.encoder_),
+                len(data),
+                classification=loss == "log_loss",
+                n_outputs=n_outputs,
+                n_jobs=self.n_jobs,
             )
-        if self.readout == "auto" and (not enough or len(targets) > _MAX_TREE_ROWS):
-            return "head"
-        return self.readout
+        folds = self._inner_folds(targets, seed, networks)
+        if not folds:
+            # too few rows to compare anything on
+            self._readouts = {} if networks else {"trees": self._readouts["trees"]}
+            self.readout_weights_ = {_NETWORK if networks else "trees": 1.0}
+            if networks:
+                self._fit_nets(data, targets, weights, seeds, [everything] * self.n_estimators)
+            else:
+                self._fit_readouts(data, targets, seed)
+            return
+        held_out = np.concatenate([test for _, test in folds])
+        outputs = self._out_of_fold(data, targets, weights, seeds, folds, networks)
+        truth = targets[held_out]
+
+        def score(blend: np.ndarray) -> float:
+            return self._score(truth, blend)
+
+        self.readout_weights_ = select_weights(outputs, score)
+        parts = [w * outputs[name] for name, w in self.readout_weights_.items()]
+        blended = np.sum(parts, axis=0)
+        self.readout_scores_ = {name: score(values) for name, values in outputs.items()}
+        self.readout_scores_["blend"] = score(blended)
+        if _NETWORK not in self.readout_weights_:
+            self.nets_, self.history_ = [], []
+        elif self.n_estimators == 1:
+            # the scout did without a fifth of the rows; the one network kept sees them all
+            self._fit_nets(data, targets, weights, seeds, [everything])
+        self._readouts = {k: v for k, v in self._readouts.items() if k in self.readout_weights_}
+        self._fit_readouts(data, targets, seed)
+        self._fit_error_model(data, held_out, truth, blended, seed)
+        if not self._readouts and self.error_model_ is None:
+            self.encoder_ = None
+
+    def _inner_folds(
+        self, targets: np.ndarray, seed: int, networks: bool
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Folds to judge models on; none if the table, or a class, is too small."""
+        n_folds = max(_FOLDS["network"], self.n_estimators) if networks else _FOLDS["fast"]
+        stratify = targets if targets.ndim == 1 else None
+        counts = np.array([len(targets)]) if stratify is None else np.bincount(stratify)
+        n_folds = min(n_folds, counts.min() // _MIN_FOLD_ROWS)
+        least = max(_MIN_FOLDS, self.n_estimators) if networks else _MIN_FOLDS
+        if n_folds < least or (stratify is not None and len(counts) < 2):
+            return []
+        splitter = KFold if stratify is None else StratifiedKFold
+        cv = splitter(n_folds, shuffle=True, random_state=seed)
+        folds = list(cv.split(np.arange(len(targets)), stratify))
+        # few networks judge, and are judged by, few folds
+        return folds[: self.n_estimators] if networks else folds
+
+    def _out_of_fold(
+        self,
+        data: Data,
+        targets: np.ndarray,
+        weights: Weights,
+        seeds: list[int],
+        folds: list[tuple[np.ndarray, np.ndarray]],
+        networks: bool,
+    ) -> dict[str, np.ndarray]:
+        """Run every model on the rows it was not fitted on, fold after fold."""
+        outputs: dict[str, list[np.ndarray]] = {}
+        if networks:
+            self._fit_nets(data, targets, weights, seeds, [train for train, _ in folds])
+            raw = [
+                self._run_net(net, self._inputs(data[test]))
+                for net, (_, test) in zip(self.nets_, folds, strict=True)
+            ]
+            self._calibrate_nets(np.concatenate([targets[test] for _, test in folds]), raw)
+            outputs[_NETWORK] = [self._net_outputs(values) for values in raw]
+        jobs = [(name, fold) for name in self._readouts for fold in folds]
+        features = self._readout_features(data)
+        for name, (train, test) in tqdm(jobs, "readouts", disable=not self.verbose):
+            fitted = self._fit_one(
+                self._readouts[name], features[name][train], targets[train], seeds[-1]
+            )
+            values = self._readout_outputs(name, fitted, features[name][test])
+            outputs.setdefault(name, []).append(values)
+        return {name: np.concatenate(values) for name, values in outputs.items()}
+
+    def _readout_features(self, data: Data) -> dict[str, np.ndarray]:
+        blocks = {name: readout.blocks for name, readout in self._readouts.items()}
+        matrices = {block: self._blocks(data, block) for block in set(blocks.values())}
+        return {name: matrices[block] for name, block in blocks.items()}
+
+    def _fit_readouts(self, data: Data, targets: np.ndarray, seed: int) -> None:
+        features = self._readout_features(data)
+        self.readouts_ = {
+            name: self._fit_one(readout, features[name], targets, seed)
+            for name, readout in self._readouts.items()
+        }
+
+    def _fit_one(
+        self, readout: Readout, features: np.ndarray, targets: np.ndarray, seed: int
+    ) -> Any:
+        estimator = clone(readout.estimator)
+        parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
+        if "random_state" in parameters and parameters["random_state"] is None:
+            estimator.set_params(random_state=seed)
+        one_column = targets.ndim == 2 and targets.shape[1] == 1
+        return estimator.fit(features, targets[:, 0] if one_column else targets)
 
     def _fit_nets(
         self,
@@ -410,99 +371,32 @@ class _BaseImplicitKT(_BackboneMixin, BaseEstimator):
         )
         return fit_rows, valid_rows
 
-    def _cross_fit(
-        self, data: Data, y: np.ndarray, targets: np.ndarray, weights: Weights, seeds: list[int]
-    ) -> None:
-        """Score networks and readout on inner folds that neither saw, and weigh them."""
-        seed = seeds[-1]
-        folds = self._inner_folds(targets, seed)
-        self._fit_nets(data, targets, weights, seeds, [train for train, _ in folds])
-        self.encoder_ = _frozen(self.spec_, weights)
-        features = self._features(data)
-        head, readout = [], []
-        for net, (train, test) in zip(self.nets_, folds, strict=True):
-            head.append(self._net_outputs(net, self._inputs(data[test])))
-            fitted = self._fit_readout(features[train], y[train], seed)
-            readout.append(self._readout_outputs(fitted, features[test]))
-        truth = targets[np.concatenate([test for _, test in folds])]
-        pair = np.concatenate(head), np.concatenate(readout)
-        losses = [self._score(truth, w * pair[0] + (1 - w) * pair[1]) for w in _BLEND_GRID]
-        best = int(np.argmin(losses))
-        self.readout_scores_ = {
-            "head": losses[-1],
-            "estimator": losses[0],
-            "stack": losses[best],
-        }
-        self.readout_weight_ = float(_BLEND_GRID[best])
-        if self.readout == "auto":
-            single = min(("head", "estimator"), key=self.readout_scores_.__getitem__)
-            if losses[best] > (1 - _BLEND_MARGIN) * self.readout_scores_[single]:
-                self.readout_, self.readout_weight_ = single, float(single == "head")
-            else:
-                self.readout_ = "stack"
-        if self.readout_ == "head":
-            self.encoder_ = None
-        else:
-            self.readout_estimator_ = self._fit_readout(features, y, seed)
-        if self.readout_ == "estimator":
-            self.nets_, self.history_ = [], []
-        elif self.n_estimators == 1:
-            # the scout saw 80 % of the rows; the one network kept sees them all
-            self._fit_nets(data, targets, weights, seeds, [np.arange(len(targets))])
+    def _outputs(self, data: Data) -> np.ndarray:
+        """Blended outputs; rows that are not compositions (``errors="nan"``) are NaN."""
+        out = np.full((len(data), self._objective()[1]), np.nan)
+        for part, rows in self._valid_chunks(data):
+            blend = 0.0
+            if _NETWORK in self.readout_weights_:
+                inputs = self._inputs(part)
+                members = [self._net_outputs(self._run_net(net, inputs)) for net in self.nets_]
+                blend = self.readout_weights_[_NETWORK] * np.mean(members, axis=0)
+            features = self._readout_features(part)
+            for name, fitted in self.readouts_.items():
+                values = self._readout_outputs(name, fitted, features[name])
+                blend = blend + self.readout_weights_[name] * values
+            out[rows] = blend
+        return out
 
-    def _inner_folds(self, targets: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        rows = np.arange(len(targets))
-        stratify = targets if targets.ndim == 1 else None
-        if self.n_estimators == 1:
-            return [
-                train_test_split(rows, test_size=_HOLD_OUT, random_state=seed, stratify=stratify)
-            ]
-        splitter = KFold if stratify is None else StratifiedKFold
-        cv = splitter(self.n_estimators, shuffle=True, random_state=seed)
-        return list(cv.split(rows, stratify))
+    def _run_net(self, net: NeuralNet, inputs: Inputs) -> np.ndarray:
+        from .training import forward, resolve_device
 
-    def _fit_readout(self, features: np.ndarray, y: np.ndarray, seed: int) -> Any:
-        if isinstance(self.readout, str):
-            estimator = self._default_readout(features.shape[1])
-        else:
-            estimator = clone(self.readout)
-        parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
-        if "random_state" in parameters and parameters["random_state"] is None:
-            estimator.set_params(random_state=seed)
-        return estimator.fit(features, y)
+        return forward(net.module_, inputs, device=resolve_device(self.device)).astype(np.float64)
 
-    def _outputs(self, data: Data, *, spread: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-        """Blended outputs of all rows, and their standard deviation if asked for.
-
-        Rows that are not compositions (``errors="nan"``) come back as NaN.
-        """
+    def _valid_chunks(self, data: Data) -> Iterator[tuple[Data, np.ndarray]]:
         valid = data.valid if isinstance(data, CompositionBatch) else np.ones(len(data), bool)
         rows = np.flatnonzero(valid)
-        means, stds = [], []
-        for chunk in _chunks(len(rows)):
-            part = data[rows[chunk]]
-            mean, std = 0.0, 0.0
-            if self.readout_weight_ > 0:
-                inputs = self._inputs(part)
-                members = np.stack([self._net_outputs(net, inputs) for net in self.nets_])
-                mean = self.readout_weight_ * members.mean(axis=0)
-                if spread:
-                    std = self.readout_weight_ * members.std(axis=0, ddof=1)
-            if self.readout_weight_ < 1:
-                features = self._features(part)
-                share = 1 - self.readout_weight_
-                mean = mean + share * self._readout_outputs(self.readout_estimator_, features)
-                if spread:
-                    std = std + share * self._readout_std(features)
-            means.append(mean)
-            stds.append(std)
-        out = np.full((len(data), self._objective()[1]), np.nan)
-        deviation = np.full_like(out, np.nan) if spread else None
-        if len(rows):
-            out[rows] = np.concatenate(means)
-            if deviation is not None:
-                deviation[rows] = np.concatenate(stds)
-        return out, deviation
+        for chunk in chunks(len(rows)):
+            yield data[rows[chunk]], rows[chunk]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -515,31 +409,35 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
 
     Parameters
     ----------
-    checkpoint : str, Path or None, default=None
+    checkpoint : str, Path or None, default="default"
         Pretrained composition encoder: the name of a bundled checkpoint or a
         folder written by :meth:`save_pretrained`. None trains from scratch.
     backbone : {"tiny", "small", "base"}, str, Path or None, default=None
-        Size of an encoder trained from scratch (None is ``"small"``), or a
-        Hugging Face text encoder: a local folder, or a name.
+        With ``checkpoint=None``: size of an encoder trained from scratch (None is
+        ``"small"``), or a Hugging Face text encoder: a local folder, or a name.
     local_files_only : bool, default=True
         Never use the network. False lets a Hugging Face ``backbone`` given by
         name be downloaded.
-    readout : {"auto", "head", "stack"} or scikit-learn regressor, default="auto"
+    readout : {"auto", "fast", "head"} or scikit-learn regressor, default="auto"
         What turns the encoder into predictions:
 
-        - ``"head"``: an ensemble of networks fine-tuned end to end;
-        - a regressor: fitted on frozen embeddings beside atomic fractions, like
-          :class:`CompositionEmbedder` in a pipeline;
-        - ``"stack"``: networks and extra-trees blended with the weight that is
-          best on inner folds neither has seen;
-        - ``"auto"``: the best of the three on those folds. Tables with fewer
-          than four rows per fold, or more than 20,000 rows, use ``"head"``.
+        - ``"auto"``: networks fine-tuned end to end, and scikit-learn models on frozen
+          features (:func:`~sklearn_kt.readouts.default_readouts`), blended with the
+          weights that serve best on inner folds that neither has seen;
+        - ``"fast"``: the same without networks, in seconds;
+        - ``"head"``: the networks alone;
+        - a regressor: fitted alone on all blocks of frozen features, like
+          :class:`CompositionEmbedder` in a pipeline.
+
+        Tables of fewer than 20 rows have nothing to compare on: networks are then
+        trained alone, and there are no uncertainties. ``"auto"`` leaves
+        tables of more than 50,000 rows to the networks.
     n_estimators : int, default=5
-        Networks in the ensemble. With ``"auto"`` and ``"stack"`` each is trained
-        without one of ``n_estimators`` inner folds.
+        Networks in the ensemble, each trained without one of ten inner folds (fewer on
+        small tables); a single one sees all rows in the end.
     max_epochs : int or "auto", default="auto"
         Passes over the training rows; ``"auto"`` aims at 2000 weight updates
-        (30 to 150 epochs) from scratch, at 800 (10 to 60) from pretrained weights.
+        (30 to 150 epochs) from scratch, at 500 (10 to 60) from pretrained weights.
     batch_size : int or "auto", default="auto"
         Rows per update; ``"auto"`` is about a fortieth of the rows, 16 to 128.
     learning_rate : float, default=1e-3
@@ -579,16 +477,16 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         Trained networks, trimmed, on the CPU; empty if the readout alone predicts.
     history_ : list of list of dict
         Training curve of each network: ``epoch``, ``train_loss``, ``valid_loss``.
-    readout_ : {"head", "estimator", "stack"}
-        The readout in use.
-    readout_weight_ : float
-        Share of the networks in a prediction.
-    readout_scores_ : dict
-        Inner-fold loss of each readout (standardised units), if compared.
-    readout_estimator_ : object or None
-        Fitted scikit-learn readout.
+    readout_weights_ : dict of str to float
+        Share of each model in a prediction: ``"network"``, readouts by name.
+    readout_scores_ : dict of str to float
+        Out-of-fold loss of each model, and of the ``"blend"`` (standardised units).
+    readouts_ : dict of str to object
+        Fitted scikit-learn readouts with a share.
     encoder_ : torch.nn.Module or None
-        Frozen pretrained backbone that feeds ``readout_estimator_``.
+        Frozen pretrained encoder that feeds the readouts.
+    error_model_ : ErrorModel or None
+        What expects errors; None without inner folds.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
     n_features_in_ : int
@@ -637,7 +535,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
 
     def __init__(
         self,
-        checkpoint: str | Path | None = None,
+        checkpoint: str | Path | None = "default",
         *,
         backbone: str | Path | None = None,
         local_files_only: bool = True,
@@ -688,9 +586,8 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         X : array-like of compositions, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         return_std : bool, default=False
-            Also return the standard deviation over the ensemble: the networks,
-            and the trees of the readout. It measures disagreement, not the
-            whole error, and is not calibrated.
+            Also return the standard deviation of the error, calibrated on the inner
+            folds' errors.
 
         Returns
         -------
@@ -698,18 +595,67 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
             In the rows' order and in the units of the targets.
         std : ndarray of the same shape
             Only with ``return_std=True``.
+
+        Raises
+        ------
+        InputError
+            If ``return_std`` is asked of a model without inner folds; see
+            :meth:`predict_interval`.
         """
         check_is_fitted(self)
-        if return_std:
-            self._check_spread()
+        errors = self._errors() if return_std else None
         data = self._read(X, reset=False)
-        scaled, spread = self._outputs(data, spread=return_std)
-        mean = self.target_scaler_.inverse_transform(scaled)
-        mean = mean[:, 0] if self._flat else mean
-        if spread is None:
+        mean = self._unscale(self._outputs(data))
+        if errors is None:
             return mean
-        std = spread * self.target_scaler_.scale_
-        return mean, std[:, 0] if self._flat else std
+        return mean, self._spread(data, errors.std)
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
+        """Predict intervals that hold the property with a given probability.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            As in :meth:`fit`.
+        coverage : float, default=0.9
+            Share of new compounds, like those of the training table, whose property
+            lies inside.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
+            Lower and upper bounds, in the units of the targets.
+
+        Raises
+        ------
+        InputError
+            If the model has no inner folds to learn its errors from: it was fitted
+            with a readout of your own, or on a handful of rows.
+
+        Notes
+        -----
+        Normalised conformal prediction on the errors of the inner folds
+        (:class:`sklearn_kt.readouts.ErrorModel`). New compounds unlike the table's have
+        larger errors than any interval says.
+
+        Examples
+        --------
+        >>> from sklearn_kt import ImplicitKTRegressor
+        >>> X = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Cs") for b in ("F", "Cl", "Br", "I")]
+        >>> y = [6.0, 5.2, 4.7, 4.1, 5.7, 5.0, 4.5, 3.9, 5.2, 4.9, 4.4, 3.9, 5.0, 4.8, 4.3, 3.8,
+        ...      4.9, 4.6, 4.2, 3.7]
+        >>> model = ImplicitKTRegressor(readout="fast", random_state=0).fit(X, y)
+        >>> model.predict_interval(["NaAt"], coverage=0.8).shape
+        (1, 2)
+        """
+        check_is_fitted(self)
+        if not 0 < coverage < 1:
+            raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
+        errors = self._errors()
+        data = self._read(X, reset=False)
+        mean = self._unscale(self._outputs(data))
+        half = self._spread(data, lambda features: errors.width(features, coverage))
+        return np.stack([mean - half, mean + half], axis=-1)
 
     def _read_targets(self, y: Any) -> np.ndarray:
         y = validate_data(self, y=y, multi_output=True, y_numeric=True)
@@ -725,40 +671,53 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
     def _objective(self) -> tuple[str, int]:
         return self.loss, len(self.target_scaler_.scale_)
 
-    def _default_readout(self, n_features: int) -> ExtraTreesRegressor:
-        # the few elements of a formula are all looked at; of an embedding's columns a third
-        # is a third of the time and nearly as good
-        share = 1.0 if n_features <= len(ELEMENTS) else 1 / 3
-        return ExtraTreesRegressor(_N_TREES, max_features=share, n_jobs=self.n_jobs)
+    def _calibrate_nets(self, targets: np.ndarray, raw: list[np.ndarray]) -> None:
+        """Networks for numbers need none."""
 
-    def _net_outputs(self, net: NeuralNet, inputs: Inputs) -> np.ndarray:
-        from .training import forward, resolve_device
+    def _net_outputs(self, raw: np.ndarray) -> np.ndarray:
+        return raw
 
-        return forward(net.module_, inputs, device=resolve_device(self.device)).astype(np.float64)
-
-    def _readout_outputs(self, estimator: Any, features: np.ndarray) -> np.ndarray:
-        return self.target_scaler_.transform(estimator.predict(features).reshape(len(features), -1))
+    def _readout_outputs(self, name: str, fitted: Any, features: np.ndarray) -> np.ndarray:
+        values = np.asarray(fitted.predict(features)).reshape(len(features), -1)
+        # a readout of the user's own learns the targets as they are
+        return self.target_scaler_.transform(values) if name == _CUSTOM else values
 
     def _score(self, targets: np.ndarray, outputs: np.ndarray) -> float:
         error = np.abs(outputs - targets)
         return float(np.mean(error**2 if self.loss == "squared_error" else error))
 
-    def _check_spread(self) -> None:
-        if self.readout_weight_ > 0 and len(self.nets_) < 2:
-            raise InputError(
-                "return_std needs an ensemble, but n_estimators=1; fit with n_estimators >= 2."
-            )
-        if self.readout_weight_ < 1 and not hasattr(self.readout_estimator_, "estimators_"):
-            raise InputError(
-                f"return_std needs a readout that is an ensemble of regressors (estimators_), "
-                f"which {type(self.readout_estimator_).__name__} is not; use a forest, or "
-                "readout='head'."
-            )
+    def _fit_error_model(
+        self,
+        data: Data,
+        rows: np.ndarray,
+        truth: np.ndarray,
+        outputs: np.ndarray,
+        seed: int,
+    ) -> None:
+        blocks = available_blocks(self.encoder_)
+        self._error_blocks = tuple(block for block in blocks if block != "embedding")
+        features = self._blocks(data[rows], self._error_blocks)
+        self.error_model_ = ErrorModel(seed, self.n_jobs).fit(features, truth - outputs)
 
-    def _readout_std(self, features: np.ndarray) -> np.ndarray:
-        trees = np.ravel(self.readout_estimator_.estimators_)
-        outputs = np.stack([self._readout_outputs(tree, features) for tree in trees])
-        return outputs.std(axis=0, ddof=1)
+    def _errors(self) -> ErrorModel:
+        if self.error_model_ is None:
+            raise InputError(
+                "there are no out-of-fold errors to take uncertainties from; fit with readout "
+                f"'auto', 'fast' or 'head' on at least {_MIN_FOLD_ROWS * _MIN_FOLDS} rows."
+            )
+        return self.error_model_
+
+    def _spread(self, data: Data, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Size of errors in the units of the targets; NaN where there is no composition."""
+        out = np.full((len(data), self._objective()[1]), np.nan)
+        for part, rows in self._valid_chunks(data):
+            out[rows] = measure(self._blocks(part, self._error_blocks))
+        out = out * self.target_scaler_.scale_
+        return out[:, 0] if self._flat else out
+
+    def _unscale(self, scaled: np.ndarray) -> np.ndarray:
+        values = self.target_scaler_.inverse_transform(scaled)
+        return values[:, 0] if self._flat else values
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -771,25 +730,35 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
 
     Parameters
     ----------
-    checkpoint : str, Path or None, default=None
+    checkpoint : str, Path or None, default="default"
         Pretrained composition encoder: the name of a bundled checkpoint or a
         folder written by :meth:`save_pretrained`. None trains from scratch.
     backbone : {"tiny", "small", "base"}, str, Path or None, default=None
-        Size of an encoder trained from scratch (None is ``"small"``), or a
-        Hugging Face text encoder: a local folder, or a name.
+        With ``checkpoint=None``: size of an encoder trained from scratch (None is
+        ``"small"``), or a Hugging Face text encoder: a local folder, or a name.
     local_files_only : bool, default=True
         Never use the network. False lets a Hugging Face ``backbone`` given by
         name be downloaded.
-    readout : {"auto", "head", "stack"} or scikit-learn classifier, default="auto"
-        What turns the encoder into probabilities, as for
-        :class:`ImplicitKTRegressor`; a classifier needs ``predict_proba``.
-        Readouts are compared by log-loss on stratified inner folds.
+    readout : {"auto", "fast", "head"} or scikit-learn classifier, default="auto"
+        What turns the encoder into probabilities:
+
+        - ``"auto"``: networks fine-tuned end to end, and scikit-learn models on frozen
+          features (:func:`~sklearn_kt.readouts.default_readouts`), blended with the
+          weights that serve best on inner folds that neither has seen;
+        - ``"fast"``: the same without networks, in seconds;
+        - ``"head"``: the networks alone;
+        - a classifier (with ``predict_proba``): fitted alone on all blocks of frozen features, like
+          :class:`CompositionEmbedder` in a pipeline.
+
+        Tables of fewer than 20 rows of each class have nothing to compare on: networks
+        are then trained alone. ``"auto"`` leaves tables of more than
+        50,000 rows to the networks.
     n_estimators : int, default=5
-        Networks in the ensemble. With ``"auto"`` and ``"stack"`` each is trained
-        without one of ``n_estimators`` inner folds.
+        Networks in the ensemble, each trained without one of ten inner folds (fewer on
+        small tables); a single one sees all rows in the end.
     max_epochs : int or "auto", default="auto"
         Passes over the training rows; ``"auto"`` aims at 2000 weight updates
-        (30 to 150 epochs) from scratch, at 800 (10 to 60) from pretrained weights.
+        (30 to 150 epochs) from scratch, at 500 (10 to 60) from pretrained weights.
     batch_size : int or "auto", default="auto"
         Rows per update; ``"auto"`` is about a fortieth of the rows, 16 to 128.
     learning_rate : float, default=1e-3
@@ -830,16 +799,16 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         Trained networks, trimmed, on the CPU; empty if the readout alone predicts.
     history_ : list of list of dict
         Training curve of each network: ``epoch``, ``train_loss``, ``valid_loss``.
-    readout_ : {"head", "estimator", "stack"}
-        The readout in use.
-    readout_weight_ : float
-        Share of the networks in a probability.
-    readout_scores_ : dict
-        Inner-fold log-loss of each readout, if compared.
-    readout_estimator_ : object or None
-        Fitted scikit-learn readout.
+    readout_weights_ : dict of str to float
+        Share of each model in a prediction: ``"network"``, readouts by name.
+    readout_scores_ : dict of str to float
+        Out-of-fold loss of each model, and of the ``"blend"``.
+    readouts_ : dict of str to object
+        Fitted scikit-learn readouts with a share.
     encoder_ : torch.nn.Module or None
-        Frozen pretrained backbone that feeds ``readout_estimator_``.
+        Frozen pretrained encoder that feeds the readouts.
+    temperature_ : float
+        Softmax temperature of the networks, fitted to the inner folds; 1 without them.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
     n_features_in_ : int
@@ -871,12 +840,12 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         **_BaseImplicitKT._parameter_constraints,
-        "readout": [StrOptions({"auto", "head", "stack"}), HasMethods(["fit", "predict_proba"])],
+        "readout": [StrOptions({"auto", "fast", "head"}), HasMethods(["fit", "predict_proba"])],
     }
 
     def __init__(
         self,
-        checkpoint: str | Path | None = None,
+        checkpoint: str | Path | None = "default",
         *,
         backbone: str | Path | None = None,
         local_files_only: bool = True,
@@ -929,7 +898,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
             Labels, in the rows' order.
         """
         check_is_fitted(self)
-        probabilities, _ = self._outputs(self._read(X, reset=False))
+        probabilities = self._outputs(self._read(X, reset=False))
         missing = np.isnan(probabilities).any(axis=1)
         labels = self.classes_[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
         if missing.any():
@@ -951,7 +920,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        return self._outputs(self._read(X, reset=False))[0]
+        return self._outputs(self._read(X, reset=False))
 
     def _read_targets(self, y: Any) -> np.ndarray:
         y = validate_data(self, y=y)
@@ -962,196 +931,39 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
     def _encode_targets(self, y: np.ndarray) -> np.ndarray:
         encoder = LabelEncoder().fit(y)
         self.classes_ = encoder.classes_
+        self.temperature_ = 1.0
         return encoder.transform(y).astype(np.int64)
 
     def _objective(self) -> tuple[str, int]:
         return "log_loss", len(self.classes_)
 
-    def _default_readout(self, n_features: int) -> ExtraTreesClassifier:
-        return ExtraTreesClassifier(_N_TREES, n_jobs=self.n_jobs)
+    def _calibrate_nets(self, targets: np.ndarray, raw: list[np.ndarray]) -> None:
+        """Fit the temperature of the softmax to rows that the networks have not seen.
 
-    def _net_outputs(self, net: NeuralNet, inputs: Inputs) -> np.ndarray:
-        from scipy.special import softmax
+        C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On calibration of modern neural
+        networks", ICML 2017. Fine-tuned networks are far too sure of themselves.
+        """
+        from scipy.optimize import minimize_scalar
 
-        from .training import forward, resolve_device
+        logits = np.concatenate(raw)
 
-        logits = forward(net.module_, inputs, device=resolve_device(self.device))
-        return softmax(logits.astype(np.float64), axis=1)
+        def loss(log_temperature: float) -> float:
+            return self._score(targets, softmax(logits / np.exp(log_temperature), axis=1))
 
-    def _readout_outputs(self, estimator: Any, features: np.ndarray) -> np.ndarray:
-        return estimator.predict_proba(features)
+        best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
+        self.temperature_ = float(np.exp(best.x))
+
+    def _net_outputs(self, raw: np.ndarray) -> np.ndarray:
+        return softmax(raw / self.temperature_, axis=1)
+
+    def _readout_outputs(self, name: str, fitted: Any, features: np.ndarray) -> np.ndarray:
+        return fitted.predict_proba(features)
 
     def _score(self, targets: np.ndarray, outputs: np.ndarray) -> float:
         return float(log_loss(targets, outputs, labels=np.arange(len(self.classes_))))
 
-
-class CompositionEmbedder(_BackboneMixin, TransformerMixin, BaseEstimator):
-    """Frozen embeddings of compositions, for a scikit-learn model of your own.
-
-    Parameters
-    ----------
-    checkpoint : str, Path or None, default=None
-        Pretrained composition encoder, as for :class:`ImplicitKTRegressor`.
-        None, without a ``backbone``, leaves the atomic fractions alone.
-    backbone : str, Path or None, default=None
-        Hugging Face text encoder: a local folder, or a name.
-    local_files_only : bool, default=True
-        Never use the network.
-    fractions : bool, default=True
-        Append the 118 atomic fractions: trees on small tables need them.
-    errors : {"raise", "nan"}, default="raise"
-        What ``transform`` does with a row that is not a composition: raise, or
-        return a row of NaN and warn once with the count.
-    device : str, default="auto"
-        ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"cuda"``, ...
-
-    Attributes
-    ----------
-    encoder_ : torch.nn.Module or None
-        The frozen backbone.
-    n_features_in_ : int
-        1.
-
-    See Also
-    --------
-    ImplicitKTRegressor : ``readout=model`` does the same as this in a pipeline.
-
-    Examples
-    --------
-    >>> from sklearn.ensemble import ExtraTreesRegressor
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn_kt import CompositionEmbedder
-    >>> model = make_pipeline(CompositionEmbedder(), ExtraTreesRegressor(10, random_state=0))
-    >>> model.fit(["NaCl", "MgO", "Si"], [8.5, 7.8, 1.1]).predict(["MgO"])
-    array([7.8])
-    """
-
-    _parameter_constraints: ClassVar[dict[str, list]] = {
-        "checkpoint": [str, Path, None],
-        "backbone": [str, Path, None],
-        "local_files_only": ["boolean"],
-        "fractions": ["boolean"],
-        "errors": [StrOptions({"raise", "nan"})],
-        "device": [str],
-    }
-
-    def __init__(
-        self,
-        checkpoint: str | Path | None = None,
-        *,
-        backbone: str | Path | None = None,
-        local_files_only: bool = True,
-        fractions: bool = True,
-        errors: str = "raise",
-        device: str = "auto",
-    ) -> None:
-        self.checkpoint = checkpoint
-        self.backbone = backbone
-        self.local_files_only = local_files_only
-        self.fractions = fractions
-        self.errors = errors
-        self.device = device
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> CompositionEmbedder:
-        """Load the backbone; nothing is learned from X.
-
-        Parameters
-        ----------
-        X : array-like of compositions
-            As in :meth:`ImplicitKTRegressor.fit`.
-        y : ignored
-            For pipelines.
-
-        Returns
-        -------
-        self : object
-            The fitted transformer.
-        """
-        data = self._read_compositions(X, reset=True)
-        weights = self._resolve_backbone(data)
-        if weights is None and not self.fractions:
-            raise InputError(
-                "there are no pretrained weights to embed with; pass checkpoint= or a Hugging "
-                "Face backbone=, or fractions=True."
-            )
-        self.encoder_ = _frozen(self.spec_, weights)
-        return self
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Embed compositions.
-
-        Parameters
-        ----------
-        X : array-like of compositions
-            As in :meth:`fit`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features_out)
-            Embedding columns, then atomic fractions.
-        """
-        check_is_fitted(self)
-        data = self._read_compositions(X, reset=False)
-        out = np.full((len(data), len(self.get_feature_names_out())), np.nan)
-        rows = np.flatnonzero(data.valid)
-        if len(rows):
-            out[rows] = self._features(data[rows], self.fractions)
-        return out
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the output columns.
-
-        Parameters
-        ----------
-        input_features : ignored
-            For scikit-learn's interface.
-
-        Returns
-        -------
-        ndarray of str
-            ``embedding_0``, ..., then ``fraction_H`` to ``fraction_Og``.
-        """
-        check_is_fitted(self)
-        width = 0 if self.encoder_ is None else self.encoder_.output_size
-        names = [f"embedding_{i}" for i in range(width)]
-        if self.fractions:
-            names += [f"fraction_{symbol}" for symbol in ELEMENTS]
-        return np.array(names, dtype=object)
-
-    def _read_compositions(self, X: Any, *, reset: bool) -> CompositionBatch:
-        data = self._read(X, reset=reset)
-        if isinstance(data, np.ndarray):
-            raise InputError(
-                "CompositionEmbedder embeds compositions, but X is a numeric matrix that "
-                "CompositionTokenizer did not make; pass formulas."
-            )
-        return data
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        return tags
-
-
-def _holds_text(X: Any) -> bool:
-    """Whether a data frame has text beside other columns: the gate says which to select."""
-    return isinstance(X, pd.DataFrame) and any(isinstance(v, str) for v in X[:1].to_numpy().ravel())
-
-
-def _chunks(n: int) -> Iterator[slice]:
-    for start in range(0, n, _CHUNK):
-        yield slice(start, min(start + _CHUNK, n))
-
-
-def _frozen(spec: dict[str, Any], weights: Weights) -> Any:
-    """Backbone with pretrained weights; None without them: random ones know nothing."""
-    if weights is None:
-        return None
-    from .encoder.modeling import frozen_backbone
-
-    return frozen_backbone(spec, weights)
+    def _fit_error_model(self, *unused: Any) -> None:
+        """Probabilities are their own uncertainty."""
 
 
 def _train_all(

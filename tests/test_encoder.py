@@ -17,8 +17,9 @@ from sklearn_kt.encoder import (
     load_backbone,
     load_checkpoint,
     save_checkpoint,
+    without_heads,
 )
-from sklearn_kt.encoder.modeling import CompositionEncoder, build_backbone, frozen_backbone
+from sklearn_kt.encoder.modeling import CompositionEncoder, FrozenEncoder, build_backbone
 from sklearn_kt.exceptions import CheckpointError, InputError
 from sklearn_kt.tokenizer import token_matrix
 
@@ -66,14 +67,37 @@ def test_hidden_amount_is_not_read(encoder: CompositionEncoder) -> None:
 
 def test_save_and_load_round_trip(encoder: CompositionEncoder, folder: Path) -> None:
     spec, weights = load_checkpoint(folder)
-    again = frozen_backbone(spec, weights)
-    inputs = tensors(["NaCl", "LiFePO4"])
+    again = FrozenEncoder(spec, weights)
+    ids, fractions = tensors(["NaCl", "LiFePO4"])
     with torch.no_grad():
-        assert (again(*inputs) == encoder(*inputs)).all()
+        out = again(input_ids=ids, fractions=fractions)
+        assert (out == encoder(ids, fractions)).all()
     names = {path.name for path in folder.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer("NaCl")["input_ids"] == [2, 4 + 11, 4 + 17, 3]
+
+
+def test_heads_are_saved_in_their_units_and_can_be_left_out(tmp_path: Path) -> None:
+    heads = [
+        {"name": "gap", "unit": "eV", "center": 2.0, "scale": 3.0},
+        {"name": "is_metal", "unit": "logit", "center": 0.0, "scale": 1.0},
+    ]
+    spec = {"kind": "composition", "config": {**PRESETS["tiny"], "properties": heads}}
+    backbone = build_backbone(spec)
+    save_checkpoint(spec, backbone.state_dict(), tmp_path / "heads", card="")
+    spec, weights = load_checkpoint(tmp_path / "heads")
+    frozen = FrozenEncoder(spec, weights)
+    assert frozen.property_names == ["gap", "is_metal"]
+    ids, fractions = tensors(["NaCl", "LiFePO4"])
+    with torch.no_grad():
+        out = frozen(input_ids=ids, fractions=fractions)
+        raw = backbone.eval().properties(out[:, : frozen.embedding_size])
+    expected = raw * torch.tensor([3.0, 1.0]) + torch.tensor([2.0, 0.0])
+    assert torch.allclose(out[:, frozen.embedding_size :], expected)
+    bare, kept = without_heads(spec, weights)
+    assert FrozenEncoder(bare, kept).property_names == []
+    assert len(kept) == len(weights) - 4
 
 
 def test_save_leaves_existing_folders_alone(encoder: CompositionEncoder, folder: Path) -> None:
@@ -139,13 +163,13 @@ def test_hugging_face_encoder_loads_from_a_folder(
 ) -> None:
     spec, weights = load_backbone(minilm_dir)
     assert str(minilm_dir) not in json.dumps(spec, default=str)
-    backbone = frozen_backbone(spec, weights)
+    backbone = FrozenEncoder(spec, weights)
     ids = torch.tensor([[101, 2000, 102, 0], [101, 2000, 3000, 102]])
     mask = (ids > 0).long()
     with torch.no_grad():
-        out = backbone(ids, mask)
-        alone = backbone(ids[:1, :3], mask[:1, :3])
-    assert out.shape == (2, backbone.output_size)
+        out = backbone(input_ids=ids, attention_mask=mask)
+        alone = backbone(input_ids=ids[:1, :3], attention_mask=mask[:1, :3])
+    assert out.shape == (2, backbone.embedding_size)
     np.testing.assert_allclose(out[:1].numpy(), alone.numpy(), atol=1e-5)
 
 

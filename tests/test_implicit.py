@@ -12,18 +12,18 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from _shims import SpelledClassifier, SpelledRegressor, SpelledTransformer
+from _shims import SpelledClassifier, SpelledRegressor
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Composition
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import BaggingRegressor, ExtraTreesRegressor, StackingRegressor
-from sklearn.exceptions import NotFittedError, SkipTestWarning
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import (
     CompositionEmbedder,
@@ -50,6 +50,7 @@ FORMULAS = [
 TARGET = np.array([Composition(f).average_electroneg for f in FORMULAS])
 LABELS = np.where(np.median(TARGET) < TARGET, "ionic", "metallic")
 QUICK: dict[str, Any] = {
+    "checkpoint": None,
     "backbone": "tiny",
     "readout": "head",
     "n_estimators": 2,
@@ -59,6 +60,7 @@ QUICK: dict[str, Any] = {
 
 # enough to pass the checks' thresholds, and quick
 SMALL: dict[str, Any] = {
+    "checkpoint": None,
     "backbone": "tiny",
     "readout": "head",
     "n_estimators": 2,
@@ -91,16 +93,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ImplicitKTRegressor(**SMALL),
         ImplicitKTClassifier(**SMALL),
-        ImplicitKTRegressor(backbone="tiny", readout=Ridge()),
-        ImplicitKTClassifier(backbone="tiny", readout=LogisticRegression()),
+        ImplicitKTRegressor(None, backbone="tiny", readout=Ridge()),
+        ImplicitKTClassifier(None, backbone="tiny", readout=LogisticRegression()),
     ]
 )
 def test_sklearn_contract(estimator: BaseEstimator, check: Any) -> None:
     check(estimator)
-
-
-class SpelledEmbedder(SpelledTransformer, CompositionEmbedder):
-    """The real embedder under the suite's numbers."""
 
 
 class SpelledImplicitRegressor(SpelledRegressor, ImplicitKTRegressor):
@@ -113,20 +111,12 @@ class SpelledImplicitClassifier(SpelledClassifier, ImplicitKTClassifier):
 
 @parametrize_with_checks(
     [
-        SpelledEmbedder(),
         SpelledImplicitRegressor(**{**SMALL, "max_epochs": 2}),
         SpelledImplicitClassifier(**{**SMALL, "max_epochs": 2}),
     ]
 )
 def test_sklearn_contract_on_spelled_numbers(estimator: BaseEstimator, check: Any) -> None:
     check(estimator)
-
-
-def test_embedder_declares_that_it_reads_no_matrix() -> None:
-    with pytest.warns(SkipTestWarning, match="two_d_array=False"):
-        checks = list(estimator_checks_generator(CompositionEmbedder()))
-    for estimator, check in checks:
-        check(estimator)
 
 
 def test_network_learns_and_generalises() -> None:
@@ -193,7 +183,7 @@ def test_chunks_change_nothing(
     fitted: ImplicitKTRegressor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fitted.predict(FORMULAS)
-    monkeypatch.setattr("sklearn_kt.implicit._CHUNK", 5)
+    monkeypatch.setattr("sklearn_kt.embedding._CHUNK", 5)
     assert_allclose(fitted.predict(FORMULAS), whole, rtol=1e-5)
 
 
@@ -249,7 +239,7 @@ def test_targets_must_match_rows() -> None:
 
 def test_several_targets(fitted: ImplicitKTRegressor) -> None:
     y = np.column_stack([TARGET, 1000 * TARGET])
-    model = regressor(readout="stack", max_epochs=20).fit(FORMULAS, y)
+    model = regressor(readout="auto", max_epochs=20).fit(FORMULAS, y)
     mean, std = model.predict(FORMULAS, return_std=True)
     assert mean.shape == std.shape == y.shape
     assert r2_score(y, mean) > 0.5
@@ -257,53 +247,75 @@ def test_several_targets(fitted: ImplicitKTRegressor) -> None:
     assert_allclose(column[:, 0], fitted.predict(FORMULAS), rtol=1e-5)
 
 
-def test_std_is_the_disagreement_of_the_ensemble(fitted: ImplicitKTRegressor) -> None:
-    mean, std = fitted.predict(FORMULAS, return_std=True)
-    singles = []
-    for net in fitted.nets_:
-        single = clone(fitted).fit(FORMULAS, TARGET)
-        single.nets_ = [net]
-        singles.append(single.predict(FORMULAS))
-    assert_allclose(mean, np.mean(singles, axis=0), rtol=1e-5)
-    assert_allclose(std, np.std(singles, axis=0, ddof=1), rtol=1e-3, atol=1e-6)
+def test_uncertainty_is_calibrated() -> None:
+    rng = np.random.default_rng(0)
+    X = [f"Na{a}Cl{b}" for a, b in zip(*rng.uniform(0.1, 2, (2, 600)).round(3), strict=True)]
+    share = np.array([Composition(f).get_atomic_fraction("Na") for f in X])
+    # noise that grows with the share of sodium
+    y = 10 * share + rng.normal(size=600) * (0.1 + 2 * share)
+    model = regressor(readout="fast").fit(X[:400], y[:400])
+    mean, std = model.predict(X[400:], return_std=True)
+    assert 0.6 < np.mean(((y[400:] - mean) / std) ** 2) < 1.7
+    assert std[share[400:] > 0.7].mean() > 2 * std[share[400:] < 0.2].mean()
+    for coverage in (0.5, 0.9):
+        low, high = model.predict_interval(X[400:], coverage).T
+        assert_allclose((low + high) / 2, mean)
+        assert abs(np.mean((low < y[400:]) & (y[400:] < high)) - coverage) < 0.08
 
 
-def test_std_needs_an_ensemble() -> None:
-    with pytest.raises(InputError, match="n_estimators >= 2"):
-        regressor(n_estimators=1).fit(FORMULAS, TARGET).predict(FORMULAS, return_std=True)
-    with pytest.raises(InputError, match="Ridge"):
+def test_uncertainty_of_several_targets_and_bad_rows() -> None:
+    y = np.column_stack([TARGET, -100 * TARGET])
+    model = regressor(errors="nan").fit(FORMULAS, y)
+    with pytest.warns(CompositionWarning):
+        intervals = model.predict_interval(["NaCl", "xx"])
+    assert intervals.shape == (2, 2, 2)
+    assert np.isfinite(intervals[0]).all()
+    assert np.isnan(intervals[1]).all()
+    assert (intervals[0, :, 0] < intervals[0, :, 1]).all()
+
+
+def test_uncertainty_needs_inner_folds(fitted: ImplicitKTRegressor) -> None:
+    with pytest.raises(InputError, match="'auto', 'fast' or 'head'"):
         regressor(readout=Ridge()).fit(FORMULAS, TARGET).predict(FORMULAS, return_std=True)
+    with pytest.raises(InputError, match="at least 20 rows"):
+        regressor().fit(FORMULAS[:5], TARGET[:5]).predict_interval(FORMULAS)
+    with pytest.raises(InputError, match="coverage"):
+        fitted.predict_interval(FORMULAS, 90)
 
 
 def test_readout_equals_embedder_in_a_pipeline(checkpoint: Path) -> None:
     trees = ExtraTreesRegressor(20, random_state=0)
     model = ImplicitKTRegressor(checkpoint, readout=trees).fit(FORMULAS, TARGET)
     pipeline = make_pipeline(CompositionEmbedder(checkpoint), clone(trees)).fit(FORMULAS, TARGET)
-    assert model.readout_ == "estimator"
+    assert model.readout_weights_ == {"estimator": 1.0}
     assert model.nets_ == []
     new = ["SrO", "KCl", "Fe0.5Ni0.5"]
-    assert_array_equal(model.predict(new), pipeline.predict(new))
-    _, std = model.predict(new, return_std=True)
-    single = np.stack(
-        [
-            tree.predict(model._features(model._read(new, reset=False)))
-            for tree in model.readout_estimator_.estimators_
-        ]
-    )
-    assert_allclose(std, single.std(axis=0, ddof=1))
+    # the readout's targets are scaled and scaled back
+    assert_allclose(model.predict(new), pipeline.predict(new), rtol=1e-12)
 
 
-def test_auto_takes_what_wins_on_inner_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_what_wins_on_inner_folds() -> None:
     model = regressor(readout="auto", n_estimators=3, max_epochs=1).fit(FORMULAS, TARGET)
     # one epoch teaches a network nothing: the trees win, and no network is kept
-    assert model.readout_ == "estimator"
+    assert model.readout_weights_ == {"trees": 1.0}
     assert model.nets_ == []
     scores = model.readout_scores_
-    assert scores["estimator"] < scores["head"]
-    assert scores["stack"] <= scores["estimator"]
+    assert scores["trees"] < scores["network"]
+    assert scores["blend"] == scores["trees"]
     trained = regressor(readout="auto", n_estimators=3, max_epochs=60).fit(FORMULAS, TARGET)
-    assert trained.readout_ in ("head", "stack")
+    assert trained.readout_weights_["network"] > 0
     assert len(trained.nets_) == 3
+    assert trained.readout_scores_["blend"] <= min(trained.readout_scores_.values())
+
+
+def test_fast_trains_no_network(checkpoint: Path) -> None:
+    model = ImplicitKTRegressor(checkpoint, readout="fast", random_state=0).fit(FORMULAS, TARGET)
+    assert model.nets_ == []
+    assert "network" not in model.readout_scores_
+    assert set(model.readout_weights_) <= {"trees", "transfer_trees", "kernel"}
+    assert r2_score(TARGET, model.predict(FORMULAS)) > 0.8
+    few = ImplicitKTRegressor(None, readout="fast", random_state=0).fit(FORMULAS[:9], TARGET[:9])
+    assert few.readout_weights_ == {"trees": 1.0}
 
 
 def test_auto_never_sees_more_than_the_given_rows() -> None:
@@ -313,27 +325,29 @@ def test_auto_never_sees_more_than_the_given_rows() -> None:
     assert first.readout_scores_ == again.readout_scores_
 
 
-def test_auto_on_a_handful_of_rows_trains_the_head() -> None:
-    assert regressor(readout="auto").fit(FORMULAS[:5], TARGET[:5]).readout_ == "head"
-    with pytest.raises(InputError, match="at least 8 rows"):
-        regressor(readout="stack").fit(FORMULAS[:5], TARGET[:5])
+def test_auto_on_a_handful_of_rows_trains_networks() -> None:
+    model = regressor(readout="auto").fit(FORMULAS[:5], TARGET[:5])
+    assert model.readout_weights_ == {"network": 1.0}
 
 
 @pytest.mark.parametrize("n_estimators", [1, 3])
-def test_stack_blends(n_estimators: int) -> None:
-    model = regressor(readout="stack", n_estimators=n_estimators, max_epochs=20)
+def test_blend_with_any_number_of_networks(n_estimators: int) -> None:
+    model = regressor(readout="auto", n_estimators=n_estimators, max_epochs=60)
     model.fit(FORMULAS, TARGET)
-    assert 0 <= model.readout_weight_ <= 1
+    assert sum(model.readout_weights_.values()) == pytest.approx(1)
     assert len(model.nets_) == n_estimators
     assert r2_score(TARGET, model.predict(FORMULAS)) > 0.8
 
 
-def test_classifier_readouts() -> None:
-    for readout in ("auto", "stack"):
-        model = classifier(readout=readout, max_epochs=10).fit(FORMULAS, LABELS)
+def test_classifier_readouts(checkpoint: Path) -> None:
+    for readout in ("auto", "fast"):
+        model = ImplicitKTClassifier(
+            checkpoint, readout=readout, n_estimators=2, max_epochs=10, random_state=0
+        ).fit(FORMULAS, LABELS)
         probabilities = model.predict_proba(FORMULAS)
         assert_allclose(probabilities.sum(axis=1), 1)
         assert model.score(FORMULAS, LABELS) > 0.8
+        assert {"trees", "transfer_trees", "boosting"} <= set(model.readout_scores_)
     with pytest.raises(ValueError, match="predict_proba"):
         classifier(readout=Ridge()).fit(FORMULAS, LABELS)
 
@@ -356,6 +370,13 @@ def test_checkpoint_is_where_training_starts(checkpoint: Path) -> None:
     assert error[0] < error[1]
 
 
+def test_default_is_the_bundled_checkpoint() -> None:
+    default = ImplicitKTRegressor(readout="fast", random_state=0).fit(FORMULAS, TARGET)
+    assert default.checkpoint == "default"
+    assert "band_gap_mp" in default.encoder_.property_names
+    assert set(default.readout_scores_) == {"trees", "transfer_trees", "kernel", "blend"}
+
+
 def test_bundled_checkpoint_knows_chemistry() -> None:
     X, test = np.array(FORMULAS, dtype=object), np.arange(len(FORMULAS)) % 3 == 0
     errors = {}
@@ -368,10 +389,12 @@ def test_bundled_checkpoint_knows_chemistry() -> None:
 
 
 def test_checkpoint_faults(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="leave the other None"):
+    with pytest.raises(InputError, match="pass checkpoint=None"):
         ImplicitKTRegressor(checkpoint, backbone="tiny").fit(FORMULAS, TARGET)
+    with pytest.warns(CompositionWarning, match="has no part in this model"):
+        ImplicitKTRegressor(checkpoint, readout=Ridge()).fit(np.eye(8), np.arange(8.0))
     with pytest.raises(InputError, match="numeric matrix"):
-        ImplicitKTRegressor(checkpoint).fit(np.eye(8), np.arange(8.0))
+        ImplicitKTRegressor(None, backbone="bert").fit(np.eye(8), np.arange(8.0))
     with pytest.raises(CheckpointError, match="neither a bundled name"):
         ImplicitKTRegressor("no-such").fit(FORMULAS, TARGET)
     copy = shutil.copytree(checkpoint, tmp_path / "copy")
@@ -382,42 +405,28 @@ def test_checkpoint_faults(checkpoint: Path, tmp_path: Path) -> None:
     assert_array_equal(pickle.loads(pickle.dumps(model)).predict(FORMULAS), expected)
     with pytest.raises(CheckpointError, match="neither a bundled name"):
         clone(model).fit(FORMULAS, TARGET)
-    with pytest.raises(InputError, match="trained no network"):
+    with pytest.raises(InputError, match="include no network"):
         regressor(readout=Ridge()).fit(FORMULAS, TARGET).save_pretrained(tmp_path / "x")
 
 
 def test_hugging_face_backbone(minilm_dir: Path, untouched_globals: None) -> None:
     X, y = FORMULAS[::6], TARGET[::6]
     model = ImplicitKTRegressor(
-        backbone=minilm_dir, readout="head", n_estimators=1, max_epochs=2, random_state=0
+        None, backbone=minilm_dir, readout="head", n_estimators=1, max_epochs=2, random_state=0
     ).fit(X, y)
     expected = model.predict(X)
     assert np.isfinite(expected).all()
     again = pickle.loads(pickle.dumps(model))
     assert_allclose(again.predict(X), expected, rtol=1e-6)
-    embedded = CompositionEmbedder(backbone=minilm_dir, fractions=False).fit_transform(["Co", "CO"])
+    embedder = CompositionEmbedder(None, backbone=minilm_dir, blocks=["embedding"])
+    embedded = embedder.fit_transform(["Co", "CO"])
     assert np.abs(embedded[0] - embedded[1]).max() > 0.01
 
 
 def test_fitted_state_names_no_folder(minilm_dir: Path) -> None:
-    model = CompositionEmbedder(backbone=minilm_dir).fit(["NaCl"])
+    model = CompositionEmbedder(None, backbone=minilm_dir).fit(["NaCl"])
     model.backbone = None
     assert str(minilm_dir).encode() not in pickle.dumps(model)
-
-
-def test_embedder_output(checkpoint: Path) -> None:
-    embedder = CompositionEmbedder(checkpoint, errors="nan").set_output(transform="pandas")
-    with pytest.warns(CompositionWarning):
-        frame = embedder.fit(FORMULAS).transform(["NaCl", "xx", "Na2Cl2"])
-    assert frame.shape == (3, 128 + 118)
-    assert frame.columns[0] == "embedding_0"
-    assert frame["fraction_Na"][0] == 0.5
-    assert frame.iloc[1].isna().all()
-    assert_allclose(frame.iloc[0], frame.iloc[2], rtol=1e-6)
-    with pytest.raises(InputError, match="no pretrained weights"):
-        CompositionEmbedder(fractions=False).fit(FORMULAS)
-    with pytest.raises(InputError, match="numeric matrix"):
-        CompositionEmbedder().fit(np.eye(3))
 
 
 def test_meta_estimators() -> None:
@@ -430,7 +439,7 @@ def test_meta_estimators() -> None:
             cv=2,
         ),
         TransformedTargetRegressor(quick, func=np.log, inverse_func=np.exp),
-        make_pipeline(ColumnTransformer([("x", CompositionEmbedder(), "formula")]), Ridge()),
+        make_pipeline(ColumnTransformer([("x", CompositionEmbedder(None), "formula")]), Ridge()),
     ):
         assert np.isfinite(model.fit(X, TARGET).predict(X)).all()
     assert np.isfinite(cross_val_score(quick, FORMULAS, TARGET, cv=2)).all()

@@ -26,7 +26,7 @@ PACKAGE = Path(sklearn_kt.__file__).parent
 LAYERS = [
     {"exceptions"},
     {"compositions", "datasets"},
-    {"tokenizer", "descriptors"},
+    {"tokenizer", "descriptors", "structures"},
     {"encoder"},
     {"training"},
     {"embedding", "readouts"},

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-from .weights import PRESETS, list_checkpoints, load_backbone, load_checkpoint, save_checkpoint
+from .weights import (
+    PRESETS,
+    list_checkpoints,
+    load_backbone,
+    load_checkpoint,
+    save_checkpoint,
+    without_heads,
+)
 
-__all__ = ["PRESETS", "list_checkpoints", "load_backbone", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "PRESETS",
+    "list_checkpoints",
+    "load_backbone",
+    "load_checkpoint",
+    "save_checkpoint",
+    "without_heads",
+]

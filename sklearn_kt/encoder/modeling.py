@@ -7,6 +7,7 @@ functions, so that ``import sklearn_kt`` stays light.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,10 +21,10 @@ __all__ = [
     "CompositionEncoder",
     "CompositionEncoderConfig",
     "FeatureEncoder",
+    "FrozenEncoder",
     "PropertyNetwork",
     "TextEncoder",
     "build_backbone",
-    "frozen_backbone",
 ]
 
 # Smallest fraction the logarithmic amount features resolve: 1e-6 of an atom.
@@ -43,6 +44,9 @@ class CompositionEncoderConfig(PretrainedConfig):
         Probability of skipping a residual branch for a row while training.
     n_frequencies : int, default=8
         Sine/cosine pairs for an element's fraction, and as many for its logarithm.
+    properties : list of dict, default=[]
+        What the pretrained property heads predict: ``name``, ``unit``, and ``center`` and
+        ``scale`` of the standardised output. Empty without heads.
     """
 
     model_type = "composition_encoder"
@@ -56,6 +60,7 @@ class CompositionEncoderConfig(PretrainedConfig):
         intermediate_size: int = 512,
         drop_path: float = 0.1,
         n_frequencies: int = 8,
+        properties: Sequence[dict[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
@@ -65,6 +70,7 @@ class CompositionEncoderConfig(PretrainedConfig):
         self.intermediate_size = intermediate_size
         self.drop_path = drop_path
         self.n_frequencies = n_frequencies
+        self.properties = list(properties)
         super().__init__(**kwargs)
 
 
@@ -145,7 +151,8 @@ class CompositionEncoder(PreTrainedModel):
     A composition is a set: there are no positions, each token is an element
     embedding plus features of its atomic fraction, and padding is masked. The
     pooled output is the [CLS] state beside the fraction-weighted mean of the
-    element states, ``2 * hidden_size`` numbers.
+    element states, ``2 * hidden_size`` numbers. A pretrained encoder may bring heads
+    that read computed properties from it.
     """
 
     config_class = CompositionEncoderConfig
@@ -158,6 +165,11 @@ class CompositionEncoder(PreTrainedModel):
         self.amounts = _AmountFeatures(config)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size)
+        if config.properties:
+            self.trunk = nn.Sequential(
+                nn.Linear(self.output_size, config.hidden_size), nn.GELU(), nn.Dropout(0.1)
+            )
+            self.heads = nn.Linear(config.hidden_size, len(config.properties))
         self.post_init()
 
     @property
@@ -195,6 +207,10 @@ class CompositionEncoder(PreTrainedModel):
         weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
         mean = (weights.unsqueeze(-1) * states).sum(dim=1)
         return torch.cat([states[:, 0], mean], dim=-1)
+
+    def properties(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Standardised properties, logits where they are yes or no, (n, n_properties)."""
+        return self.heads(self.trunk(pooled))
 
     def forward(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
         """Pooled embedding, (n, 2 * hidden_size)."""
@@ -294,22 +310,41 @@ def build_backbone(spec: dict[str, Any]) -> nn.Module:
     return FeatureEncoder(**config)
 
 
-def frozen_backbone(spec: dict[str, Any], weights: dict[str, torch.Tensor]) -> nn.Module:
-    """Build a backbone with given weights, leaving torch's global generator alone.
+class FrozenEncoder(nn.Module):
+    """A pretrained backbone that is read, not trained.
+
+    Its output is the pooled embedding, then the properties that the pretrained heads
+    predict, in their units.
 
     Parameters
     ----------
     spec : dict
         What :func:`build_backbone` takes.
     weights : dict of str to torch.Tensor
-        Its whole state.
-
-    Returns
-    -------
-    torch.nn.Module
-        In evaluation mode.
+        The backbone's whole state.
     """
-    with torch.random.fork_rng(devices=[]):
-        backbone = build_backbone(spec)
-    backbone.load_state_dict(weights)
-    return backbone.eval()
+
+    center: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, spec: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        # initialising must not move torch's global generator
+        with torch.random.fork_rng(devices=[]):
+            self.backbone = build_backbone(spec)
+        self.backbone.load_state_dict(weights)
+        self.embedding_size = int(self.backbone.output_size)  # type: ignore[arg-type]
+        properties = spec["config"].get("properties", [])
+        self.property_names = [entry["name"] for entry in properties]
+        for key in ("center", "scale"):
+            values = torch.tensor([float(entry[key]) for entry in properties])
+            self.register_buffer(key, values, persistent=False)
+        self.eval()
+
+    def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Embedding and properties, (n, embedding_size + n_properties)."""
+        pooled = self.backbone(**inputs)
+        if not self.property_names:
+            return pooled
+        values = self.backbone.properties(pooled)  # type: ignore[operator]
+        return torch.cat([pooled, values * self.scale + self.center], dim=-1)

@@ -23,6 +23,7 @@ __all__ = [
     "load_backbone",
     "load_checkpoint",
     "save_checkpoint",
+    "without_heads",
 ]
 
 #: Sizes of encoders trained from scratch.
@@ -238,6 +239,24 @@ def save_checkpoint(
     return folder
 
 
+def without_heads(spec: dict[str, Any], weights: dict[str, Any]) -> Pretrained:
+    """Leave out the property heads, which do not fit a fine-tuned encoder.
+
+    Parameters
+    ----------
+    spec, weights : dict
+        As :func:`load_checkpoint` returns them.
+
+    Returns
+    -------
+    spec, weights : dict
+        Of the bare encoder.
+    """
+    config = {key: value for key, value in spec["config"].items() if key != "properties"}
+    kept = {key: v for key, v in weights.items() if not key.startswith(("trunk.", "heads."))}
+    return {**spec, "config": config}, kept
+
+
 def _find(checkpoint: str | Path) -> Path:
     bundled = _CHECKPOINTS / str(checkpoint)
     folder = bundled if str(checkpoint) in list_checkpoints() else Path(checkpoint)
@@ -267,11 +286,11 @@ def _config_keys(config: dict[str, Any]) -> list[str]:
 
 
 def _check_weights(spec: dict[str, Any], weights: dict[str, Any], folder: Path) -> None:
-    from .modeling import frozen_backbone
+    from .modeling import FrozenEncoder
 
     try:
-        frozen_backbone(spec, weights)
-    except (RuntimeError, TypeError, KeyError) as error:
+        FrozenEncoder(spec, weights)
+    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"the weights in {folder} do not fit its {_CONFIG} ({_first_line(error)}); "
             "the checkpoint is damaged or was edited."

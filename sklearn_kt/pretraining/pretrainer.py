@@ -38,7 +38,7 @@ from .parallel import Workers
 __all__ = ["CrossModalPretrainer"]
 
 _STATE = "state.pt"
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _ALIGNMENTS = ("mse", "cosine", "infonce")
 # Batches sorted by length at a time, as in sklearn_kt.training.
 _BUCKET_BATCHES = 16
@@ -56,16 +56,11 @@ _TEMPERATURE = 0.07
 class _PretrainingModel(nn.Module):
     """Encoder and one head per objective."""
 
-    def __init__(
-        self, spec: dict[str, Any], n_properties: int, teachers: Mapping[str, int]
-    ) -> None:
+    def __init__(self, spec: dict[str, Any], teachers: Mapping[str, int]) -> None:
         super().__init__()
         encoder = CompositionEncoder(CompositionEncoderConfig(**spec["config"]))
         self.encoder = encoder
         width, hidden = encoder.output_size, encoder.config.hidden_size
-        # the form of PropertyNetwork's head, so that fine-tuning can start from it
-        self.trunk = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(0.1))
-        self.properties = nn.Linear(hidden, n_properties) if n_properties else nn.Identity()
         self.elements = nn.Linear(hidden, len(ELEMENTS))
         self.amounts = nn.Linear(hidden, 1)
         self.teachers = nn.ModuleDict(
@@ -389,6 +384,8 @@ class CrossModalPretrainer(BaseEstimator):
         if wrong:
             raise InputError(f"encoder has no size {wrong[0]!r}; sizes are {keys}.")
         config = {key: sizes.get(key, getattr(defaults, key)) for key in keys}
+        if self.property_weight and corpus.properties:
+            config["properties"] = _describe_properties(corpus)
         return _Run(self, corpus, {"kind": "composition", "config": config}, tables)
 
     def _held_out(self, corpus: Corpus) -> np.ndarray:
@@ -465,7 +462,7 @@ class _Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(params.random_state)
             dims = {name: table[1].shape[1] for name, table in tables.items()}
-            self.model = _PretrainingModel(spec, len(corpus.properties), dims).to(self.device)
+            self.model = _PretrainingModel(spec, dims).to(self.device)
         decayed = [p for p in self.model.parameters() if p.dim() > 1]
         others = [p for p in self.model.parameters() if p.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -682,7 +679,7 @@ class _Run:
         return loss
 
     def _property_loss(self, pooled: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-        guessed = self.model.properties(self.model.trunk(pooled)).float()
+        guessed = self.model.encoder.properties(pooled).float()
         targets = torch.from_numpy(np.asarray(self.corpus.targets[rows])).to(self.device)
         known = torch.isfinite(targets)
         targets = torch.where(known, targets, 0.0)
@@ -723,6 +720,25 @@ class _Run:
         return loss * len(target) / len(rows)
 
 
+def _describe_properties(corpus: Corpus) -> list[dict[str, Any]]:
+    """What the encoder's heads predict, for its config."""
+    described = []
+    columns = zip(corpus.properties, corpus.centres, corpus.scales, strict=True)
+    for prop, center, scale in columns:
+        form = {"log": "log10", "log1p": "log(1 + x)", "binary": "logit"}.get(prop.transform, "")
+        unit = f"{form} {prop.unit}".strip() if form else prop.unit
+        binary = prop.transform == "binary"
+        described.append(
+            {
+                "name": prop.name,
+                "unit": unit,
+                "center": 0.0 if binary else float(center),
+                "scale": 1.0 if binary else float(scale),
+            }
+        )
+    return described
+
+
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
@@ -755,10 +771,12 @@ def _evaluate(
         with torch.autocast(torch.device(device).type, torch.bfloat16, autocast):
             pooled.append(model(*_inputs(corpus, part, device))[1].float())
     embedded = torch.cat(pooled)
-    guessed = model.properties(model.trunk(embedded)).cpu().numpy()
-    targets = np.asarray(corpus.targets[rows])
     scores: dict[str, float] = {}
-    for column, prop in enumerate(corpus.properties):
+    properties = list(enumerate(corpus.properties)) if model.encoder.config.properties else []
+    if properties:
+        guessed = model.encoder.properties(embedded).cpu().numpy()
+        targets = np.asarray(corpus.targets[rows])
+    for column, prop in properties:
         known = np.isfinite(targets[:, column])
         if not known.any():
             continue

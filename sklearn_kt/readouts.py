@@ -1,0 +1,223 @@
+"""What turns frozen features into predictions, and predictions into an ensemble.
+
+Default scikit-learn readouts, greedy weights for blending models, and a model of the
+size of errors, all judged on rows that the models have not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
+
+__all__ = ["ErrorModel", "Readout", "default_readouts", "select_weights"]
+
+_N_TREES = 100
+# Grows with the square of the rows.
+_MAX_KERNEL_ROWS = 8_000
+_SELECTION_ROUNDS = 20
+# The error model needs the shape of the errors, not every row.
+_MAX_ERROR_ROWS = 20_000
+# Expected errors are at least this part of the mean one.
+_SMALLEST_ERROR = 0.05
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A scikit-learn model and the blocks of features it is fitted on."""
+
+    blocks: tuple[str, ...]
+    estimator: BaseEstimator
+
+
+def default_readouts(
+    blocks: tuple[str, ...],
+    n_rows: int,
+    *,
+    classification: bool,
+    n_outputs: int = 1,
+    n_jobs: int | None = None,
+) -> dict[str, Readout]:
+    """Readouts that the estimators choose from.
+
+    Parameters
+    ----------
+    blocks : tuple of str
+        Blocks of features that are there, of
+        :class:`~sklearn_kt.CompositionEmbedder`'s.
+    n_rows : int
+        Training rows; the kernel is left out for more than 8,000.
+    classification : bool
+        Classes or numbers.
+    n_outputs : int, default=1
+        Target columns.
+    n_jobs : int or None, default=None
+        Processes of the forests.
+
+    Returns
+    -------
+    dict of str to Readout
+        ``"trees"`` see what a formula says by itself, the others what the pretrained
+        encoder adds to it: ``"transfer_trees"``, and ``"kernel"`` (numbers) or
+        ``"boosting"`` (classes).
+
+    Examples
+    --------
+    >>> from sklearn_kt.readouts import default_readouts
+    >>> list(default_readouts(("descriptors", "fractions"), 500, classification=False))
+    ['trees']
+    """
+    forest: Any = ExtraTreesClassifier if classification else ExtraTreesRegressor
+    trees = forest(_N_TREES, max_features=1 / 3, n_jobs=n_jobs)
+    plain = ("descriptors", "fractions")
+    readouts = {"trees": Readout(plain, trees)}
+    if "embedding" not in blocks:
+        return readouts
+    # dozens of predicted properties serve trees better than hundreds of raw columns
+    transfer = ("properties" if "properties" in blocks else "embedding", *plain)
+    readouts["transfer_trees"] = Readout(transfer, trees)
+    if classification:
+        readouts["boosting"] = Readout(transfer, HistGradientBoostingClassifier())
+    elif n_rows <= _MAX_KERNEL_ROWS and n_outputs == 1:
+        kernel = make_pipeline(StandardScaler(), SVR(C=10, epsilon=0.02))
+        readouts["kernel"] = Readout(blocks, kernel)
+    return readouts
+
+
+def select_weights(
+    outputs: Mapping[str, np.ndarray], score: Callable[[np.ndarray], float]
+) -> dict[str, float]:
+    """Weigh models by greedy selection on rows that none of them has seen.
+
+    Parameters
+    ----------
+    outputs : dict of str to ndarray of shape (n, k)
+        Out-of-fold outputs of each model.
+    score : callable
+        Loss of blended outputs; lower is better.
+
+    Returns
+    -------
+    dict of str to float
+        Weights of the models chosen; they sum to 1.
+
+    Notes
+    -----
+    Starting from nothing, the model that lowers the blend's loss most is added, again and
+    again with replacement; the best round counts [1]_. Unlike a regression on the outputs
+    this cannot run away on a few hundred rows.
+
+    References
+    ----------
+    .. [1] R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, "Ensemble selection from
+       libraries of models", ICML 2004.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kt.readouts import select_weights
+    >>> truth = np.array([[0.0], [1.0], [2.0]])
+    >>> outputs = {"high": truth + 1, "low": truth - 1, "far": truth + 9}
+    >>> select_weights(outputs, lambda blend: float(np.abs(blend - truth).mean()))
+    {'high': 0.5, 'low': 0.5}
+    """
+    names = list(outputs)
+    counts = dict.fromkeys(names, 0)
+    total: Any = 0.0
+    best, best_counts = np.inf, counts
+    for rounds in range(1, _SELECTION_ROUNDS + 1):
+        losses = [score((total + outputs[name]) / rounds) for name in names]
+        winner = int(np.argmin(losses))
+        total = total + outputs[names[winner]]
+        counts = {**counts, names[winner]: counts[names[winner]] + 1}
+        if losses[winner] < best:
+            best, best_counts = losses[winner], counts
+    chosen = sum(best_counts.values())
+    return {name: count / chosen for name, count in best_counts.items() if count}
+
+
+class ErrorModel:
+    """Expected size of an error, learned from errors on rows that were not seen.
+
+    Intervals are conformal: the quantile of out-of-fold errors, each divided by the error
+    that a forest expects for its row [1]_. Forest and quantile see different rows, since
+    the forest speaks for a row only with those trees that have not seen it.
+
+    Parameters
+    ----------
+    random_state : int
+        Seed of the forest.
+    n_jobs : int or None, default=None
+        Processes.
+
+    References
+    ----------
+    .. [1] H. Papadopoulos, A. Gammerman, V. Vovk, "Normalized nonconformity measures for
+       regression conformal prediction", AIA 2008.
+    """
+
+    def __init__(self, random_state: int, n_jobs: int | None = None) -> None:
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, features: np.ndarray, residuals: np.ndarray) -> ErrorModel:
+        """Learn from out-of-fold residuals.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, n_features)
+            Of the rows.
+        residuals : ndarray of shape (n, n_outputs)
+            Truth minus prediction.
+
+        Returns
+        -------
+        self : ErrorModel
+            Fitted.
+        """
+        errors = np.abs(residuals)
+        if len(errors) > _MAX_ERROR_ROWS:
+            rng = np.random.default_rng(self.random_state)
+            rows = rng.choice(len(errors), _MAX_ERROR_ROWS, replace=False)
+            features, errors = features[rows], errors[rows]
+        self.floor_ = np.maximum(_SMALLEST_ERROR * errors.mean(axis=0), np.finfo(float).tiny)
+        self.forest_ = ExtraTreesRegressor(
+            _N_TREES,
+            max_features=1 / 3,
+            min_samples_leaf=5,
+            bootstrap=True,
+            oob_score=True,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+        ).fit(features, errors.squeeze(axis=1) if errors.shape[1] == 1 else errors)
+        expected = self.forest_.oob_prediction_.reshape(errors.shape)
+        self.ratios_ = np.sort(errors / np.maximum(expected, self.floor_), axis=0)
+        # one number a row is enough from here on
+        del self.forest_.oob_prediction_
+        return self
+
+    def std(self, features: np.ndarray) -> np.ndarray:
+        """Give the standard deviation of each error, (n, n_outputs)."""
+        return self._expected(features) * np.sqrt((self.ratios_**2).mean(axis=0))
+
+    def width(self, features: np.ndarray, coverage: float) -> np.ndarray:
+        """Give half the width of intervals that cover that share of truths, (n, n_outputs)."""
+        n = len(self.ratios_)
+        # the finite-sample quantile of split-conformal prediction
+        rank = min(int(np.ceil(coverage * (n + 1))), n) - 1
+        return self._expected(features) * self.ratios_[rank]
+
+    def _expected(self, features: np.ndarray) -> np.ndarray:
+        expected = self.forest_.predict(features).reshape(len(features), -1)
+        return np.maximum(expected, self.floor_)

@@ -1,0 +1,70 @@
+"""Readouts, weights of a blend and the error model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from sklearn_kt.readouts import ErrorModel, default_readouts, select_weights
+
+BLOCKS = ("embedding", "properties", "descriptors", "fractions")
+
+
+def test_readouts_follow_what_is_there() -> None:
+    plain = default_readouts(BLOCKS[2:], 100, classification=False)
+    assert set(plain) == {"trees"}
+    numbers = default_readouts(BLOCKS, 100, classification=False)
+    assert set(numbers) == {"trees", "transfer_trees", "kernel"}
+    assert numbers["transfer_trees"].blocks == ("properties", "descriptors", "fractions")
+    assert "kernel" not in default_readouts(BLOCKS, 9_000, classification=False)
+    assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, n_outputs=2)
+    classes = default_readouts(BLOCKS, 100, classification=True)
+    assert set(classes) == {"trees", "transfer_trees", "boosting"}
+    text = default_readouts(("embedding", *BLOCKS[2:]), 100, classification=True)
+    assert text["transfer_trees"].blocks == ("embedding", "descriptors", "fractions")
+
+
+def test_weights_find_the_blend_that_cancels_errors() -> None:
+    rng = np.random.default_rng(0)
+    truth, noise = rng.normal(size=(2, 500, 1))
+    outputs = {"a": truth + noise, "b": truth - noise / 3, "c": rng.normal(size=(500, 1))}
+    weights = select_weights(outputs, lambda blend: float(np.mean((blend - truth) ** 2)))
+    assert set(weights) == {"a", "b"}
+    assert weights["a"] == pytest.approx(0.25, abs=0.051)
+    assert sum(weights.values()) == pytest.approx(1)
+
+
+def test_weights_never_lose_to_the_best_model() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=(50, 1))
+    for _ in range(20):
+        outputs = {k: truth + rng.normal(size=(50, 1)) * rng.uniform(0.1, 3) for k in "abcd"}
+
+        def loss(blend: np.ndarray) -> float:
+            return float(np.abs(blend - truth).mean())
+
+        weights = select_weights(outputs, loss)
+        blend = sum(w * outputs[k] for k, w in weights.items())
+        assert loss(np.asarray(blend)) <= min(map(loss, outputs.values())) + 1e-12
+
+
+def test_error_model_learns_where_errors_are_large() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(1500, 3))
+    residuals = rng.normal(size=(1500, 2)) * np.column_stack([0.1 + x[:, 0], np.full(1500, 5.0)])
+    model = ErrorModel(0).fit(x[:1000], residuals[:1000])
+    std = model.std(x[1000:])
+    assert std.shape == (500, 2)
+    assert np.corrcoef(std[:, 0], x[1000:, 0])[0, 1] > 0.9
+    assert_allclose(np.mean((residuals[1000:] / std) ** 2, axis=0), 1, atol=0.25)
+    for coverage in (0.5, 0.8, 0.95):
+        inside = np.abs(residuals[1000:]) < model.width(x[1000:], coverage)
+        assert_allclose(inside.mean(axis=0), coverage, atol=0.06)
+
+
+def test_error_model_without_errors() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    model = ErrorModel(0).fit(x, np.zeros((30, 1)))
+    assert np.isfinite(model.std(x)).all()
+    assert (model.width(x, 0.9) < 1e-9).all()
