@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        _message("interrupted", "no file was written")
+        _message("interrupted", getattr(args, "interrupted", "no file was written"))
         return 130
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -154,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_tokenize(commands)
     _add_matbench(commands)
+    _add_structures(commands)
+    _add_pretrain(commands)
     return parser
 
 
@@ -269,6 +271,33 @@ def _add_tokenize(commands: Any) -> None:
     parser.set_defaults(run=_tokenize)
 
 
+def _add_pretrain(commands: Any) -> None:
+    parser = commands.add_parser(
+        "pretrain",
+        help="pretrain an encoder by a recipe",
+        description="Build a corpus, embed it by teachers, pretrain an encoder and save it as a"
+        " checkpoint, as a recipe says (sklearn_kt.pretraining.run_recipe lists its keys). A run"
+        " that was stopped goes on. Several processes share the work under 'accelerate launch -m"
+        " sklearn_kt pretrain ...'.",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="recipe, JSON or YAML")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="data of the corpus (default: SKLEARN_KT_DATA)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.set_defaults(
+        run=_pretrain, interrupted="with a checkpoint_dir, the same command goes on"
+    )
+
+
+def _pretrain(args: argparse.Namespace) -> None:
+    from .pretraining import read_recipe, run_recipe
+
+    data_home = args.data_dir or os.environ.get("SKLEARN_KT_DATA")
+    recipe = read_recipe(args.config)
+    print(run_recipe(recipe, data_home=data_home, verbose=0 if args.quiet else 1))
+
+
 def _add_matbench(commands: Any) -> None:
     parser = commands.add_parser(
         "matbench",
@@ -319,6 +348,42 @@ def _add_matbench(commands: Any) -> None:
         "--n-jobs", type=int, default=1, metavar="N", help="folds run at the same time (default: 1)"
     )
     parser.set_defaults(run=_matbench)
+
+
+def _add_structures(commands: Any) -> None:
+    parser = commands.add_parser(
+        "structures",
+        help="propose crystal structures for formulas",
+        description="Propose crystal structures by substitution into known prototypes: print the"
+        " ranked candidates and write a CIF file for each.",
+    )
+    parser.add_argument("formulas", nargs="+", metavar="FORMULA", help="as in BaTiO3")
+    parser.add_argument(
+        "--n", type=_positive, default=5, metavar="N", help="candidates of each (default: 5)"
+    )
+    parser.add_argument(
+        "--rank-by",
+        choices=("similarity", "energy", "both"),
+        default="similarity",
+        help="energy is that of CHGNet, from the extra 'structures' (default: similarity)",
+    )
+    parser.add_argument(
+        "--relax",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="relax with CHGNet for so many steps (default: 0)",
+    )
+    parser.add_argument(
+        "--known",
+        metavar="PATH",
+        help="your own crystals, tried first: a folder of CIFs or a table",
+    )
+    parser.add_argument(
+        "--output-dir", default=".", metavar="DIR", help="where to write CIF files (default: here)"
+    )
+    parser.add_argument("--n-jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.set_defaults(run=_structures)
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
@@ -756,6 +821,17 @@ def _matbench(args: argparse.Namespace) -> None:
         print("", *lines, sep="\n", end="\n\n")
     if args.output_dir:
         _message("wrote", f"{Path(args.output_dir) / 'matbench.json'} and the files beside it")
+
+
+def _structures(args: argparse.Namespace) -> None:
+    from .structures.command import structure_tables
+
+    for title, table in structure_tables(args):
+        print(title, end="\n\n")
+        if len(table):
+            _print_table(table)
+            print()
+    _message("wrote", f"CIF files to {args.output_dir}")
 
 
 def _checked_formulas(batch: _Batch, at: int, name: str) -> list[Any]:

@@ -1,0 +1,217 @@
+"""Structure generators on crystals that the prototype library was not made of.
+
+    SKLEARN_KT_DATA=<folder> python benchmarks/bench_structures.py
+
+Compositions are drawn from the test splits of MP-20 and MPTS-52 (the latter is later in time
+than anything of MPTS-52 in the library). A candidate is right if pymatgen's StructureMatcher
+(ltol 0.3, stol 0.5, angle_tol 10) matches it to the most stable crystal that the split has of
+the composition. Settings:
+
+- absent: compositions that the library does not have;
+- without_formula: any compositions, their own crystals taken out of the library;
+- without_family: the same, and without the crystals of the true prototype whose elements are
+  from the same groups of the periodic table, element by element.
+
+Compositions without a candidate count as wrong. Seconds are CPU seconds of one thread, and
+leave out matching.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+import warnings
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.structures import Candidate, PrototypeGenerator, PrototypeLibrary, load_library
+from sklearn_kt.structures.build import analyse, families, read_rows
+from sklearn_kt.structures.prototypes import rank, substituted
+from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula, reduced_formula
+
+RESULT = Path(__file__).parent / "results" / "structures.json"
+SETS = {"mp20": "mp20_subset", "mpts52": "mpts52_val_test"}
+NUMBER = {symbol: z for z, symbol in enumerate(ELEMENTS, start=1)}
+MATCH = {"ltol": 0.3, "stol": 0.5, "angle_tol": 10}
+
+
+def crystal(row: dict[str, Any]) -> Any:
+    """Read a crystal of the data files."""
+    from pymatgen.core import Lattice, Structure
+
+    species = [symbol for symbol, count in row["species"] for _ in range(count)]
+    return Structure(Lattice.from_parameters(*row["lattice"]), species, row["coords"])
+
+
+def truths(home: Path, name: str) -> dict[tuple, dict[str, Any]]:
+    """Find the most stable crystal of each composition of a test split."""
+    best: dict[tuple, dict[str, Any]] = {}
+    for row in read_rows(home / "structures" / f"{SETS[name]}.jsonl.gz"):
+        if row["split"] == "test":
+            counts = Counter({NUMBER[s]: 0 for s, _ in row["species"]})
+            for symbol, count in row["species"]:
+                counts[NUMBER[symbol]] += count
+            formula = integer_formula(counts, 1000)
+            assert formula is not None
+            key = tuple(sorted(formula.counts.items()))
+            if key not in best or row["e_above_hull"] < best[key]["e_above_hull"]:
+                best[key] = row
+    return best
+
+
+def own_rows(library: PrototypeLibrary, formula: Stoichiometry) -> np.ndarray:
+    """Rows of the library with this very composition."""
+    amounts = tuple(sorted(formula.counts.values()))
+    rows = library.members(amounts)
+    same = [
+        dict(zip(z, amounts, strict=True)) == dict(formula.counts)
+        for z in library.elements(rows, len(amounts)).tolist()
+    ]
+    return rows[np.array(same, bool)]
+
+
+def family_rows(library: PrototypeLibrary, formula: Stoichiometry, label: str) -> np.ndarray:
+    """Rows of the library with this prototype and elements of the same groups."""
+    pairs = sorted((count, z) for z, count in formula.counts.items())
+    amounts = np.array([count for count, _ in pairs])
+    rows = library.members(tuple(amounts.tolist()))
+    family = families()
+    mine = sorted(zip(amounts.tolist(), family[[z for _, z in pairs]].tolist(), strict=True))
+    theirs = family[library.elements(rows, len(amounts))]
+    prototypes = library.labels[library.arrays["prototype"][rows]]
+    same = [
+        prototype == label and sorted(zip(amounts.tolist(), row, strict=True)) == mine
+        for prototype, row in zip(prototypes.tolist(), theirs.tolist(), strict=True)
+    ]
+    return rows[np.array(same, bool)]
+
+
+def candidates_of(
+    library: PrototypeLibrary, formula: Stoichiometry, dropped: np.ndarray, n: int
+) -> list[Candidate]:
+    """Candidates from a library without some rows."""
+    rows = library.members(tuple(sorted(formula.counts.values())))
+    allowed = rows[~np.isin(rows, dropped)]
+    found = [substituted(library, ranked) for ranked in rank(library, formula, n, allowed)]
+    return [candidate for candidate in found if candidate.is_sound()]
+
+
+def evaluate(
+    library: PrototypeLibrary,
+    sample: list[tuple[tuple, dict[str, Any]]],
+    setting: str,
+    rank_by: str,
+    n: int,
+) -> dict[str, Any]:
+    """Score one setting."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher = StructureMatcher(**MATCH)
+    generator = PrototypeGenerator(rank_by=rank_by)
+    hits, volumes, energies, seconds, missed = [], [], [], 0.0, []
+    for key, row in sample:
+        formula = Stoichiometry(dict(key))
+        truth = crystal(row)
+        dropped = own_rows(library, formula)
+        if setting == "without_family":
+            found = analyse(truth.lattice.matrix, truth.atomic_numbers, truth.frac_coords)
+            if found is not None:
+                dropped = np.union1d(dropped, family_rows(library, formula, found.label))
+        start = time.process_time()
+        pool = n if rank_by == "similarity" else max(n, generator.pool)
+        candidates = candidates_of(library, formula, dropped, pool)
+        if rank_by != "similarity" and candidates:
+            from sklearn_kt.structures.chgnet import rank_by_energy
+
+            scale = None if rank_by == "energy" else generator.energy_scale
+            candidates = rank_by_energy(candidates, scale)
+        candidates = candidates[:n]
+        seconds += time.process_time() - start
+        hit = [matcher.fit(truth, candidate.structure) for candidate in candidates]
+        hits.append(hit.index(True) if True in hit else None)
+        if candidates:
+            top = candidates[0].structure
+            ratio = (top.volume / len(top)) / (truth.volume / len(truth))
+            volumes.append(abs(ratio - 1))
+            if rank_by != "similarity":
+                from sklearn_kt.structures.chgnet import chgnet_energies
+
+                pair = chgnet_energies([top, truth])
+                energies.append(float(pair[0] - pair[1]))
+        if hits[-1] != 0:
+            missed.append(reduced_formula(formula.counts))
+    total = len(sample)
+    result = {
+        "n": total,
+        "coverage": round(len(volumes) / total, 4),
+        "top1": round(hits.count(0) / total, 4),
+        f"top{n}": round(sum(h is not None for h in hits) / total, 4),
+        "median_volume_error": round(float(np.median(volumes)), 4),
+        "cpu_seconds_per_formula": round(seconds / total, 4),
+        "missed_examples": missed[:10],
+    }
+    if energies:
+        result["median_energy_above_known_eV_per_atom"] = round(float(np.nanmedian(energies)), 4)
+    return result
+
+
+def main() -> None:
+    """Run everything and write the results."""
+    parser = argparse.ArgumentParser(description="Score the structure generators.")
+    parser.add_argument("--data-dir", default=os.environ.get("SKLEARN_KT_DATA"))
+    parser.add_argument("--n", type=int, default=300, help="compositions of each kind")
+    parser.add_argument("--n-energy", type=int, default=100, help="compositions ranked by energy")
+    parser.add_argument("--output", type=Path, default=RESULT)
+    args = parser.parse_args()
+    if args.data_dir is None:
+        parser.error("set SKLEARN_KT_DATA or pass --data-dir")
+    warnings.simplefilter("ignore")
+    library = load_library()
+    rng = np.random.default_rng(0)
+    results: dict[str, Any] = {}
+    for name in SETS:
+        known = sorted(truths(Path(args.data_dir), name).items())
+        order = [known[i] for i in rng.permutation(len(known))]
+        formulas = [Stoichiometry(dict(key)) for key, _ in order]
+        new = [not len(own_rows(library, formula)) for formula in formulas]
+        absent = [item for item, is_new in zip(order, new, strict=True) if is_new]
+        share = len(absent) / len(order)
+        parts = {
+            "absent": absent[: args.n],
+            "without_formula": order[: args.n],
+            "without_family": order[: args.n],
+        }
+        scores = {
+            setting: evaluate(library, sample, setting, "similarity", 5)
+            for setting, sample in parts.items()
+        }
+        for rank_by in ("similarity", "energy", "both"):
+            sample = absent[: args.n_energy]
+            scores[f"absent_by_{rank_by}"] = evaluate(library, sample, "absent", rank_by, 5)
+        results[name] = {"compositions": len(order), "absent_share": round(share, 4), **scores}
+        for setting, score in scores.items():
+            print(name, setting, {k: v for k, v in score.items() if k != "missed_examples"})
+    record = {
+        "command": shlex.join(["python", "benchmarks/bench_structures.py", *sys.argv[1:]]),
+        "machine": platform.processor() or platform.machine(),
+        "versions": {p: version(p) for p in ("sklearn_kt", "pymatgen", "spglib", "chgnet")},
+        "library": {"crystals": len(library), "prototypes": len(library.labels)},
+        "matcher": MATCH,
+        "results": results,
+    }
+    args.output.parent.mkdir(exist_ok=True)
+    args.output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Crystal structures of compositions: generators, and what is computed from crystals.
+
+Every generator has ``generate(compositions, n_candidates)``, which gives a list of
+:class:`Candidate` for each composition, best first, and is a scikit-learn
+transformer. :class:`PrototypeGenerator` needs nothing but the package,
+:class:`StructureLookup` gives crystals of your own, :class:`EnsembleGenerator`
+asks several.
+"""
+
+from __future__ import annotations
+
+from .base import BaseStructureGenerator, Candidate
+from .ensemble import EnsembleGenerator
+from .library import PrototypeLibrary, load_library
+from .lookup import StructureLookup
+from .prototypes import PrototypeGenerator
+
+__all__ = [
+    "BaseStructureGenerator",
+    "Candidate",
+    "EnsembleGenerator",
+    "PrototypeGenerator",
+    "PrototypeLibrary",
+    "StructureLookup",
+    "load_library",
+]

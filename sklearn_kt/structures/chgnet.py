@@ -1,0 +1,259 @@
+"""The CHGNet potential: pooled features, energies and relaxation of crystals.
+
+The only code of the package that runs CHGNet [1]_. The weights are those in the
+package ``chgnet`` (extra ``structures``); nothing is downloaded.
+
+References
+----------
+.. [1] B. Deng et al., "CHGNet as a pretrained universal neural network potential for
+   charge-informed atomistic modelling", Nature Machine Intelligence 5, 1031 (2023).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from sklearn_kt.exceptions import CheckpointError
+
+from .base import Candidate
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+__all__ = [
+    "FEATURE_NAMES",
+    "chgnet_energies",
+    "chgnet_features",
+    "chgnet_version",
+    "load_chgnet",
+    "rank_by_energy",
+    "relax_candidate",
+]
+
+#: Columns of :func:`chgnet_features`.
+FEATURE_NAMES: tuple[str, ...] = (
+    *(f"crystal_{i}" for i in range(64)),
+    *(f"atom_mean_{i}" for i in range(64)),
+    *(f"atom_std_{i}" for i in range(64)),
+    "magmom_mean",
+    "magmom_max",
+)
+# trained on hydrogen to plutonium, without Po, At, Rn, Fr and Ra
+_KNOWN = frozenset(range(1, 95)) - {84, 85, 86, 87, 88}
+# relaxations that leave these bounds have flown apart or collapsed
+_MAX_VOLUME_CHANGE = 2.5
+
+
+@lru_cache(maxsize=1)
+def load_chgnet() -> Any:
+    """Load CHGNet's weights on the CPU, once.
+
+    Returns
+    -------
+    model : chgnet.model.CHGNet
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the package chgnet is not installed.
+    """
+    try:
+        from chgnet.model import CHGNet
+    except ImportError as error:
+        raise CheckpointError(
+            "CHGNet needs the package chgnet, which carries the weights: "
+            "pip install 'sklearn_kt[structures]'."
+        ) from error
+    # it prints its size
+    with contextlib.redirect_stdout(io.StringIO()):
+        return CHGNet.load(use_device="cpu", verbose=False).eval()
+
+
+def chgnet_version() -> str:
+    """Version of the installed potential, for keys of caches.
+
+    Returns
+    -------
+    version : str
+        As in ``0.4.2``.
+    """
+    load_chgnet()
+    return version("chgnet")
+
+
+def chgnet_features(structures: Sequence[Structure], batch_size: int = 16) -> np.ndarray:
+    """Pooled features of crystals.
+
+    Parameters
+    ----------
+    structures : sequence of pymatgen.core.Structure
+        n crystals.
+    batch_size : int, default=16
+        Crystals at once.
+
+    Returns
+    -------
+    features : ndarray of float32, shape (n, 194)
+        The crystal feature, mean and standard deviation of the atom features, mean
+        and maximum of the magnetic moments. NaN where a crystal has an isolated atom
+        or an element that CHGNet does not know.
+    """
+    import torch
+
+    out = np.full((len(structures), len(FEATURE_NAMES)), np.nan, np.float32)
+    for rows, result in _forward(structures, batch_size):
+        for i, row in enumerate(rows):
+            atoms, moments = result["atom_fea"][i], result["m"][i]
+            pooled = [
+                result["crystal_fea"][i],
+                atoms.mean(dim=0),
+                atoms.std(dim=0, correction=0),
+                moments.mean().reshape(1),
+                moments.max().reshape(1),
+            ]
+            out[row] = torch.cat(pooled).numpy()
+    return out
+
+
+def chgnet_energies(structures: Sequence[Structure], batch_size: int = 16) -> np.ndarray:
+    """Energies of crystals.
+
+    Parameters
+    ----------
+    structures : sequence of pymatgen.core.Structure
+        n crystals.
+    batch_size : int, default=16
+        Crystals at once.
+
+    Returns
+    -------
+    energies : ndarray of shape (n,)
+        In eV/atom; NaN where a crystal cannot be taken.
+    """
+    out = np.full(len(structures), np.nan)
+    for rows, result in _forward(structures, batch_size):
+        for i, row in enumerate(rows):
+            out[row] = float(result["e"][i])
+    return out
+
+
+def rank_by_energy(candidates: Sequence[Candidate], scale: float | None = None) -> list[Candidate]:
+    """Order candidates by CHGNet's energy.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Of one composition.
+    scale : float or None, default=None
+        In eV/atom: the score is the logarithm of the old score minus the energy
+        above the lowest in this unit. None ranks by the energy alone, and the score
+        is minus the energy.
+
+    Returns
+    -------
+    ranked : list of Candidate
+        With ``energy`` in their provenance; those without an energy come last.
+    """
+    energies = chgnet_energies([candidate.structure for candidate in candidates])
+    lowest = np.nanmin(energies) if np.isfinite(energies).any() else 0.0
+    ranked = []
+    for candidate, energy in zip(candidates, energies.tolist(), strict=True):
+        if not math.isfinite(energy):
+            score = -math.inf
+        elif scale is None:
+            score = -energy
+        else:
+            score = math.log(max(candidate.score, 1e-300)) - (energy - lowest) / scale
+        provenance = {**candidate.provenance, "energy": energy}
+        ranked.append(
+            Candidate(candidate.lattice, candidate.numbers, candidate.coords, score, provenance)
+        )
+    return sorted(ranked, key=lambda c: -c.score)
+
+
+def relax_candidate(candidate: Candidate, steps: int) -> Candidate | None:
+    """Relax atoms and cell.
+
+    Parameters
+    ----------
+    candidate : Candidate
+        Where to start.
+    steps : int
+        Most steps of the optimiser (FIRE).
+
+    Returns
+    -------
+    relaxed : Candidate or None
+        None if the crystal cannot be taken, or its volume changed by more than a
+        factor of 2.5, or atoms overlap.
+    """
+    model = load_chgnet()
+    from chgnet.model import StructOptimizer
+
+    structure = candidate.structure
+    if _graph(model, structure) is None:
+        return None
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        optimiser = StructOptimizer(model=model, use_device="cpu")
+        try:
+            result = optimiser.relax(structure, steps=steps, verbose=False, relax_cell=True)
+        except (ValueError, RuntimeError, TypeError):
+            return None  # an atom became isolated on the way
+    relaxed = Candidate.from_structure(
+        cast("Structure", result["final_structure"]),
+        candidate.score,
+        **candidate.provenance,
+        relaxed=steps,
+    )
+    if not relaxed.is_sound():
+        return None
+    change = abs(np.linalg.det(relaxed.lattice) / np.linalg.det(candidate.lattice))
+    return relaxed if 1 / _MAX_VOLUME_CHANGE < change < _MAX_VOLUME_CHANGE else None
+
+
+def _forward(
+    structures: Sequence[Structure], batch_size: int
+) -> list[tuple[list[int], dict[str, Any]]]:
+    import torch
+
+    model = load_chgnet()
+    with warnings.catch_warnings():
+        # pymatgen warns of noble gases' electronegativity, which is not used
+        warnings.filterwarnings("ignore", message="No Pauling electronegativity")
+        graphs = [_graph(model, structure) for structure in structures]
+    rows = [row for row, graph in enumerate(graphs) if graph is not None]
+    results = []
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        with torch.no_grad():
+            result = model(
+                [graphs[row] for row in part],
+                task="em",
+                return_crystal_feas=True,
+                return_atom_feas=True,
+            )
+        results.append((part, result))
+    return results
+
+
+def _graph(model: Any, structure: Structure) -> Any:
+    """Graph of a crystal; None if CHGNet cannot take it."""
+    if not _KNOWN.issuperset(structure.atomic_numbers):
+        return None
+    try:
+        return model.graph_converter(structure)
+    except ValueError as error:
+        if "isolated atom" not in str(error):
+            raise
+        return None

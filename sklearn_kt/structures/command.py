@@ -1,0 +1,89 @@
+"""What ``sklearn-kt structures`` does."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from sklearn_kt.exceptions import InputError
+
+from .base import BaseStructureGenerator, Candidate
+from .ensemble import EnsembleGenerator
+from .lookup import StructureLookup
+from .prototypes import PrototypeGenerator
+
+__all__ = ["structure_tables"]
+
+_SYMPREC = 0.01
+_DIGITS = 8
+
+
+def structure_tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Run ``sklearn-kt structures``; write CIF files and yield a table per formula.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        ``formulas``, ``n``, ``rank_by``, ``relax``, ``known``, ``output_dir`` and
+        ``n_jobs`` of the command line.
+
+    Yields
+    ------
+    part : tuple of (str, DataFrame of str)
+        A title, and one row per candidate.
+
+    Raises
+    ------
+    InputError
+        If no formula has a candidate.
+    """
+    generator: BaseStructureGenerator = PrototypeGenerator(
+        n_candidates=args.n, rank_by=args.rank_by, relax=args.relax, n_jobs=args.n_jobs, verbose=1
+    )
+    if args.known:
+        generator = EnsembleGenerator([StructureLookup(args.known), generator], verbose=1)
+    found = generator.generate(args.formulas, args.n)
+    if not any(found):
+        raise InputError(
+            f"there is no candidate for {', '.join(args.formulas)}: the library has no crystal "
+            "of such an anonymous formula, or an element it does not know. Pass crystals of "
+            "your own with --known."
+        )
+    folder = Path(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    for formula, candidates in zip(args.formulas, found, strict=True):
+        rows = [_row(c, folder, formula, i) for i, c in enumerate(candidates, start=1)]
+        count = f"{len(rows)} candidates" if rows else "no candidate"
+        yield f"{formula}: {count}", pd.DataFrame(rows)
+
+
+def _row(candidate: Candidate, folder: Path, formula: str, place: int) -> dict[str, str]:
+    from pymatgen.io.cif import CifWriter
+
+    structure = candidate.structure
+    name = f"{re.sub(r'[^A-Za-z0-9.]+', '_', formula)}_{place}.cif"
+    with warnings.catch_warnings():
+        # spglib warns of its own change of error handling, pymatgen of noble gases
+        warnings.simplefilter("ignore")
+        text = str(CifWriter(structure, symprec=_SYMPREC, significant_figures=_DIGITS))
+        symbol, number = structure.get_space_group_info(symprec=_SYMPREC)
+    partial = folder / f".{name}.part"
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(folder / name)
+    provenance = candidate.provenance
+    error = provenance.get("composition_error")
+    return {
+        "rank": str(place),
+        "crystal": candidate.formula if error is None else f"{candidate.formula} (near)",
+        "space group": f"{symbol} ({number})",
+        "atoms": str(len(structure)),
+        "volume/atom": f"{structure.volume / len(structure):.2f}",
+        "score": f"{candidate.score:.3f}",
+        "like": str(provenance.get("template", provenance.get("source", ""))),
+        "file": name,
+    }

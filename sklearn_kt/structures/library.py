@@ -1,0 +1,490 @@
+"""The prototype library: known crystals by their asymmetric units, and how to read it.
+
+A library is one ``.npz`` file. Each crystal is its setting of a space group, six
+lattice parameters and one position per orbit of equivalent atoms, so that 40,000
+crystals take a few megabytes. Beside them are two tables fitted to the crystals:
+how readily one element replaces another, and how much room each element takes.
+:mod:`sklearn_kt.structures.build` writes such a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from sklearn_kt.exceptions import CheckpointError
+
+from .stoichiometry import reduced_formula
+
+__all__ = ["PrototypeLibrary", "load_library"]
+
+#: Layout of a library file.
+FORMAT_VERSION = 1
+
+# Positions are multiples of this part of a lattice vector: every special position
+# (halves to twenty-fourths) is exact.
+GRID = 65520
+# Images of a position closer than this (in grid units) are the same atom.
+_SAME = 40
+_ARRAYS = {
+    "hall": 1,
+    "lattice": 2,
+    "volume": 1,
+    "e_hull": 1,
+    "prototype": 1,
+    "elements": 2,
+    "amounts": 2,
+    "orbit_start": 1,
+    "orbit_element": 1,
+    "orbit_multiplicity": 1,
+    "orbit_position": 2,
+    "source": 1,
+    "source_name": 1,
+    "source_number": 1,
+    "labels": 1,
+    "distance": 2,
+    "weights": 1,
+    "size": 2,
+}
+# N, O, F, S, Cl, Se, Br, I: beside them a metal is a cation, and smaller
+_ANIONS = (7, 8, 9, 16, 17, 34, 35, 53)
+
+
+@dataclass(frozen=True)
+class PrototypeLibrary:
+    """Known crystals, indexed for substitution.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+        As :func:`sklearn_kt.structures.build.build_library` makes them.
+
+    Attributes
+    ----------
+    labels : ndarray of str, shape (n_prototypes,)
+        Space group and occupied sites of each prototype.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.arrays["hall"])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Space group and occupied sites of each prototype."""
+        return self.arrays["labels"]
+
+    def knows(self, numbers: Iterable[int]) -> bool:
+        """Whether all of some elements are in the library.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            Atomic numbers.
+
+        Returns
+        -------
+        known : bool
+            False if one has never been seen in a crystal.
+        """
+        return self._known.issuperset(numbers)
+
+    def members(self, amounts: tuple[int, ...]) -> np.ndarray:
+        """Rows of the crystals with an anonymous formula.
+
+        Parameters
+        ----------
+        amounts : tuple of int
+            Reduced amounts in ascending order: (1, 1, 3) for perovskites.
+
+        Returns
+        -------
+        rows : ndarray of int
+            Empty if there is none.
+        """
+        return self._index.get(amounts, np.empty(0, int))
+
+    def elements(self, rows: np.ndarray, n: int) -> np.ndarray:
+        """Atomic numbers of crystals, by slot.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Crystals with `n` elements.
+        n : int
+            Number of slots.
+
+        Returns
+        -------
+        numbers : ndarray of int, shape (len(rows), n)
+            In the order of the amounts.
+        """
+        return self.arrays["elements"][rows, :n].astype(int)
+
+    def formula(self, row: int) -> str:
+        """Spell a crystal's formula.
+
+        Parameters
+        ----------
+        row : int
+            Which one.
+
+        Returns
+        -------
+        formula : str
+            As in ``SrTiO3``.
+        """
+        elements, amounts = (self.arrays[k][row].tolist() for k in ("elements", "amounts"))
+        return reduced_formula({z: n for z, n in zip(elements, amounts, strict=True) if z})
+
+    def source(self, row: int) -> str:
+        """Tell where a crystal is from.
+
+        Parameters
+        ----------
+        row : int
+            Which one.
+
+        Returns
+        -------
+        identifier : str
+            As in ``mp-149`` or ``oqmd-icsd-17``.
+        """
+        name = self.arrays["source_name"][self.arrays["source"][row]]
+        return f"{name}-{self.arrays['source_number'][row]}"
+
+    def cell(
+        self, row: int, replace: Mapping[int, int] | None = None, volume: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Build a crystal's primitive cell, with other elements in its place.
+
+        Parameters
+        ----------
+        row : int
+            Which crystal.
+        replace : dict of int to int, optional
+            New atomic number for each old one; None keeps them.
+        volume : float, optional
+            Volume per atom to scale to, in Angstrom^3; None keeps it.
+
+        Returns
+        -------
+        lattice : ndarray of shape (3, 3)
+            Vectors of the primitive cell in Angstrom.
+        numbers : ndarray of int, shape (n,)
+            Atomic numbers.
+        coords : ndarray of shape (n, 3)
+            Fractional coordinates.
+        """
+        arrays = self.arrays
+        start, stop = arrays["orbit_start"][row : row + 2].tolist()
+        rotations, translations, primitive = setting(int(arrays["hall"][row]))
+        positions, numbers = [], []
+        for orbit in range(start, stop):
+            position = arrays["orbit_position"][orbit].astype(np.int64)
+            images = orbit_images(position, rotations, translations)
+            number = int(arrays["orbit_element"][orbit])
+            positions.append(images)
+            numbers += [number if replace is None else replace[number]] * len(images)
+        coords = np.concatenate(positions) / GRID @ np.linalg.inv(primitive)
+        coords -= np.floor(coords + 1e-4)
+        keep = _first_of_each(coords)
+        lattice = primitive @ lattice_vectors(arrays["lattice"][row])
+        if volume is not None:
+            lattice *= (volume * len(keep) / abs(np.linalg.det(lattice))) ** (1 / 3)
+        return lattice, np.array(numbers)[keep], coords[keep]
+
+    @cached_property
+    def site_classes(self) -> list[tuple[int, ...]]:
+        """For each prototype a number per slot, equal for slots on equivalent sites."""
+        out = []
+        for label in self.labels.tolist():
+            slots = label.partition(":")[2].split(",")
+            kinds = {kind: i for i, kind in enumerate(dict.fromkeys(slots))}
+            out.append(tuple(kinds[kind] for kind in slots))
+        return out
+
+    @cached_property
+    def _index(self) -> dict[tuple[int, ...], np.ndarray]:
+        index: dict[tuple[int, ...], list[int]] = {}
+        for row, amounts in enumerate(self.arrays["amounts"].tolist()):
+            index.setdefault(tuple(a for a in amounts if a), []).append(row)
+        return {amounts: np.array(rows) for amounts, rows in index.items()}
+
+    @cached_property
+    def _known(self) -> frozenset[int]:
+        return frozenset(np.unique(self.arrays["elements"]).tolist()) - {0}
+
+    def volumes(self, rows: np.ndarray, numbers: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+        """Fitted volume per atom after substitution.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+            Crystals that are substituted into.
+        numbers : ndarray of int, shape (n, n_slots)
+            The new element of each slot.
+        amounts : ndarray of shape (n_slots,)
+            Amount of each slot.
+
+        Returns
+        -------
+        volumes : ndarray of shape (n,)
+            In Angstrom^3 per atom.
+        """
+        old = self.elements(rows, len(amounts))
+        gain = log_sizes(self.arrays["size"], numbers, amounts) - log_sizes(
+            self.arrays["size"], old, amounts
+        )
+        return self.arrays["volume"][rows] * np.exp(gain)
+
+    def without(self, dropped: np.ndarray) -> PrototypeLibrary:
+        """Copy that never proposes some crystals, for evaluation.
+
+        Parameters
+        ----------
+        dropped : ndarray of int
+            Rows to leave out.
+
+        Returns
+        -------
+        library : PrototypeLibrary
+            With the same rows otherwise.
+        """
+        amounts = self.arrays["amounts"].copy()
+        amounts[dropped] = 0
+        return PrototypeLibrary({**self.arrays, "amounts": amounts})
+
+
+def log_sizes(size: np.ndarray, numbers: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+    """Mean logarithmic size of the atoms of compositions.
+
+    Parameters
+    ----------
+    size : ndarray of shape (2, n_elements + 1)
+        Sizes in compounds without and with an anion.
+    numbers : ndarray of int, shape (n, n_slots)
+        Atomic numbers.
+    amounts : ndarray of shape (n_slots,)
+        Their amounts.
+
+    Returns
+    -------
+    sizes : ndarray of shape (n,)
+        Logarithm of a volume per atom, up to a constant of the prototype.
+    """
+    kind = has_anion(numbers).astype(int)
+    return (size[kind[:, None], numbers] * (amounts / amounts.sum())).sum(axis=1)
+
+
+def has_anion(numbers: np.ndarray) -> np.ndarray:
+    """Tell which compositions hold an element that is usually an anion."""
+    return np.asarray(np.isin(numbers, _ANIONS).any(axis=-1))
+
+
+def orbit_images(
+    position: np.ndarray, rotations: np.ndarray, translations: np.ndarray
+) -> np.ndarray:
+    """Apply a space group to a position on the grid.
+
+    Parameters
+    ----------
+    position : ndarray of int, shape (3,)
+        In units of 1/GRID.
+    rotations : ndarray of int, shape (n, 3, 3)
+        Rotation parts.
+    translations : ndarray of int, shape (n, 3)
+        In units of 1/GRID.
+
+    Returns
+    -------
+    images : ndarray of int, shape (multiplicity, 3)
+        Distinct positions in the conventional cell.
+    """
+    images = (rotations @ position + translations) % GRID
+    images = np.unique(images, axis=0)
+    if len(images) > 1:
+        delta = np.abs(images[:, None] - images[None])
+        delta = np.minimum(delta, GRID - delta).max(axis=2)
+        twin = np.tril(delta <= _SAME, -1).any(axis=1)
+        images = images[~twin]
+    return images
+
+
+@lru_cache(maxsize=600)
+def setting(hall: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Operations of a space-group setting, and its primitive lattice vectors.
+
+    Parameters
+    ----------
+    hall : int
+        Number of the setting in spglib.
+
+    Returns
+    -------
+    rotations : ndarray of int, shape (n, 3, 3)
+        Of the conventional cell.
+    translations : ndarray of int, shape (n, 3)
+        In units of 1/GRID.
+    primitive : ndarray of shape (3, 3)
+        Primitive vectors in terms of the conventional ones.
+    """
+    import spglib
+
+    with warnings.catch_warnings():
+        # spglib 2.7 warns of its own change of error handling
+        warnings.simplefilter("ignore", DeprecationWarning)
+        symmetry = spglib.get_symmetry_from_database(hall)
+    assert symmetry is not None
+    rotations = symmetry["rotations"].astype(np.int64)
+    translations = np.rint(symmetry["translations"] * GRID).astype(np.int64)
+    pure = translations[(rotations == np.eye(3, dtype=int)).all(axis=(1, 2))] % GRID
+    return rotations, translations, _primitive_vectors(pure / GRID)
+
+
+def _primitive_vectors(centring: np.ndarray) -> np.ndarray:
+    """Rows span the lattice that whole vectors and the centring translations span."""
+    found = {tuple(np.round(t, 3)) for t in centring}
+    half = 0.5
+    if len(found) == 4:
+        return np.array([[0, half, half], [half, 0, half], [half, half, 0]])
+    if len(found) == 3:
+        third = 1 / 3
+        obverse = np.array([[2, 1, 1], [-1, 1, 1], [-1, -2, 1]]) * third
+        reverse = np.array([[1, 2, 1], [-2, -1, 1], [1, -1, 1]]) * third
+        return obverse if (0.667, 0.333, 0.333) in found else reverse
+    if (half, half, half) in found:
+        return np.array([[-half, half, half], [half, -half, half], [half, half, -half]])
+    if (half, half, 0.0) in found:
+        return np.array([[half, half, 0], [-half, half, 0], [0, 0, 1]])
+    if (0.0, half, half) in found:
+        return np.array([[1, 0, 0], [0, half, half], [0, -half, half]])
+    if (half, 0.0, half) in found:
+        return np.array([[half, 0, half], [0, 1, 0], [-half, 0, half]])
+    return np.eye(3)
+
+
+def _first_of_each(coords: np.ndarray) -> np.ndarray:
+    """Find the positions that are not a lattice translation of an earlier one."""
+    delta = coords[:, None] - coords[None]
+    delta = np.abs(delta - np.rint(delta)).max(axis=2)
+    return np.flatnonzero(~np.tril(delta < 1e-3, -1).any(axis=1))
+
+
+def lattice_vectors(parameters: np.ndarray) -> np.ndarray:
+    """Vectors of a cell from its lengths and angles.
+
+    Parameters
+    ----------
+    parameters : ndarray of shape (6,)
+        a, b, c in Angstrom; alpha, beta, gamma in degrees.
+
+    Returns
+    -------
+    vectors : ndarray of shape (3, 3)
+        One per row; c along z.
+    """
+    from pymatgen.core import Lattice
+
+    return Lattice.from_parameters(*parameters.tolist()).matrix.copy()
+
+
+_lock = threading.Lock()
+
+
+def load_library(path: str | Path | None = None) -> PrototypeLibrary:
+    """Read a prototype library.
+
+    Parameters
+    ----------
+    path : str, Path or None, default=None
+        A file written by :func:`sklearn_kt.structures.build.build_library`; None
+        is the one in the package.
+
+    Returns
+    -------
+    library : PrototypeLibrary
+        Read once per process.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged or of another version.
+
+    Examples
+    --------
+    >>> library = load_library()
+    >>> rows = library.members((1, 1, 3))
+    >>> len(rows) > 100
+    True
+    """
+    with _lock:
+        return _load(_path(path))
+
+
+def library_digest(path: str | Path | None = None) -> str:
+    """Identify a library by its content.
+
+    Parameters
+    ----------
+    path : str, Path or None, default=None
+        As for :func:`load_library`.
+
+    Returns
+    -------
+    digest : str
+        Hexadecimal digits.
+    """
+    load_library(path)
+    with _lock:
+        return _digest(_path(path))
+
+
+def _path(path: str | Path | None) -> str:
+    if path is None:
+        path = Path(str(resources.files("sklearn_kt.structures"))) / "prototypes.npz"
+    return str(path)
+
+
+@lru_cache(maxsize=2)
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=2)
+def _load(path: str) -> PrototypeLibrary:
+    try:
+        # numpy leaves a file that it cannot read open
+        with Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise CheckpointError(
+            f"the prototype library {path} cannot be read ({error}); reinstall sklearn_kt, or "
+            "write one with python -m sklearn_kt.structures.build."
+        ) from error
+    problem = _problem(arrays)
+    if problem:
+        raise CheckpointError(f"{path} is not a prototype library: {problem}.")
+    return PrototypeLibrary(arrays)
+
+
+def _problem(arrays: Mapping[str, np.ndarray]) -> str | None:
+    version = arrays.get("version")
+    if version is None or int(version) != FORMAT_VERSION:
+        return f"its format version is {version}, and this package reads {FORMAT_VERSION}"
+    for name, dimensions in _ARRAYS.items():
+        if name not in arrays:
+            return f"the array {name!r} is missing"
+        if arrays[name].ndim != dimensions:
+            return f"the array {name!r} has {arrays[name].ndim} dimensions, not {dimensions}"
+    return None

@@ -1,0 +1,589 @@
+"""Generators of structures: candidates, library, containers, caches, faults."""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Composition, Lattice, Structure
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sklearn_kt import pretraining
+from sklearn_kt.cli import main
+from sklearn_kt.exceptions import (
+    CheckpointError,
+    CompositionError,
+    CompositionWarning,
+    DatasetError,
+    InputError,
+)
+from sklearn_kt.structures import (
+    BaseStructureGenerator,
+    Candidate,
+    EnsembleGenerator,
+    PrototypeGenerator,
+    StructureLookup,
+    load_library,
+)
+from sklearn_kt.structures import base as base_module
+from sklearn_kt.structures.build import (
+    LIBRARY_SOURCES,
+    analyse,
+    build_library,
+    crystals_of,
+    held_out_ids,
+    read_rows,
+    save_library,
+)
+from sklearn_kt.structures.build import main as build_main
+from sklearn_kt.structures.cache import DiskCache
+from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula, near_formulas
+
+
+def rocksalt(first: str, second: str, a: float) -> Structure:
+    return Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(a), [first, second], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+
+
+def perovskite(a: str, b: str, x: str, length: float) -> Structure:
+    return Structure(
+        Lattice.cubic(length),
+        [a, b, x, x, x],
+        [[0, 0, 0], [0.5, 0.5, 0.5], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]],
+    )
+
+
+def as_row(structure: Structure, identifier: str) -> dict[str, Any]:
+    return {
+        "id": identifier,
+        "lattice": list(structure.lattice.parameters),
+        "species": [[site.specie.symbol, 1] for site in structure],
+        "coords": structure.frac_coords.tolist(),
+        "e": 0.0,
+    }
+
+
+SALTS = [
+    rocksalt("Na", "Cl", 5.69),
+    rocksalt("K", "Cl", 6.36),
+    rocksalt("K", "Br", 6.68),
+    rocksalt("Na", "Br", 6.05),
+    perovskite("Sr", "Ti", "O", 3.94),
+    perovskite("Ba", "Ti", "O", 4.03),
+    Structure(Lattice.cubic(4.2), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+    Structure(Lattice.cubic(4.34), ["Cs", "Br"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+]
+
+
+@pytest.fixture(scope="module")
+def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [as_row(s, f"made-{i}") for i, s in enumerate(SALTS)]
+    library = build_library(crystals_of(rows, "e"))
+    path = tmp_path_factory.mktemp("library") / "small.npz"
+    save_library(library, path)
+    return path
+
+
+class TestLibrary:
+    def test_shipped_library_gives_its_crystals_back(self) -> None:
+        library = load_library()
+        rows = np.random.default_rng(0).choice(len(library), 60, replace=False)
+        for row in rows.tolist():
+            lattice, numbers, coords = library.cell(row)
+            candidate = Candidate(lattice, numbers, coords)
+            assert candidate.formula == library.formula(row)
+            again = analyse(lattice, numbers.tolist(), coords)
+            assert again is not None
+            assert again.label == library.labels[library.arrays["prototype"][row]]
+            assert again.volume == pytest.approx(float(library.arrays["volume"][row]), rel=1e-3)
+
+    @pytest.mark.parametrize(
+        ("group", "lattice", "second"),
+        [
+            ("P1", Lattice.from_parameters(5, 6, 7, 80, 95, 103), [0.4, 0.45, 0.53]),
+            ("C2/c", Lattice.monoclinic(7, 8, 9, 100), [0.2, 0.3, 0.4]),
+            ("Immm", Lattice.orthorhombic(6, 8, 10), [0.3, 0, 0]),
+            ("Fddd", Lattice.orthorhombic(6, 8, 10), [0.125, 0.125, 0.4]),
+            ("Amm2", Lattice.orthorhombic(6, 8, 10), [0.5, 0.3, 0.6]),
+            ("R-3m", Lattice.hexagonal(4, 14), [0, 0, 0.23]),
+            ("Ia-3d", Lattice.cubic(12), [0.125, 0, 0.25]),
+            ("P6_3/mmc", Lattice.hexagonal(4, 9), [1 / 3, 2 / 3, 0.6]),
+        ],
+    )
+    def test_every_centring_comes_back(self, group: str, lattice: Lattice, second: list) -> None:
+        structure = Structure.from_spacegroup(
+            group, lattice, ["Na", "Cl"], [[0, 0, 0], second]
+        ).get_primitive_structure()
+        crystal = analyse(
+            structure.lattice.matrix, structure.atomic_numbers, structure.frac_coords, "x-1"
+        )
+        assert crystal is not None
+        rebuilt = Candidate(*build_library([crystal]).cell(0)).structure
+        assert len(rebuilt) == len(structure)
+        assert StructureMatcher(scale=False, primitive_cell=False).fit(structure, rebuilt)
+
+    def test_sources_are_those_of_pretraining(self) -> None:
+        allowed = {source.path for source in pretraining.SOURCES}
+        assert {path for path, _, _ in LIBRARY_SOURCES} <= allowed
+
+    def test_held_out_crystals_are_not_in_it(self, data_dir: Path) -> None:
+        library = load_library()
+        held_out = held_out_ids(data_dir)
+        assert len(held_out) > 10_000
+        sources = {library.source(row) for row in range(len(library))}
+        assert not sources & held_out
+
+    def test_duplicates_are_kept_once(self) -> None:
+        rows = [as_row(SALTS[0], "a-1"), as_row(SALTS[0], "a-2"), as_row(SALTS[1], "a-3")]
+        assert len(build_library(crystals_of(rows))) == 2
+
+    def test_nothing_to_build_of(self) -> None:
+        overlapping = as_row(SALTS[6], "a-1") | {"coords": [[0, 0, 0], [0, 0, 0]]}
+        with pytest.raises(InputError, match="no crystal"):
+            build_library(crystals_of([overlapping]))
+
+    def test_damaged_file(self, tmp_path: Path, small_library: Path) -> None:
+        path = tmp_path / "damaged.npz"
+        path.write_bytes(small_library.read_bytes()[:2000])
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            PrototypeGenerator(path).generate(["NaCl"])
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load_library(tmp_path / "missing.npz")
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"version": np.array(99)}, "format version is 99"),
+            ({"lattice": None}, "'lattice' is missing"),
+            ({"volume": np.zeros((2, 2))}, "has 2 dimensions"),
+        ],
+    )
+    def test_wrong_file(
+        self, tmp_path: Path, small_library: Path, change: dict, reason: str
+    ) -> None:
+        with np.load(small_library) as file:
+            arrays = {**dict(file), **change}
+        path = tmp_path / "wrong.npz"
+        np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+        with pytest.raises(CheckpointError, match=reason):
+            load_library(path)
+
+    def test_build_command(self, data_dir: Path, tmp_path: Path) -> None:
+        with pytest.raises(DatasetError, match="is missing"):
+            build_main(["--data-dir", str(tmp_path), "--output", str(tmp_path / "x.npz")])
+        row = next(read_rows(data_dir / "structures/oqmd_icsd_32k.jsonl.gz"))
+        assert {"id", "lattice", "species", "coords", "stability"} <= set(row)
+
+
+class TestPrototypeGenerator:
+    def test_known_composition_comes_back_as_itself(self, small_library: Path) -> None:
+        [candidates] = PrototypeGenerator(small_library).generate(["KBr"])
+        best = candidates[0]
+        assert StructureMatcher(scale=False).fit(best.structure, SALTS[2])
+        assert best.score == 1
+        assert best.provenance["template"] == "KBr"
+
+    def test_sibling_gives_prototype_and_volume(self, small_library: Path) -> None:
+        rows = [as_row(s, f"made-{i}") for i, s in enumerate(SALTS) if i != 2]
+        path = small_library.with_name("without.npz")
+        save_library(build_library(crystals_of(rows, "e")), path)
+        [candidates] = PrototypeGenerator(path).generate(["KBr"])
+        assert StructureMatcher().fit(candidates[0].structure, SALTS[2])
+        assert candidates[0].structure.volume * 4 == pytest.approx(SALTS[2].volume, rel=0.2)
+        assert [c.score for c in candidates] == sorted((c.score for c in candidates), reverse=True)
+
+    def test_shipped_library_on_textbook_compounds(self) -> None:
+        formulas = [
+            "NaCl",
+            "CsCl",
+            "ZnS",
+            "CaF2",
+            "SrTiO3",
+            "MgAl2O4",
+            "Cs2NaBiCl6",
+            "Cu",
+            "LiFePO4",
+        ]
+        found = PrototypeGenerator().generate(formulas, 3)
+        for formula, candidates in zip(formulas, found, strict=True):
+            assert 1 <= len(candidates) <= 3
+            for candidate in candidates:
+                assert candidate.formula == Composition(formula).reduced_formula
+                assert candidate.is_sound()
+        assert found[0][0].provenance["prototype"] == "225:1(4m-3m),1(4m-3m)"
+
+    def test_lead_free_perovskite_that_is_not_in_the_library(self) -> None:
+        [candidates] = PrototypeGenerator(n_candidates=10).generate(["RbYbF3"])
+        assert any(c.provenance["prototype"].startswith("221:") for c in candidates)
+
+    @pytest.mark.parametrize("formula", ["Og2O", "Na37Cl12Xe5"])
+    def test_no_template(self, formula: str) -> None:
+        assert PrototypeGenerator().generate([formula]) == [[]]
+
+    def test_equal_amounts_of_many_elements(self, small_library: Path) -> None:
+        species = ["Li", "Na", "K", "Rb", "Cs", "F"]
+        coords = [[i / 6 + 0.01 * i, 0.1 * i, 0.05 * i] for i in range(6)]
+        structure = Structure(Lattice.cubic(9), species, coords)
+        path = small_library.with_name("six.npz")
+        save_library(build_library(crystals_of([as_row(structure, "a-1")], "e")), path)
+        [candidates] = PrototypeGenerator(path).generate([structure.formula])
+        assert StructureMatcher(scale=False).fit(candidates[0].structure, structure)
+
+    def test_fractional_formula_reports_its_error(self) -> None:
+        with pytest.warns(CompositionWarning, match="1 of 2 compositions are not integer"):
+            near, exact = PrototypeGenerator().generate(["Ba0.98La0.02TiO3", "BaTiO3"])
+        assert near[0].formula == "BaTiO3"
+        assert near[0].provenance["composition_error"] == pytest.approx(0.004)
+        assert "composition_error" not in exact[0].provenance
+        assert PrototypeGenerator(max_error=0.001).generate(["Ba0.98La0.02TiO3"]) == [[]]
+
+    def test_exact_fractions_need_no_warning(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            [candidates] = PrototypeGenerator().generate(["Ba0.5Sr0.5TiO3"])
+        assert candidates[0].formula == "SrBaTi2O6" or Composition(
+            candidates[0].formula
+        ) == Composition("BaSrTi2O6")
+
+    def test_large_formula_is_approximated_or_left(self) -> None:
+        with pytest.warns(CompositionWarning, match="at most 20 atoms"):
+            [candidates] = PrototypeGenerator(max_atoms=20).generate(["Sr50Ti50O149"])
+        assert candidates[0].formula == "SrTiO3"
+        assert candidates[0].provenance["composition_error"] < 0.01
+
+    def test_containers_order_and_repeats(self, small_library: Path) -> None:
+        generator = PrototypeGenerator(small_library)
+        formulas = ["RbCl", "SrTiO3", "RbCl", "Rb2Cl2"]
+        expected = [[c.formula for c in row] for row in generator.generate(formulas)]
+        assert expected[0] == expected[2] == expected[3]
+        for container in (
+            pd.Series(formulas),
+            pd.DataFrame({"formula": formulas}),
+            np.array(formulas),
+            [Composition(f) for f in formulas],
+        ):
+            assert [[c.formula for c in row] for row in generator.generate(container)] == expected
+
+    def test_rows_that_are_not_compositions(self) -> None:
+        with pytest.raises(CompositionError, match="xyz"):
+            PrototypeGenerator().generate(["NaCl", "xyz"])
+        with pytest.warns(CompositionWarning, match="not a composition"):
+            found = PrototypeGenerator(errors="nan").generate(["NaCl", "xyz"])
+        assert found[0]
+        assert found[1] == []
+
+    def test_transformer(self, small_library: Path) -> None:
+        generator = PrototypeGenerator(small_library, n_candidates=2)
+        pipeline = make_pipeline(generator, FunctionTransformer())
+        out = pipeline.fit_transform(["KBr", "NaCl"])
+        assert out.shape == (2,)
+        assert out[0][0].formula == "KBr"
+        copied = pickle.loads(pickle.dumps(clone(generator).fit(["KBr"])))
+        assert copied.transform(["KBr"])[0][0].formula == "KBr"
+
+    @pytest.mark.parametrize(
+        "bad", [{"n_candidates": 0}, {"rank_by": "luck"}, {"relax": -1}, {"max_error": 1.5}]
+    )
+    def test_bad_parameters(self, bad: dict) -> None:
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            PrototypeGenerator(**bad).generate(["NaCl"])
+        with pytest.raises(InputError, match="at least 1"):
+            PrototypeGenerator().generate(["NaCl"], 0)
+
+    def test_parallel_is_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(base_module, "_CHUNK", 2)
+        formulas = ["RbCl", "CsPbI3", "LiFePO4", "Bi2Te3"]
+        one = PrototypeGenerator().generate(formulas, 2)
+        with joblib.parallel_config(backend="threading"):
+            two = PrototypeGenerator(n_jobs=2).generate(formulas, 2)
+        for left, right in zip(one, two, strict=True):
+            assert [c.to_dict() for c in left] == [c.to_dict() for c in right]
+
+    def test_interrupted_run_keeps_what_was_done(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(base_module, "_CHUNK", 1)
+        generator = PrototypeGenerator(cache_dir=tmp_path)
+        work = PrototypeGenerator._generate_one
+        done: list[str] = []
+
+        def interrupted(self: Any, formula: Stoichiometry, wanted: int) -> list[Candidate]:
+            if len(done) == 2:
+                raise KeyboardInterrupt
+            done.append("one")
+            return work(self, formula, wanted)
+
+        formulas = ["NaCl", "KCl", "KBr", "RbCl"]
+        monkeypatch.setattr(PrototypeGenerator, "_generate_one", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            generator.generate(formulas)
+        monkeypatch.setattr(PrototypeGenerator, "_generate_one", work)
+        calls = []
+        monkeypatch.setattr(
+            PrototypeGenerator,
+            "_generate_one",
+            lambda self, f, n: calls.append(f) or work(self, f, n),
+        )
+        assert all(generator.generate(formulas))
+        assert len(calls) == 2
+
+
+class TestCache:
+    def test_second_run_reads_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        generator = PrototypeGenerator(cache_dir=tmp_path)
+        first = generator.generate(["RbCl", "CsPbI3"], 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(PrototypeGenerator, "_generate_one", None)
+            second = generator.generate(["CsPbI3", "RbCl"], 2)
+        assert [c.to_dict() for c in first[1]] == [c.to_dict() for c in second[0]]
+        # other settings do not share results
+        assert len(generator.generate(["CsPbI3"], 1)[0]) == 1
+
+    def test_damaged_file_is_moved_aside(self, tmp_path: Path) -> None:
+        (tmp_path / "structures.sqlite").write_bytes(b"this is no database" * 100)
+        cache = DiskCache(tmp_path)
+        with pytest.warns(CompositionWarning, match="was damaged"):
+            assert cache.get(["a"]) == {}
+        cache.put({"a": b"1"})
+        assert cache.get(["a"]) == {"a": b"1"}
+        assert len(list(tmp_path.glob("*.damaged-*"))) == 1
+
+    def test_damaged_value_is_not_given(self, tmp_path: Path) -> None:
+        cache = DiskCache(tmp_path)
+        cache.put({"a": b"1", "b": b"2"})
+        with sqlite3.connect(cache.path) as connection:
+            connection.execute("UPDATE items SET value = x'00' WHERE key = 'a'")
+        connection.close()
+        assert cache.get(["a", "b"]) == {"b": b"2"}
+
+    def test_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        cache = DiskCache(tmp_path)
+        connect = cache._connect
+
+        def full() -> sqlite3.Connection:
+            connection = connect()
+            connection.execute("PRAGMA max_page_count = 4")
+            return connection
+
+        monkeypatch.setattr(cache, "_connect", full)
+        noise = np.random.default_rng(0).bytes(100_000)
+        with pytest.warns(CompositionWarning, match="full"):
+            cache.put({"a": noise})
+        monkeypatch.undo()
+        assert cache.get(["a"]) == {}
+        cache.put({"a": b"1"})
+        assert cache.get(["a"]) == {"a": b"1"}
+
+    def test_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match="cannot be made"):
+            DiskCache(tmp_path / "file")
+
+    def test_many_writers(self, tmp_path: Path) -> None:
+        def write(i: int) -> None:
+            DiskCache(tmp_path).put({f"{i}-{j}": bytes([j]) for j in range(20)})
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(write, range(8)))
+        keys = [f"{i}-{j}" for i in range(8) for j in range(20)]
+        assert len(DiskCache(tmp_path).get(keys)) == 160
+
+
+class TestLookup:
+    def test_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "sub").mkdir()
+        SALTS[0].to(str(tmp_path / "one.cif"))
+        SALTS[4].to(str(tmp_path / "sub" / "two.CIF"), fmt="cif")
+        lookup = StructureLookup(tmp_path)
+        salt, titanate, nothing = lookup.generate(["NaCl", "SrTiO3", "KCl"])
+        assert salt[0].formula == "NaCl"
+        assert salt[0].provenance["source"] == "one.cif"
+        assert titanate[0].formula == "SrTiO3"
+        assert nothing == []
+
+    @pytest.mark.parametrize("suffix", ["csv", "json", "parquet", "frame"])
+    def test_table_with_energies(self, tmp_path: Path, suffix: str) -> None:
+        short = rocksalt("Na", "Cl", 5.0)
+        frame = pd.DataFrame(
+            {"cif": [short.to(fmt="cif"), SALTS[0].to(fmt="cif")], "energy": [0.3, 0.1]}
+        )
+        source: Any = tmp_path / f"table.{suffix}"
+        if suffix == "frame":
+            source = frame
+        elif suffix == "csv":
+            frame.to_csv(source, index=False)
+        else:
+            getattr(frame, f"to_{suffix}")(source)
+        [candidates] = StructureLookup(source).generate(["NaCl"])
+        assert_allclose([c.provenance["energy"] for c in candidates], [0.1, 0.3])
+        assert candidates[0].structure.volume == pytest.approx(SALTS[0].volume, rel=1e-3)
+
+    def test_structure_dictionaries(self) -> None:
+        frame = pd.DataFrame({"structure": [SALTS[0].as_dict(), SALTS[1].to_json()]})
+        assert all(StructureLookup(frame).generate(["NaCl", "KCl"]))
+
+    def test_bad_files_are_named(self, tmp_path: Path) -> None:
+        SALTS[0].to(str(tmp_path / "good.cif"))
+        (tmp_path / "bad.cif").write_text("data_x\n_cell_length_a huge\n")
+        disordered = SALTS[0].copy()
+        disordered.replace_species({"Na": {"Na": 0.5, "K": 0.5}})
+        disordered.to(str(tmp_path / "disordered.cif"))
+        with pytest.raises(InputError, match=r"2 of 3 crystals cannot be used: bad\.cif"):
+            StructureLookup(tmp_path).generate(["NaCl"])
+        with pytest.warns(CompositionWarning, match=r"disordered\.cif \(.*partially occupied"):
+            found = StructureLookup(tmp_path, skip_bad=True).generate(["NaCl"])
+        assert len(found[0]) == 1
+
+    def test_overlapping_atoms(self) -> None:
+        flat = Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.001, 0, 0]])
+        with pytest.raises(InputError, match="overlap"):
+            StructureLookup([flat]).generate(["NaCl"])
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ("no/such/folder", "neither a folder nor a file"),
+            (pd.DataFrame({"x": [1]}), "needs a column 'structure' or 'cif'"),
+            (["NaCl"], "structure 0 is a str"),
+            (7, "must be a folder, a table or a sequence"),
+        ],
+    )
+    def test_bad_sources(self, source: Any, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            StructureLookup(source).generate(["NaCl"])
+
+    def test_empty_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(DatasetError, match=r"no \.cif files"):
+            StructureLookup(tmp_path).generate(["NaCl"])
+        (tmp_path / "table.txt").write_text("x")
+        with pytest.raises(DatasetError, match=r"\.parquet"):
+            StructureLookup(tmp_path / "table.txt").generate(["NaCl"])
+
+
+class TestEnsemble:
+    def test_known_first_then_generated(self, small_library: Path) -> None:
+        odd = rocksalt("K", "Br", 6.1)
+        ensemble = EnsembleGenerator([StructureLookup([odd]), PrototypeGenerator(small_library)])
+        [candidates] = ensemble.generate(["KBr"], 3)
+        assert candidates[0].provenance["generator"] == "StructureLookup"
+        labels = [c.provenance["generator"] for c in candidates]
+        assert labels.count("PrototypeGenerator") >= 1
+        # the generated rock salt is the known one again
+        matcher = StructureMatcher()
+        assert not any(matcher.fit(c.structure, odd) for c in candidates[1:])
+
+    def test_what_no_member_can(self, small_library: Path) -> None:
+        ensemble = EnsembleGenerator([PrototypeGenerator(small_library)])
+        assert ensemble.generate(["Fe2O3"]) == [[]]
+
+    def test_caching_a_lookup_is_refused(self, tmp_path: Path) -> None:
+        ensemble = EnsembleGenerator([StructureLookup(SALTS)], cache_dir=tmp_path)
+        with pytest.raises(InputError, match="cannot be cached"):
+            ensemble.generate(["NaCl"])
+
+    @pytest.mark.parametrize("generators", [[], ["prototypes"]])
+    def test_bad_members(self, generators: list) -> None:
+        with pytest.raises(InputError, match="generator"):
+            EnsembleGenerator(generators).generate(["NaCl"])
+
+
+class TestCandidate:
+    def test_round_trip(self) -> None:
+        candidate = Candidate.from_structure(SALTS[4], 0.5, generator="test")
+        again = Candidate.from_dict(candidate.to_dict())
+        assert again.structure == candidate.structure
+        assert again.provenance == {"generator": "test"}
+
+    @pytest.mark.parametrize(
+        "candidate",
+        [
+            Candidate(np.eye(3), np.array([], int), np.zeros((0, 3))),
+            Candidate(4 * np.eye(3), np.array([1]), np.array([[0, np.nan, 0]])),
+            Candidate(np.diag([4, 4, 0.1]), np.array([1]), np.zeros((1, 3))),
+            Candidate(np.zeros((3, 3)), np.array([1]), np.zeros((1, 3))),
+            Candidate(4 * np.eye(3), np.array([1, 1]), np.array([[0, 0, 0], [0, 0, 0.99]])),
+        ],
+    )
+    def test_unsound(self, candidate: Candidate) -> None:
+        assert not candidate.is_sound()
+
+    def test_every_generator_is_one(self) -> None:
+        for cls in (PrototypeGenerator, EnsembleGenerator, StructureLookup):
+            assert issubclass(cls, BaseStructureGenerator)
+
+
+@given(st.dictionaries(st.integers(1, 94), st.integers(1, 12), min_size=1, max_size=5))
+def test_integer_formulas_are_found(counts: dict[int, int]) -> None:
+    divisor = int(np.gcd.reduce(list(counts.values())))
+    reduced = {z: n // divisor for z, n in counts.items()}
+    found = integer_formula({z: n / 7 for z, n in counts.items()}, 100)
+    assert found is not None
+    assert found.counts == reduced
+    assert integer_formula(counts, 100) == Stoichiometry(reduced)
+
+
+@given(
+    st.dictionaries(st.integers(1, 94), st.floats(0.01, 10), min_size=1, max_size=5),
+    st.integers(1, 40),
+)
+def test_near_formulas_are_as_near_as_they_say(amounts: dict[int, float], size: int) -> None:
+    found = near_formulas(amounts, size, 0.2, lambda formula: True)
+    if found is None:
+        return
+    assert found.n_atoms <= size
+    total = sum(amounts.values())
+    error = sum(abs(n / total - found.counts.get(z, 0) / found.n_atoms) for z, n in amounts.items())
+    assert error / 2 == pytest.approx(found.error, abs=1e-9)
+    assert found.error <= 0.2
+
+
+class TestCommand:
+    # pymatgen's reader says so of every third written as a decimal number
+    @pytest.mark.filterwarnings("ignore:Issues encountered while parsing CIF")
+    def test_candidates_are_printed_and_written(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture
+    ) -> None:
+        assert main(["structures", "BaTiO3", "--n", "3", "--output-dir", str(tmp_path)]) == 0
+        out = capsys.readouterr().out
+        assert "BaTiO3: 3 candidates" in out
+        files = sorted(tmp_path.glob("*.cif"))
+        assert [f.name for f in files] == [f"BaTiO3_{i}.cif" for i in (1, 2, 3)]
+        for file in files:
+            assert Structure.from_file(file).composition.reduced_formula == "BaTiO3"
+            assert file.name in out
+
+    def test_known_structures_come_first(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture
+    ) -> None:
+        known = tmp_path / "known"
+        known.mkdir()
+        rocksalt("Cs", "Cl", 7.0).to(str(known / "mine.cif"))
+        out_dir = tmp_path / "out"
+        arguments = ["structures", "CsCl", "--n", "2", "--known", str(known)]
+        assert main([*arguments, "--output-dir", str(out_dir)]) == 0
+        assert "mine.cif" in capsys.readouterr().out
+
+    def test_nothing_found(self, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+        assert main(["structures", "Og2O", "--output-dir", str(tmp_path / "o")]) == 2
+        assert "no candidate for Og2O" in capsys.readouterr().err
+        assert not (tmp_path / "o").exists()
+
+
+def test_numbers_are_arrays() -> None:
+    [candidates] = PrototypeGenerator().generate(["NaCl"], 1)
+    assert_array_equal(np.sort(candidates[0].numbers), [11, 17])
