@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose
 from sklearn.base import clone
 
 import sklearn_kt
+from sklearn_kt.cli import main
 from sklearn_kt.encoder import load_checkpoint
 from sklearn_kt.encoder.modeling import build_backbone
 from sklearn_kt.exceptions import CheckpointError, DatasetError, InputError, TrainingError
@@ -25,8 +26,8 @@ from sklearn_kt.pretraining import (
     Property,
     add_embeddings,
     build_corpus,
+    read_recipe,
 )
-from sklearn_kt.pretraining.recipes import main, read_recipe
 
 SIZES = {
     "hidden_size": 32,
@@ -100,7 +101,9 @@ def test_same_seed_same_weights_and_clone(corpus: Corpus) -> None:
     for key, value in weights(first).items():
         assert_allclose(value, weights(second)[key], err_msg=key)
     other = pretrainer(random_state=4).fit(corpus)
-    assert not np.allclose(weights(first)["trunk.0.weight"], weights(other)["trunk.0.weight"])
+    assert not np.allclose(
+        weights(first)["encoder.trunk.0.weight"], weights(other)["encoder.trunk.0.weight"]
+    )
 
 
 @pytest.mark.parametrize("stop", [3, 6, 11])
@@ -256,11 +259,11 @@ def test_recipe_from_the_command_line(
     }
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe))
-    assert main(["--config", str(path), "--quiet"]) == 0
+    assert main(["pretrain", "--config", str(path), "--quiet"]) == 0
     assert capsys.readouterr().out.strip() == recipe["output"]
     assert load_checkpoint(recipe["output"])[0]["config"]["hidden_size"] == 32
     assert "max_steps" in (tmp_path / "weights" / "README.md").read_text()
-    assert main(["--config", str(path), "--quiet"]) == 2
+    assert main(["pretrain", "--config", str(path), "--quiet"]) == 2
     assert "not an empty folder" in capsys.readouterr().err
 
 
@@ -283,7 +286,7 @@ def test_two_processes_train_one_model(corpus: Corpus, tmp_path: Path) -> None:
     launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     launch += ["--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
-    run = ["-m", "sklearn_kt.pretraining", "--quiet", "--config", str(tmp_path / "recipe.json")]
+    run = ["-m", "sklearn_kt", "pretrain", "--quiet", "--config", str(tmp_path / "recipe.json")]
     done = subprocess.run(
         [sys.executable, *launch, *run], capture_output=True, text=True, timeout=200, check=False
     )
@@ -324,7 +327,7 @@ def test_bad_recipes(
         (f"corpus: {tmp_path / 'none'}\noutput: {tmp_path / 'out'}", "no corpus at"),
     ]:
         path.write_text(text)
-        assert main(["--config", str(path), "--quiet"]) == 2
+        assert main(["pretrain", "--config", str(path), "--quiet"]) == 2
         assert message in capsys.readouterr().err
     path.write_text("corpus: a\npretrainer: {max_steps: 3}\n")
     assert read_recipe(path) == {"corpus": "a", "pretrainer": {"max_steps": 3}}

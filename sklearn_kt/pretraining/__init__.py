@@ -15,6 +15,7 @@ from .corpus import (
     composition_keys,
     dft_tables,
 )
+from .recipes import read_recipe, run_recipe
 from .teachers import (
     CHGNetTeacher,
     Teacher,
@@ -46,6 +47,8 @@ __all__ = [
     "dft_tables",
     "embed_corpus",
     "read_embeddings",
+    "read_recipe",
+    "run_recipe",
 ]
 
 

@@ -721,7 +721,7 @@ class _Run:
 
 
 def _describe_properties(corpus: Corpus) -> list[dict[str, Any]]:
-    """What the encoder's heads predict, for its config."""
+    """Say in the config what the heads predict."""
     described = []
     columns = zip(corpus.properties, corpus.centres, corpus.scales, strict=True)
     for prop, center, scale in columns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -153,27 +152,3 @@ def _card(pretrainer: Any, corpus: Corpus, recipe: Mapping[str, Any]) -> str:
         f"Recipe:\n\n```json\n{json.dumps(dict(recipe), indent=2, default=str)}\n```\n\n"
         f"Held-out compositions:\n\n```json\n{json.dumps(scores, indent=2)}\n```\n"
     )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: ``python -m sklearn_kt.pretraining --config recipe.json``."""
-    import argparse
-    import os
-
-    parser = argparse.ArgumentParser(
-        prog="python -m sklearn_kt.pretraining", description="Run a pretraining recipe."
-    )
-    parser.add_argument("--config", required=True, help="recipe, JSON or YAML")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    chosen = parser.parse_args(arguments)
-    try:
-        folder = run_recipe(
-            read_recipe(chosen.config),
-            data_home=os.environ.get("SKLEARN_KT_DATA"),
-            verbose=0 if chosen.quiet else 1,
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(folder)
-    return 0
