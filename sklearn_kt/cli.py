@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _BATCH_ROWS = 10_000
-_DEFAULT_MODELS = "imkt-scratch,et-fractions,rf-magpie"
-_MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch, imkt"
+_DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
+_MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch, imkt-fast, imkt"
 _SEEBECK = "seebeck"
 _STDIN = "-"
 
@@ -220,7 +220,7 @@ def _add_fit(commands: Any) -> None:
     _add_columns(parser)
     parser.add_argument(
         "--model",
-        default="imkt-scratch",
+        default="imkt",
         metavar="NAME",
         help=f"one of {_MODEL_NAMES} (default: %(default)s)",
     )
@@ -516,11 +516,13 @@ def _dataset(args: argparse.Namespace) -> _Problem:
             )
         bunch: Any = load_matbench(args.dataset, args.data_dir)
         spec = MATBENCH_TASKS[args.dataset]
-        if spec.has_structures and "imkt" in args.models.split(","):
+        pretrained = {"imkt", "imkt-fast"} & set(args.models.split(","))
+        if spec.has_structures and pretrained:
             _message(
                 "warning",
-                f"the checkpoint of imkt was pretrained on data like those of {args.dataset};"
-                " its score there says nothing, and imkt-scratch is the one to read.",
+                f"the checkpoint of {' and '.join(sorted(pretrained))} was pretrained on data like"
+                f" those of {args.dataset}; a score there says nothing, and imkt-scratch is the"
+                " one to read.",
             )
         problem = _Problem(
             bunch.data,
