@@ -144,9 +144,9 @@ def evaluate(
             ratio = (top.volume / len(top)) / (truth.volume / len(truth))
             volumes.append(abs(ratio - 1))
             if rank_by != "similarity":
-                from sklearn_kt.structures.chgnet import chgnet_energies
+                from sklearn_kt.structures.chgnet import chgnet_outputs
 
-                pair = chgnet_energies([top, truth])
+                _, pair = chgnet_outputs([top, truth])
                 energies.append(float(pair[0] - pair[1]))
         if hits[-1] != 0:
             missed.append(reduced_formula(formula.counts))

@@ -10,6 +10,7 @@ asks several.
 from __future__ import annotations
 
 from .base import BaseStructureGenerator, Candidate
+from .embedder import StructureEmbedder
 from .ensemble import EnsembleGenerator
 from .library import PrototypeLibrary, load_library
 from .lookup import StructureLookup
@@ -21,6 +22,7 @@ __all__ = [
     "EnsembleGenerator",
     "PrototypeGenerator",
     "PrototypeLibrary",
+    "StructureEmbedder",
     "StructureLookup",
     "load_library",
 ]

@@ -31,15 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FEATURE_NAMES",
-    "chgnet_energies",
-    "chgnet_features",
+    "chgnet_outputs",
     "chgnet_version",
     "load_chgnet",
     "rank_by_energy",
     "relax_candidate",
 ]
 
-#: Columns of :func:`chgnet_features`.
+#: Columns of :func:`chgnet_outputs`'s features.
 FEATURE_NAMES: tuple[str, ...] = (
     *(f"crystal_{i}" for i in range(64)),
     *(f"atom_mean_{i}" for i in range(64)),
@@ -91,8 +90,10 @@ def chgnet_version() -> str:
     return version("chgnet")
 
 
-def chgnet_features(structures: Sequence[Structure], batch_size: int = 16) -> np.ndarray:
-    """Pooled features of crystals.
+def chgnet_outputs(
+    structures: Sequence[Structure], batch_size: int = 16
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pooled features and energies of crystals.
 
     Parameters
     ----------
@@ -107,12 +108,29 @@ def chgnet_features(structures: Sequence[Structure], batch_size: int = 16) -> np
         The crystal feature, mean and standard deviation of the atom features, mean
         and maximum of the magnetic moments. NaN where a crystal has an isolated atom
         or an element that CHGNet does not know.
+    energies : ndarray of shape (n,)
+        In eV/atom, NaN for the same crystals.
     """
     import torch
 
-    out = np.full((len(structures), len(FEATURE_NAMES)), np.nan, np.float32)
-    for rows, result in _forward(structures, batch_size):
-        for i, row in enumerate(rows):
+    features = np.full((len(structures), len(FEATURE_NAMES)), np.nan, np.float32)
+    energies = np.full(len(structures), np.nan)
+    model = load_chgnet()
+    with warnings.catch_warnings():
+        # pymatgen warns of noble gases' electronegativity, which is not used
+        warnings.filterwarnings("ignore", message="No Pauling electronegativity")
+        graphs = [_graph(model, structure) for structure in structures]
+    rows = [row for row, graph in enumerate(graphs) if graph is not None]
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        with torch.no_grad():
+            result = model(
+                [graphs[row] for row in part],
+                task="em",
+                return_crystal_feas=True,
+                return_atom_feas=True,
+            )
+        for i, row in enumerate(part):
             atoms, moments = result["atom_fea"][i], result["m"][i]
             pooled = [
                 result["crystal_fea"][i],
@@ -121,30 +139,9 @@ def chgnet_features(structures: Sequence[Structure], batch_size: int = 16) -> np
                 moments.mean().reshape(1),
                 moments.max().reshape(1),
             ]
-            out[row] = torch.cat(pooled).numpy()
-    return out
-
-
-def chgnet_energies(structures: Sequence[Structure], batch_size: int = 16) -> np.ndarray:
-    """Energies of crystals.
-
-    Parameters
-    ----------
-    structures : sequence of pymatgen.core.Structure
-        n crystals.
-    batch_size : int, default=16
-        Crystals at once.
-
-    Returns
-    -------
-    energies : ndarray of shape (n,)
-        In eV/atom; NaN where a crystal cannot be taken.
-    """
-    out = np.full(len(structures), np.nan)
-    for rows, result in _forward(structures, batch_size):
-        for i, row in enumerate(rows):
-            out[row] = float(result["e"][i])
-    return out
+            features[row] = torch.cat(pooled).numpy()
+            energies[row] = float(result["e"][i])
+    return features, energies
 
 
 def rank_by_energy(candidates: Sequence[Candidate], scale: float | None = None) -> list[Candidate]:
@@ -164,7 +161,7 @@ def rank_by_energy(candidates: Sequence[Candidate], scale: float | None = None) 
     ranked : list of Candidate
         With ``energy`` in their provenance; those without an energy come last.
     """
-    energies = chgnet_energies([candidate.structure for candidate in candidates])
+    _, energies = chgnet_outputs([candidate.structure for candidate in candidates])
     lowest = np.nanmin(energies) if np.isfinite(energies).any() else 0.0
     ranked = []
     for candidate, energy in zip(candidates, energies.tolist(), strict=True):
@@ -205,7 +202,8 @@ def relax_candidate(candidate: Candidate, steps: int) -> Candidate | None:
         return None
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        optimiser = StructOptimizer(model=model, use_device="cpu")
+        # its default would make the shared model's graphs tolerate isolated atoms for good
+        optimiser = StructOptimizer(model=model, use_device="cpu", on_isolated_atoms="error")
         try:
             result = optimiser.relax(structure, steps=steps, verbose=False, relax_cell=True)
         except (ValueError, RuntimeError, TypeError):
@@ -220,31 +218,6 @@ def relax_candidate(candidate: Candidate, steps: int) -> Candidate | None:
         return None
     change = abs(np.linalg.det(relaxed.lattice) / np.linalg.det(candidate.lattice))
     return relaxed if 1 / _MAX_VOLUME_CHANGE < change < _MAX_VOLUME_CHANGE else None
-
-
-def _forward(
-    structures: Sequence[Structure], batch_size: int
-) -> list[tuple[list[int], dict[str, Any]]]:
-    import torch
-
-    model = load_chgnet()
-    with warnings.catch_warnings():
-        # pymatgen warns of noble gases' electronegativity, which is not used
-        warnings.filterwarnings("ignore", message="No Pauling electronegativity")
-        graphs = [_graph(model, structure) for structure in structures]
-    rows = [row for row, graph in enumerate(graphs) if graph is not None]
-    results = []
-    for start in range(0, len(rows), batch_size):
-        part = rows[start : start + batch_size]
-        with torch.no_grad():
-            result = model(
-                [graphs[row] for row in part],
-                task="em",
-                return_crystal_feas=True,
-                return_atom_feas=True,
-            )
-        results.append((part, result))
-    return results
 
 
 def _graph(model: Any, structure: Structure) -> Any:
