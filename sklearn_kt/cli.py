@@ -25,7 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ._version import __version__
-from .exceptions import CompositionError, CompositionWarning, InputError, SklearnKTError
+from .exceptions import (
+    CompositionError,
+    CompositionWarning,
+    InputError,
+    PretrainingOverlapWarning,
+    SklearnKTError,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -514,7 +520,10 @@ def _dataset(args: argparse.Namespace) -> _Problem:
                 f"{args.dataset} has five official folds of all its rows: leave out --n-samples"
                 " and --folds."
             )
-        bunch: Any = load_matbench(args.dataset, args.data_dir)
+        with warnings.catch_warnings():
+            # told below if it concerns one of the models
+            warnings.simplefilter("ignore", PretrainingOverlapWarning)
+            bunch: Any = load_matbench(args.dataset, args.data_dir)
         spec = MATBENCH_TASKS[args.dataset]
         pretrained = {"imkt", "imkt-fast"} & set(args.models.split(","))
         if spec.has_structures and pretrained:

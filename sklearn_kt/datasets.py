@@ -15,6 +15,7 @@ import io
 import json
 import os
 import tarfile
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ import pandas as pd
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import Bunch, check_random_state
 
-from .exceptions import DatasetError, InputError
+from .exceptions import DatasetError, InputError, PretrainingOverlapWarning
 
 __all__ = ["MATBENCH_TASKS", "MatbenchTask", "load_matbench", "load_seebeck"]
 
@@ -433,6 +434,12 @@ def load_matbench(
     (data, target) : tuple
         If ``return_X_y`` is True.
 
+    Warns
+    -----
+    PretrainingOverlapWarning
+        For tasks from calculations: models that start from the bundled checkpoint have
+        seen their materials, and mostly their labels, and must not be scored on them.
+
     Raises
     ------
     DatasetError
@@ -473,6 +480,13 @@ def load_matbench(
     except _READ_ERRORS as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     frame, folds = _official_table(table, task, spec, path)
+    if spec.has_structures:
+        warnings.warn(
+            f"{task} comes from calculations like those that the checkpoint 'default' was "
+            "pretrained on: score only models with checkpoint=None on it.",
+            PretrainingOverlapWarning,
+            stacklevel=2,
+        )
     descr = _MATBENCH_DESCR.format(
         task=task,
         about=spec.about,

@@ -14,6 +14,7 @@ __all__ = [
     "DatasetError",
     "ExplanationWarning",
     "InputError",
+    "PretrainingOverlapWarning",
     "SklearnKTError",
     "TrainingError",
 ]
@@ -66,6 +67,10 @@ class CheckpointError(InputError):
 
 class TrainingError(SklearnKTError, RuntimeError):
     """Training that cannot go on, such as a loss that is not finite."""
+
+
+class PretrainingOverlapWarning(UserWarning):
+    """A benchmark whose answers the bundled checkpoint was pretrained on."""
 
 
 class CompositionWarning(UserWarning):

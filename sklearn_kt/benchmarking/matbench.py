@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,7 +35,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn_kt.compositions import read_compositions
 from sklearn_kt.datasets import MATBENCH_TASKS, load_matbench
 from sklearn_kt.evaluation import plain
-from sklearn_kt.exceptions import DatasetError, InputError
+from sklearn_kt.exceptions import DatasetError, InputError, PretrainingOverlapWarning
 
 from .audit import CompositionPool, Relation
 from .protocol import run_benchmark
@@ -255,7 +256,10 @@ def matbench_task(
         ...
     sklearn_kt.exceptions.DatasetError: None of matbench_steels.csv, ...
     """
-    data: Any = load_matbench(name, data_dir, download=download)
+    with warnings.catch_warnings():
+        # the audit tells it for the models that it concerns
+        warnings.simplefilter("ignore", PretrainingOverlapWarning)
+        data: Any = load_matbench(name, data_dir, download=download)
     spec = MATBENCH_TASKS[name]
     return BenchmarkTask(
         name,
