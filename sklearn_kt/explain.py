@@ -23,9 +23,9 @@ Notes
 ``"mask"``
     The element's token becomes ``[MASK]`` and its amount is hidden, as while the encoder
     was pretrained; the visible amounts stay what they were. Only networks on the element
-    encoder can see this (``readout_ == "head"``). A readout on embeddings beside
-    atomic fractions cannot, for a hidden fraction is no number; nor can a text encoder or
-    a pipeline. The network's head was trained on whole formulas, so that its answers to
+    encoder can see this (``readout="head"``). Readouts cannot, for they see atomic
+    fractions and descriptors too, and a hidden fraction is no number; nor can a text encoder
+    or a pipeline. The network's head was trained on whole formulas, so that its answers to
     masked ones are extrapolations.
 
 **Efficiency.** Values of k-SII, STII, FSII and SV add up to the prediction minus
@@ -235,13 +235,26 @@ def explain_dataset(
         As for :func:`explain`.
     X : array-like of compositions, shape (n_samples,) or (n_samples, 1)
         Rows of one composition are explained once and counted each.
-    index, max_order, baseline, background, budget, approximator, response, random_state
-        As for :func:`explain`. A formula of fewer elements than `max_order` has only
-        the orders it has.
+    index : {"k-SII", "SII", "STII", "FSII", "SV"}, default="k-SII"
+        As for :func:`explain`, like the next ones.
+    max_order : int, default=2
+        Most elements in an interaction; a formula of fewer has only the orders it has.
+    baseline : {"drop", "background", "mask"}, default="drop"
+        What it means to be absent.
+    background : array-like of compositions, default=None
+        Such as the training data.
+    budget : int or None, default=None
+        Most coalitions to evaluate of one formula.
+    approximator : {"auto", "kernel", "svarm", "permutation"}, default="auto"
+        For formulas with more coalitions than the budget.
     target : class label or int, default=None
         As for :func:`explain`, but needed for more than two classes.
+    response : {"log-odds", "probability"}, default="log-odds"
+        What is explained of a classifier.
     min_support : int, default=1
         Rows that must hold all elements of an interaction for it to be listed.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the approximator.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -602,8 +615,9 @@ class _Mask:
         reason = None
         if not isinstance(estimator, ImplicitKTRegressor | ImplicitKTClassifier):
             reason = f"{type(estimator).__name__} reads whole formulas"
-        elif estimator.readout_ != "head":
-            reason = "its readout sees atomic fractions beside the encoder's embedding"
+        elif estimator.readouts_:
+            names = ", ".join(map(repr, estimator.readouts_))
+            reason = f"its readouts {names} see features of whole formulas"
         elif estimator.spec_["kind"] != "composition":
             reason = f"its backbone is of kind {estimator.spec_['kind']!r}"
         if reason is not None:
@@ -643,7 +657,8 @@ class _Mask:
 
     def _outputs(self, inputs: Any) -> np.ndarray:
         estimator = self.model.estimator
-        members = [estimator._net_outputs(net, inputs) for net in estimator.nets_]
+        raw = [estimator._run_net(net, inputs) for net in estimator.nets_]
+        members = [estimator._net_outputs(values) for values in raw]
         outputs = np.mean(members, axis=0)
         if self.model.classifies:
             return outputs

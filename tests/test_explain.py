@@ -232,15 +232,12 @@ def test_masks_are_those_of_pretraining(regressor) -> None:
 
 
 def test_who_cannot_see_masks_says_so(magpie, minilm_dir) -> None:
-    trees = ImplicitKTRegressor(
-        None, backbone="tiny", readout=RandomForestClassifier(), n_estimators=1
-    ).set_params(readout=Ridge())
-    trees.fit(FORMULAS, TARGETS)
+    trees = ImplicitKTRegressor(None, readout=Ridge()).fit(FORMULAS, TARGETS)
     text = ImplicitKTRegressor(**{**TINY, "backbone": minilm_dir, "max_epochs": 1})
     text.fit(FORMULAS[:2], TARGETS[:2])
     for model, reason in (
         (magpie, "Pipeline reads whole formulas"),
-        (trees, "sees atomic fractions"),
+        (trees, "its readouts 'estimator' see features"),
         (text, "of kind 'text'"),
         (is_iron_oxide, "function reads"),
     ):

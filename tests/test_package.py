@@ -31,8 +31,10 @@ LAYERS = [
     {"training"},
     {"embedding", "readouts"},
     {"implicit", "pretraining"},
+    {"explicit"},
     {"evaluation", "games"},
     {"explain"},
+    {"plotting"},
     {"report"},
     {"benchmarking"},
     {"cli"},
@@ -154,7 +156,9 @@ def _problems(name: str, codes: set[str]) -> list[str]:
     return [f"{name}: {code} {text}" for code, text in validate(name)["errors"] if code in codes]
 
 
-@pytest.mark.parametrize("module", ["sklearn_kt", "sklearn_kt.benchmarking", "sklearn_kt.datasets"])
+@pytest.mark.parametrize(
+    "module", ["sklearn_kt", "sklearn_kt.benchmarking", "sklearn_kt.datasets", "sklearn_kt.explain"]
+)
 def test_public_docstrings_are_complete(module: str) -> None:
     namespace = importlib.import_module(module)
     public = [obj for name in namespace.__all__ if callable(obj := getattr(namespace, name))]
