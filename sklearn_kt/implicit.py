@@ -48,8 +48,8 @@ _EPOCHS = {False: (30, 150), True: (10, 60)}
 # Rows (of each class) that every fold of the inner cross-validation needs.
 _MIN_FOLD_ROWS = 4
 # Inner folds; each network does without one, so that many cost it few rows.
-_FOLDS = {"network": 10, "fast": 5}
-_MIN_FOLDS = 5
+_FOLDS = {"network": 10, "fast": 3}
+_MIN_FOLDS = 3
 # readout="auto" leaves larger tables to the networks.
 _MAX_TREE_ROWS = 50_000
 # Tables smaller than this are trained on whole: a validation split would be noise.
@@ -184,6 +184,7 @@ class _BaseImplicitKT(BackboneMixin, BaseEstimator):
                 len(data),
                 classification=loss == "log_loss",
                 n_outputs=n_outputs,
+                kernel=networks,
                 n_jobs=self.n_jobs,
             )
         folds = self._inner_folds(targets, seed, networks)
@@ -424,12 +425,12 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         - ``"auto"``: networks fine-tuned end to end, and scikit-learn models on frozen
           features (:func:`~sklearn_kt.readouts.default_readouts`), blended with the
           weights that serve best on inner folds that neither has seen;
-        - ``"fast"``: the same without networks, in seconds;
+        - ``"fast"``: forests (and, for classes, boosted trees) without networks, in seconds;
         - ``"head"``: the networks alone;
         - a regressor: fitted alone on all blocks of frozen features, like
           :class:`CompositionEmbedder` in a pipeline.
 
-        Tables of fewer than 20 rows have nothing to compare on: networks are then
+        Tables of fewer than 12 rows have nothing to compare on: networks are then
         trained alone, and there are no uncertainties. ``"auto"`` leaves
         tables of more than 50,000 rows to the networks.
     n_estimators : int, default=5
@@ -745,12 +746,12 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         - ``"auto"``: networks fine-tuned end to end, and scikit-learn models on frozen
           features (:func:`~sklearn_kt.readouts.default_readouts`), blended with the
           weights that serve best on inner folds that neither has seen;
-        - ``"fast"``: the same without networks, in seconds;
+        - ``"fast"``: forests (and, for classes, boosted trees) without networks, in seconds;
         - ``"head"``: the networks alone;
         - a classifier (with ``predict_proba``): fitted alone on all blocks of frozen features, like
           :class:`CompositionEmbedder` in a pipeline.
 
-        Tables of fewer than 20 rows of each class have nothing to compare on: networks
+        Tables of fewer than 12 rows of each class have nothing to compare on: networks
         are then trained alone. ``"auto"`` leaves tables of more than
         50,000 rows to the networks.
     n_estimators : int, default=5

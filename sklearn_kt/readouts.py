@@ -47,6 +47,7 @@ def default_readouts(
     *,
     classification: bool,
     n_outputs: int = 1,
+    kernel: bool = True,
     n_jobs: int | None = None,
 ) -> dict[str, Readout]:
     """Readouts that the estimators choose from.
@@ -62,6 +63,8 @@ def default_readouts(
         Classes or numbers.
     n_outputs : int, default=1
         Target columns.
+    kernel : bool, default=True
+        Whether the kernel, which takes longest, may be among them.
     n_jobs : int or None, default=None
         Processes of the forests.
 
@@ -89,9 +92,9 @@ def default_readouts(
     readouts["transfer_trees"] = Readout(transfer, trees)
     if classification:
         readouts["boosting"] = Readout(transfer, HistGradientBoostingClassifier())
-    elif n_rows <= _MAX_KERNEL_ROWS and n_outputs == 1:
-        kernel = make_pipeline(StandardScaler(), SVR(C=10, epsilon=0.02))
-        readouts["kernel"] = Readout(blocks, kernel)
+    elif kernel and n_rows <= _MAX_KERNEL_ROWS and n_outputs == 1:
+        machine = make_pipeline(StandardScaler(), SVR(C=10, epsilon=0.02))
+        readouts["kernel"] = Readout(blocks, machine)
     return readouts
 
 

@@ -18,6 +18,7 @@ def test_readouts_follow_what_is_there() -> None:
     assert set(numbers) == {"trees", "transfer_trees", "kernel"}
     assert numbers["transfer_trees"].blocks == ("properties", "descriptors", "fractions")
     assert "kernel" not in default_readouts(BLOCKS, 9_000, classification=False)
+    assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, kernel=False)
     assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, n_outputs=2)
     classes = default_readouts(BLOCKS, 100, classification=True)
     assert set(classes) == {"trees", "transfer_trees", "boosting"}
