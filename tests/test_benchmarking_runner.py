@@ -25,6 +25,7 @@ from sklearn_kt.benchmarking import (
     BenchmarkResult,
     BenchmarkTask,
     FoldRecord,
+    read_records,
     run_tasks,
     score_predictions,
 )
@@ -186,6 +187,39 @@ def test_records_are_read_as_written(tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
+def test_records_of_earlier_runs(tmp_path: Path) -> None:
+    both = [table(), table("classification")]
+    run_tasks({"et": "et-fractions", "dummy": "dummy"}, both, folds=[1], output_dir=tmp_path)
+    run_tasks({"dummy": "dummy"}, both[:1], folds=[3], output_dir=tmp_path)
+    found = read_records(tmp_path, both)
+    assert [(r.model, r.task.partition("_")[2], r.fold) for r in found] == [
+        ("dummy", "regression", 1),
+        ("dummy", "regression", 3),
+        ("dummy", "classification", 1),
+        ("et", "regression", 1),
+        ("et", "classification", 1),
+    ]
+    assert len(read_records(tmp_path, both[1:])) == 2
+    with pytest.raises(InputError, match="another table or split"):
+        read_records(tmp_path, [table(y=Y + 1)])
+
+
+class Elsewhere(Spy):
+    """Works in another process, and says what that one needed."""
+
+    def fit(self, X: Any, y: Any) -> Elsewhere:
+        self.usage_ = {"fit_seconds": 7.0, "peak_mb": 8.0, "versions": {"peer": "9"}}
+        return super().fit(X, y)
+
+
+def test_what_another_process_needed() -> None:
+    [record] = run_tasks({"peer": Elsewhere()}, [table()], folds=[0])
+    assert (record.fit_seconds, record.peak_mb) == (7.0, 8.0)
+    assert record.predict_seconds < 7
+    assert record.versions["peer"] == "9"
+    assert "sklearn_kt" in record.versions
+
+
 def test_folds_in_parallel_are_the_same() -> None:
     models = {"ridge": fractions(Ridge()), "logistic": "dummy"}
     alone = run_tasks(models, [table()])
@@ -273,6 +307,7 @@ def test_both_rules_for_the_auc() -> None:
 
 def test_scores_that_are_not_defined() -> None:
     one_class = score_predictions("classification", np.array([True]), np.array([True]))
+    assert one_class.pop("accuracy") == 1
     assert all(math.isnan(value) for value in one_class.values())
     empty = score_predictions("regression", np.array([]), np.array([]))
     assert all(math.isnan(value) for value in empty.values())

@@ -26,6 +26,7 @@ from .runner import (
     BenchmarkResult,
     BenchmarkTask,
     FoldRecord,
+    read_records,
     run_tasks,
     score_predictions,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "mean_reduction",
     "rank_models",
     "read_leaderboard",
+    "read_records",
     "rescore_matbench",
     "run_benchmark",
     "run_jarvis",

@@ -30,6 +30,7 @@ _UNSEEN = {
         "n_test": "rows",
         "roc_auc": "ROC AUC",
         "roc_auc_of_labels": "ROC AUC of labels",
+        "accuracy": "accuracy",
     },
 }
 

@@ -58,6 +58,7 @@ __all__ = [
     "BenchmarkResult",
     "BenchmarkTask",
     "FoldRecord",
+    "read_records",
     "run_tasks",
     "score_predictions",
 ]
@@ -461,6 +462,9 @@ def score_predictions(
             scores["r2"] = fold_metrics(y, predictions, task_kind=task_kind)["r2"]
         return scores
     scores = dict.fromkeys(SCORES[task_kind], math.nan)
+    if len(y):
+        # the only one that is defined where all rows are of one class
+        scores["accuracy"] = float((y == predictions).mean())
     if len(np.unique(y)) == 2:
         both = (
             None if probabilities is None else np.column_stack([1 - probabilities, probabilities])
@@ -610,6 +614,12 @@ def run_tasks(
         If a model does not suit a task, or the folder holds another model's or
         another table's result under the same name.
 
+    Notes
+    -----
+    An estimator that works in another process can say what that one needed in an attribute
+    ``usage_``: a dict with any of ``fit_seconds``, ``predict_seconds``, ``peak_mb`` and
+    ``versions``.
+
     Examples
     --------
     >>> import numpy as np
@@ -661,6 +671,45 @@ def run_tasks(
     return [record for record in records if record is not None]
 
 
+def read_records(
+    output_dir: str | os.PathLike[str], tasks: Sequence[BenchmarkTask]
+) -> list[FoldRecord]:
+    """Read what earlier runs left in a folder, without running anything.
+
+    Parameters
+    ----------
+    output_dir : path-like
+        Folder of :func:`run_tasks`.
+    tasks : sequence of BenchmarkTask
+        The tables; records of others are left alone.
+
+    Returns
+    -------
+    records : list of FoldRecord
+        Models in alphabetical order, tasks in theirs, then folds. Some may be missing.
+
+    Raises
+    ------
+    InputError
+        If a record was made from another table or split of the same name.
+
+    Examples
+    --------
+    >>> from sklearn_kt.benchmarking import read_records
+    >>> read_records("no/such/folder", [])
+    []
+    """
+    records = []
+    for folder in sorted((Path(output_dir) / _RECORDS).glob("*")):
+        for task in tasks:
+            for fold in task.folds:
+                path = _record_path(output_dir, folder.name, task.name, fold)
+                assert path is not None
+                if path.exists():
+                    records.append(_checked(FoldRecord.read(path), task, path))
+    return records
+
+
 def _record_path(
     output_dir: str | os.PathLike[str] | None, model: str, task: str, fold: int
 ) -> Path | None:
@@ -686,16 +735,20 @@ def _known(
     """Return the record of an earlier run, after checking that it is of the same thing."""
     if path is None or not path.exists():
         return None
-    record = FoldRecord.read(path)
-    if record.digest != task.digest(fold):
-        raise InputError(
-            f"{path} was made from another table or split than {task.name} has now: use another "
-            "output folder, or delete the file."
-        )
+    record = _checked(FoldRecord.read(path), task, path)
     if record.estimator != described:
         raise InputError(
             f"{path} holds the result of another model under the name {name!r}. There: "
             f"{record.estimator}. Now: {described}. Use another name or folder, or delete the file."
+        )
+    return record
+
+
+def _checked(record: FoldRecord, task: BenchmarkTask, path: Path) -> FoldRecord:
+    if record.digest != task.digest(record.fold):
+        raise InputError(
+            f"{path} was made from another table or split than {task.name} has now: use another "
+            "output folder, or delete the file."
         )
     return record
 
@@ -738,8 +791,8 @@ def _run_one(
         and not ((probabilities > -1e-6) & (probabilities < 1 + 1e-6)).all()
     ):
         raise InputError(f"{_label(name, described, task, fold)}: probabilities outside 0 to 1.")
-    # a model that works in another process says itself what that one held
-    own = getattr(outcome.model, "peak_mb_", None)
+    # a model that works in another process says itself what that one needed
+    usage = getattr(outcome.model, "usage_", {})
     record = FoldRecord(
         model=name,
         task=task.name,
@@ -749,12 +802,12 @@ def _run_one(
         predictions=predictions,
         std=outcome.std,
         probabilities=None if probabilities is None else np.clip(probabilities, 0, 1),
-        fit_seconds=outcome.fit_seconds,
-        predict_seconds=outcome.predict_seconds,
-        peak_mb=peak[0] if own is None else float(own),
+        fit_seconds=usage.get("fit_seconds", outcome.fit_seconds),
+        predict_seconds=usage.get("predict_seconds", outcome.predict_seconds),
+        peak_mb=usage.get("peak_mb", peak[0]),
         n_jobs=n_jobs,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        versions=library_versions() | dict(getattr(outcome.model, "versions_", {})),
+        versions=library_versions() | usage.get("versions", {}),
     )
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

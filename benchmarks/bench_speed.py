@@ -1,0 +1,233 @@
+"""Time and memory against the number of formulas, beside matminer with a random forest.
+
+    python benchmarks/bench_speed.py
+
+Each part runs in a process of its own and is kept in benchmarks/results/speed.json at once,
+so a run that was stopped goes on; benchmarks/results/speed.md and speed.png are drawn at
+the end of each run. A part that would take longer than --limit, judged by the one before it
+of a tenth of its size, is left out, and the table says so. Formulas are those of the bundled
+Seebeck table, repeated; targets are its coefficients. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
+TRAINED_ON = 1_000
+SEED = 0
+
+
+def data(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Repeat the Seebeck table to so many rows."""
+    from sklearn_kt.datasets import load_seebeck
+
+    X, y = load_seebeck(return_X_y=True)
+    rows = np.fromiter(itertools.islice(itertools.cycle(range(len(y))), n), np.int64)
+    return X[rows], y[rows]
+
+
+def tokenise(n: int) -> Callable[[], Any]:
+    """Element tokens."""
+    from sklearn_kt import CompositionTokenizer
+
+    X, _ = data(n)
+    tokenizer = CompositionTokenizer()
+    return lambda: tokenizer.transform(X)
+
+
+def embed(n: int) -> Callable[[], Any]:
+    """Frozen embeddings of the bundled checkpoint."""
+    from sklearn_kt import CompositionEmbedder
+
+    X, _ = data(n)
+    embedder = CompositionEmbedder("default").fit(X[:10])
+    embedder.transform(X[:10])
+    return lambda: embedder.transform(X)
+
+
+def magpie(n: int) -> Callable[[], Any]:
+    """Magpie features of matminer."""
+    from sklearn_kt.evaluation import MagpieFeaturizer
+
+    X, _ = data(n)
+    featurizer = MagpieFeaturizer()
+    featurizer.transform(X[:10])
+    return lambda: featurizer.transform(X)
+
+
+def fit(name: str) -> Callable[[int], Callable[[], Any]]:
+    """Training of a model of the command line."""
+
+    def part(n: int) -> Callable[[], Any]:
+        from sklearn_kt.evaluation import make_model
+
+        X, y = data(n)
+        model = make_model(name, "regression", random_state=SEED, n_jobs=-1)
+        return lambda: model.fit(X, y)
+
+    return part
+
+
+def predict(name: str) -> Callable[[int], Callable[[], Any]]:
+    """Prediction by a model of the command line."""
+
+    def part(n: int) -> Callable[[], Any]:
+        from sklearn_kt.evaluation import make_model
+
+        model = make_model(name, "regression", random_state=SEED, n_jobs=-1)
+        model.fit(*data(TRAINED_ON))
+        X, _ = data(n)
+        return lambda: model.predict(X)
+
+    return part
+
+
+def models() -> list[str]:
+    """Our models of the command line, and MatBench's reference."""
+    from sklearn_kt.evaluation import MODELS
+
+    return [name for name in MODELS if name.startswith("imkt")] + ["rf-magpie"]
+
+
+def parts() -> dict[str, Callable[[int], Callable[[], Any]]]:
+    """All that is measured, by name."""
+    found: dict[str, Callable[[int], Callable[[], Any]]] = {
+        "tokenise": tokenise,
+        "embed": embed,
+        "magpie features": magpie,
+    }
+    found |= {f"fit {name}": fit(name) for name in models()}
+    return found | {f"predict {name}": predict(name) for name in models()}
+
+
+def peak_mb() -> int:
+    """Return the most memory this process has ever held, in MB."""
+    # ru_maxrss counts kilobytes on Linux and bytes on macOS
+    scale = 1024**2 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // scale
+
+
+def measure(part: str, n: int) -> dict[str, Any]:
+    """Measure one part, in this process; imports and set-up are not timed."""
+    work = parts()[part](n)
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    seconds = time.perf_counter() - wall, time.process_time() - cpu
+    return {"wall_s": round(seconds[0], 4), "cpu_s": round(seconds[1], 4), "peak_mb": peak_mb()}
+
+
+def main() -> None:
+    """Measure what is missing, then draw."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--parts", nargs="+")
+    parser.add_argument("--limit", type=float, default=1800, help="seconds of a part")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.measure[0], int(args.measure[1]))))
+        return
+    path = args.results / "speed.json"
+    args.results.mkdir(parents=True, exist_ok=True)
+    kept = json.loads(path.read_text("utf-8")) if path.exists() else {"parts": {}}
+    for name in args.parts or parts():
+        done = kept["parts"].setdefault(name, {})
+        for n in sorted(args.sizes):
+            before = done.get(str(n // 10), {}).get("wall_s", 0.0)
+            if str(n) in done and "wall_s" in done[str(n)]:
+                continue
+            if "left_out" in done.get(str(n // 10), {}) or before * 10 > args.limit:
+                done[str(n)] = {"left_out": f"would take longer than {args.limit:g} s"}
+            else:
+                command = [sys.executable, __file__, "--measure", name, str(n)]
+                ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                done[str(n)] = json.loads(ran.stdout.splitlines()[-1])
+            print(name, n, done[str(n)], file=sys.stderr)
+            kept |= about()
+            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    (args.results / "speed.md").write_text(page(kept), encoding="utf-8")
+    draw(kept, args.results / "speed.png")
+    print(args.results / "speed.md")
+
+
+def about() -> dict[str, Any]:
+    """Command, date, versions, machine."""
+    from sklearn_kt.evaluation import library_versions
+
+    return {
+        "command": shlex.join(["python", "benchmarks/bench_speed.py", *sys.argv[1:]]),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "seed": SEED,
+        "versions": library_versions(),
+        "load_average": [round(load, 1) for load in os.getloadavg()],
+    }
+
+
+def page(kept: dict[str, Any]) -> str:
+    """Render a table: seconds and peak memory by number of formulas."""
+    sizes = sorted({int(n) for done in kept["parts"].values() for n in done})
+    lines = [
+        "# Speed and memory\n",
+        f"{kept['date']}, `{kept['command']}`, seed {kept['seed']}; "
+        + ", ".join(f"{name} {version}" for name, version in kept["versions"].items())
+        + f"; load average {kept['load_average']}. Wall-clock seconds (peak memory in MB of the "
+        "whole process) by number of formulas; prediction is by a model trained on "
+        f"{TRAINED_ON:,} rows.\n",
+        "| part | " + " | ".join(f"{n:,}" for n in sizes) + " |",
+        "| --- |" + " --- |" * len(sizes),
+    ]
+    for name, done in kept["parts"].items():
+        cells = []
+        for n in sizes:
+            found = done.get(str(n), {})
+            if "wall_s" in found:
+                cells.append(f"{found['wall_s']:.3g} ({found['peak_mb']:,})")
+            else:
+                cells.append(found.get("left_out", ""))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(kept: dict[str, Any], path: Path) -> None:
+    """Draw seconds and memory against the number of formulas, log-log."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for number, (name, done) in enumerate(kept["parts"].items()):
+        rows = [(int(n), found) for n, found in done.items() if "wall_s" in found]
+        style = "--" if "magpie" in name else "-"
+        for axis, key in zip(axes, ("wall_s", "peak_mb"), strict=True):
+            axis.plot(
+                [n for n, _ in rows],
+                [found[key] for _, found in rows],
+                style,
+                marker="os^Dv<>"[number % 7],
+                label=name,
+            )
+    for axis, label in zip(axes, ("seconds", "peak memory, MB"), strict=True):
+        axis.set(xscale="log", yscale="log", xlabel="formulas", ylabel=label)
+        axis.grid(alpha=0.3)
+    axes[1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Peers in environments of their own, as scikit-learn estimators."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+HERE = Path(__file__).parent
+REQUIREMENTS = HERE / "requirements"
+#: Where the environments are; a variable, so that no path gets into the results.
+ENVIRONMENTS = "PEER_ENVIRONMENTS"
+# how each file in requirements/ is run: module in models/, and what tells its variants apart
+EXTERNAL = {
+    "cbfv-oliynyk-rf": ("cbfv_oliynyk", "cbfv"),
+    "cbfv-mat2vec-rf": ("cbfv_mat2vec", "cbfv"),
+    "crabnet": ("crabnet_default", "crabnet"),
+    "roost": ("roost_default", "roost"),
+    "modnet": ("modnet_default", "modnet"),
+}
+
+
+def environments() -> Path:
+    """Folder of the environments."""
+    return Path(os.environ.get(ENVIRONMENTS, HERE.parents[1] / ".venv-peers"))
+
+
+def interpreter(peer: str) -> Path:
+    """Python of a peer's environment."""
+    return environments() / EXTERNAL[peer][1] / "bin" / "python"
+
+
+def install(peer: str) -> None:
+    """Make the environment of a peer, unless it is there."""
+    name = EXTERNAL[peer][1]
+    folder, requirements = environments() / name, REQUIREMENTS / f"{name}.txt"
+    stamp = folder / ".requirements"
+    if stamp.is_file() and stamp.read_bytes() == requirements.read_bytes():
+        return
+    print(f"making the environment of {peer} in {folder}", file=sys.stderr)
+    python = str(interpreter(peer))
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", "-r", str(requirements)], check=True)
+    stamp.write_bytes(requirements.read_bytes())
+
+
+class _External(BaseEstimator):
+    """Sends formulas to a worker; ``usage_`` is what the worker says of itself."""
+
+    kind = ""
+
+    def __init__(self, peer: str, random_state: int = 0) -> None:
+        self.peer = peer
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> Any:
+        """Start the worker and train."""
+        command = [str(interpreter(self.peer)), str(HERE / "worker.py"), EXTERNAL[self.peer][0]]
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self._worker = subprocess.Popen(
+            [*command, self.kind, str(self.random_state)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.usage_: dict[str, Any] = {"versions": self._reply()["versions"]}
+        answer = self._ask({"formulas": list(X), "y": np.asarray(y, float).tolist()})
+        self.usage_["fit_seconds"] = answer["seconds"]
+        return self
+
+    def _predict(self, X: Any) -> np.ndarray:
+        answer = self._ask({"formulas": list(X)})
+        self.usage_ |= {"predict_seconds": answer["seconds"], "peak_mb": answer["peak_mb"]}
+        self._worker.stdin.close()
+        self._worker.wait()
+        return np.array(answer["predictions"])
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._worker.stdin.write(json.dumps(request) + "\n")
+        self._worker.stdin.flush()
+        return self._reply()
+
+    def _reply(self) -> dict[str, Any]:
+        line = self._worker.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the worker of {self.peer} ended with {self._worker.wait()}")
+        return json.loads(line)
+
+
+class ExternalRegressor(RegressorMixin, _External):
+    """A peer that predicts numbers."""
+
+    kind = "regression"
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict once; the worker ends."""
+        return self._predict(X)
+
+
+class ExternalClassifier(ClassifierMixin, _External):
+    """A peer that predicts the probability of True."""
+
+    kind = "classification"
+
+    def fit(self, X: Any, y: Any) -> Any:
+        """Start the worker and train."""
+        self.classes_ = np.array([False, True])
+        return super().fit(X, y)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict once; the worker ends."""
+        probability = np.clip(self._predict(X), 0, 1)
+        return np.column_stack([1 - probability, probability])
