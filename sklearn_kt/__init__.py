@@ -14,12 +14,15 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .compositions import read_compositions
     from .embedding import CompositionEmbedder
+    from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
     from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
     from .tokenizer import CompositionTokenizer
 
 _PUBLIC = {
     "CompositionEmbedder": "embedding",
     "CompositionTokenizer": "tokenizer",
+    "ExplicitKTClassifier": "explicit",
+    "ExplicitKTRegressor": "explicit",
     "ImplicitKTClassifier": "implicit",
     "ImplicitKTRegressor": "implicit",
     "read_compositions": "compositions",
@@ -28,6 +31,8 @@ _PUBLIC = {
 __all__ = [
     "CompositionEmbedder",
     "CompositionTokenizer",
+    "ExplicitKTClassifier",
+    "ExplicitKTRegressor",
     "ImplicitKTClassifier",
     "ImplicitKTRegressor",
     "__version__",

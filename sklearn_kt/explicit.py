@@ -1,0 +1,619 @@
+"""Explicit knowledge transfer: properties by way of generated crystal structures.
+
+A generator proposes crystals for each composition, CHGNet turns them into numbers,
+and a scikit-learn model reads those beside what the formula says by itself.
+Training and prediction see structures of the same kind, so the model learns how far
+they can be trusted.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, clone
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from .compositions import CompositionBatch
+from .descriptors import elemental_descriptors
+from .embedding import BackboneMixin, Data
+from .exceptions import CompositionWarning, InputError
+from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
+from .structures import PrototypeGenerator, StructureEmbedder
+
+__all__ = ["ExplicitKTClassifier", "ExplicitKTRegressor"]
+
+_SHOWN = 3
+
+
+class _BaseExplicitKT(BackboneMixin, BaseEstimator):
+    """Structures, features and fallback; subclasses add what targets mean."""
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "generator": [HasMethods(["generate"]), None],
+        "embedder": [HasMethods(["transform"]), None],
+        "n_candidates": [Interval(Integral, 1, None, closed="left")],
+        "fallback": [StrOptions({"composition", "raise", "nan"})],
+        "errors": [StrOptions({"raise", "nan"})],
+        "cache_dir": [str, Path, None],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    generator: Any
+    embedder: Any
+    readout: Any
+    n_candidates: int
+    composition_estimator: Any
+    fallback: str
+    cache_dir: str | Path | None
+    n_jobs: int | None
+    random_state: Any
+    verbose: int
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, structures: Sequence[Any] | None = None) -> Any:
+        """Fit to compositions and their property.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            Formulas, :class:`pymatgen.core.Composition` objects or dicts in any
+            container that :func:`~sklearn_kt.read_compositions` takes; or rows
+            that are already numbers, which need no structures.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, without NaN.
+        structures : sequence of length n_samples, optional
+            Crystals to train on in place of generated ones: a pymatgen
+            ``Structure``, a list of them, or None in each row; a row with None
+            gets generated ones. Predictions from generated structures are worse
+            than those from true ones; a model trained on true ones does not know
+            that.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        CompositionError
+            If a row is not a composition.
+        CheckpointError
+            If the package chgnet is missing.
+        InputError
+            If a row has no structure and ``fallback="raise"``, or none has one.
+
+        Warns
+        -----
+        CompositionWarning
+            If rows have no structure.
+        """
+        y = self._read_targets(y)
+        data = self._read(X, reset=True)
+        check_consistent_length(range(len(data)), y)
+        self.structure_model_: Any = None
+        self.composition_model_: Any = None
+        self.fallback_rows_: list[int] = []
+        if isinstance(data, np.ndarray):
+            self.structure_model_ = self._model(self.readout).fit(data, y)
+            return self
+        features, has_structure = self._features(data, structures)
+        self._report(data, ~has_structure, "fit")
+        rows = np.flatnonzero(has_structure)
+        if self.fallback == "composition":
+            estimator = self.composition_estimator
+            if estimator is None:
+                estimator = self._model("fast").set_params(checkpoint="default")
+            self.composition_model_ = _seeded(clone(estimator), self.random_state).fit(data, y)
+        elif not len(rows):
+            raise InputError(
+                "none of the rows has a structure to learn from; pass structures=, another "
+                "generator, or fallback='composition'."
+            )
+        if len(rows):
+            self.structure_model_ = self._model(self.readout).fit(features[rows], y[rows])
+        return self
+
+    def _features(
+        self, data: CompositionBatch, structures: Sequence[Any] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Columns of structures, descriptors and fractions; which rows have structures."""
+        rows = np.flatnonzero(data.valid)
+        if not len(rows):
+            return np.empty((len(data), 0)), np.zeros(len(data), bool)
+        given: list[Any] = [None] * len(data) if structures is None else list(structures)
+        if len(given) != len(data):
+            raise InputError(
+                f"structures has {len(given)} rows, but X has {len(data)}; pass None where a row "
+                "has no structure."
+            )
+        asked = [i for i in rows.tolist() if given[i] is None]
+        if asked:
+            generator = self.generator
+            if generator is None:
+                generator = PrototypeGenerator(
+                    cache_dir=self.cache_dir, n_jobs=self.n_jobs, verbose=self.verbose
+                )
+            found = generator.generate(data[np.array(asked)], self.n_candidates)
+            for i, candidates in zip(asked, found, strict=True):
+                given[i] = candidates
+        embedder = self.embedder
+        if embedder is None:
+            embedder = StructureEmbedder(
+                spread=self.n_candidates > 1,
+                cache_dir=self.cache_dir,
+                n_jobs=self.n_jobs,
+                verbose=self.verbose,
+            )
+        columns = np.asarray(embedder.transform([given[i] for i in rows]), float)
+        valid = data[rows]
+        blocks = [columns.reshape(len(rows), -1), elemental_descriptors(valid), valid.fractions()]
+        features = np.full((len(data), sum(block.shape[1] for block in blocks)), np.nan)
+        features[rows] = np.hstack(blocks)
+        has_structure = np.zeros(len(data), bool)
+        has_structure[rows] = np.isfinite(blocks[0]).all(axis=1)
+        return features, has_structure
+
+    def _report(self, data: CompositionBatch, missing: np.ndarray, method: str) -> None:
+        """Raise or warn about rows that have no structure, and list them."""
+        rows = np.flatnonzero(missing & data.valid)
+        self.fallback_rows_ = rows.tolist()
+        if not len(rows):
+            return
+        shown = ", ".join(
+            f"row {row} ({name})"
+            for row, name in zip(rows[:_SHOWN], data[rows[:_SHOWN]].formulas(), strict=True)
+        )
+        more = ", ..." if len(rows) > _SHOWN else ""
+        text = f"{len(rows)} of {len(data)} compositions have no structure: {shown}{more}"
+        if self.fallback == "raise":
+            raise InputError(
+                f"{text}. Pass structures=, another generator, or fallback='composition' or 'nan'."
+            )
+        kept = (
+            "the composition model stands in"
+            if self.fallback == "composition"
+            else ("they are left out" if method == "fit" else "their predictions are NaN")
+        )
+        warnings.warn(
+            f"{text}; {kept} (fallback={self.fallback!r}, attribute fallback_rows_).",
+            CompositionWarning,
+            stacklevel=3,
+        )
+
+    def _model(self, readout: Any) -> Any:
+        """Model of numeric rows, or of compositions once it is given a checkpoint."""
+        return self._implicit(
+            checkpoint=None,
+            readout=readout,
+            n_jobs=self.n_jobs,
+            random_state=_seed(self.random_state),
+            verbose=self.verbose,
+        )
+
+    def _outputs(
+        self, X: Any, structures: Sequence[Any] | None, run: Callable[[Any, Any], np.ndarray]
+    ) -> np.ndarray:
+        """Run the two models, each on its rows; NaN where there is neither."""
+        data: Data = self._read(X, reset=False)
+        if isinstance(data, np.ndarray):
+            self.fallback_rows_ = []
+            return run(self.structure_model_, data)
+        features, has_structure = self._features(data, structures)
+        self._report(data, ~has_structure, "predict")
+        has_structure &= self.structure_model_ is not None
+        parts: list[tuple[Any, np.ndarray, Any]] = [
+            (self.structure_model_, np.flatnonzero(has_structure), features)
+        ]
+        if self.composition_model_ is not None:
+            others = np.flatnonzero(~has_structure & data.valid)
+            parts.append((self.composition_model_, others, data))
+        out: np.ndarray | None = None
+        for model, rows, columns in parts:
+            if len(rows):
+                values = run(model, columns[rows])
+                if out is None:
+                    out = np.full((len(data), *values.shape[1:]), np.nan)
+                out[rows] = values
+        return np.full((len(data), *self._shape), np.nan) if out is None else out
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        return tags
+
+
+class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
+    """Predict a property from chemical formulas by way of generated structures.
+
+    Parameters
+    ----------
+    generator : structure generator or None, default=None
+        Anything with ``generate(compositions, n_candidates)``, of
+        :mod:`sklearn_kt.structures`; None is :class:`PrototypeGenerator`.
+    embedder : transformer or None, default=None
+        Turns a list of candidates per row into columns; None is
+        :class:`~sklearn_kt.structures.StructureEmbedder`.
+    readout : {"fast"} or scikit-learn regressor, default="fast"
+        Model of the columns: structures, elemental descriptors and atomic
+        fractions, in this order. ``"fast"`` is extra-trees, with errors calibrated
+        on inner folds.
+    n_candidates : int, default=1
+        Structures generated for each composition. Several are averaged with
+        Boltzmann weights, and their spread is a feature.
+    fallback : {"composition", "raise", "nan"}, default="composition"
+        What happens to rows without a structure: `composition_estimator` predicts
+        them, an error names them, or they are left out of the fit and predicted as
+        NaN. They are counted in a warning and listed in ``fallback_rows_``.
+    composition_estimator : regressor or None, default=None
+        Fitted on all rows; None is :class:`ImplicitKTRegressor` with
+        ``readout="fast"``.
+    errors : {"raise", "nan"}, default="raise"
+        What ``predict`` does with a row that is not a composition: raise, or
+        predict NaN and warn once with the count. ``fit`` always raises.
+    cache_dir : str, Path or None, default=None
+        Folder for structures and their features by content, shared by processes;
+        used by the default generator and embedder.
+    n_jobs : int or None, default=None
+        Processes.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the readout.
+    verbose : int, default=0
+        1 shows progress.
+
+    Attributes
+    ----------
+    structure_model_ : estimator or None
+        Model of rows that have structures; None if no training row had one.
+    composition_model_ : estimator or None
+        Model of rows that have none.
+    fallback_rows_ : list of int
+        Rows without a structure in the last call of ``fit`` or ``predict``.
+    input_kind_ : {"compositions", "features"}
+        Kind of X seen in ``fit``.
+    n_features_in_ : int
+        1 for compositions, else the number of columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, if X was a dataframe.
+
+    See Also
+    --------
+    ImplicitKTRegressor : Transfer without structures.
+    StackedKTRegressor : Both, blended.
+
+    Notes
+    -----
+    The default embedder needs the extra ``structures``. A composition that the
+    prototype library holds gets its known structure, others get substituted ones;
+    fractional ones get the structure of the nearest stoichiometry, with a warning.
+    The idea of explicit transfer is that of [1]_, which used another generator.
+
+    References
+    ----------
+    .. [1] I. Rubtsov, I. Dudakov, Y. Kuratov, V. Korolev, "Enhancing
+       composition-based materials property prediction by cross-modal knowledge
+       transfer", arXiv:2511.03371 (2025).
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn_kt import ExplicitKTRegressor
+    >>> X = ["NaCl", "KCl", "MgO", "CaO", "Si", "Ge", "GaAs", "ZnO"]
+    >>> y = [8.5, 8.4, 7.8, 6.9, 1.1, 0.7, 1.4, 3.4]  # band gap in eV
+    >>> model = ExplicitKTRegressor(readout=Ridge(), fallback="raise").fit(X, y)
+    >>> model.predict(["LiF", "SiC"]).shape
+    (2,)
+    """
+
+    _implicit = ImplicitKTRegressor
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        **_BaseExplicitKT._parameter_constraints,
+        "readout": [StrOptions({"fast"}), HasMethods(["fit", "predict"])],
+        "composition_estimator": [HasMethods(["fit", "predict"]), None],
+    }
+
+    def __init__(
+        self,
+        generator: Any = None,
+        *,
+        embedder: Any = None,
+        readout: Any = "fast",
+        n_candidates: int = 1,
+        fallback: str = "composition",
+        composition_estimator: Any = None,
+        errors: str = "raise",
+        cache_dir: str | Path | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.generator = generator
+        self.embedder = embedder
+        self.readout = readout
+        self.n_candidates = n_candidates
+        self.fallback = fallback
+        self.composition_estimator = composition_estimator
+        self.errors = errors
+        self.cache_dir = cache_dir
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def predict(
+        self, X: Any, return_std: bool = False, structures: Sequence[Any] | None = None
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predict the property.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            As in :meth:`fit`.
+        return_std : bool, default=False
+            Also return the standard deviation of the error, calibrated on the inner
+            folds' errors.
+        structures : sequence of length n_samples, optional
+            Crystals in place of generated ones, as in :meth:`fit`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the rows' order and in the units of the targets.
+        std : ndarray of the same shape
+            Only with ``return_std=True``.
+
+        Raises
+        ------
+        InputError
+            If ``return_std`` is asked of a model that has none.
+        """
+        check_is_fitted(self)
+        if not return_std:
+            return self._outputs(X, structures, lambda model, rows: model.predict(rows))
+
+        def both(model: Any, rows: Any) -> np.ndarray:
+            try:
+                return np.stack(model.predict(rows, return_std=True), axis=1)
+            except TypeError as error:
+                raise InputError(
+                    f"{type(model).__name__} has no return_std; use another "
+                    "composition_estimator, or another fallback."
+                ) from error
+
+        pair = self._outputs(X, structures, both)
+        return pair[:, 0], pair[:, 1]
+
+    def predict_interval(
+        self, X: Any, coverage: float = 0.9, structures: Sequence[Any] | None = None
+    ) -> np.ndarray:
+        """Predict intervals that hold the property with a given probability.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            As in :meth:`fit`.
+        coverage : float, default=0.9
+            Share of new compounds, like those of the training table, whose property
+            lies inside.
+        structures : sequence of length n_samples, optional
+            Crystals in place of generated ones, as in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
+            Lower and upper bounds, in the units of the targets.
+
+        Raises
+        ------
+        InputError
+            If a model in use has no inner folds to learn its errors from.
+        """
+        check_is_fitted(self)
+
+        def interval(model: Any, rows: Any) -> np.ndarray:
+            if not hasattr(model, "predict_interval"):
+                raise InputError(
+                    f"{type(model).__name__} has no intervals; use another "
+                    "composition_estimator, or another fallback."
+                )
+            return model.predict_interval(rows, coverage)
+
+        return self._outputs(X, structures, interval)
+
+    def _read_targets(self, y: Any) -> np.ndarray:
+        y = validate_data(self, y=y, multi_output=True, y_numeric=True)
+        self._shape = y.shape[1:]
+        # again: None in an object array becomes NaN only when it is converted
+        return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
+    """Predict a class from chemical formulas by way of generated structures.
+
+    Parameters
+    ----------
+    generator : structure generator or None, default=None
+        As for :class:`ExplicitKTRegressor`.
+    embedder : transformer or None, default=None
+        As for :class:`ExplicitKTRegressor`.
+    readout : {"fast"} or scikit-learn classifier, default="fast"
+        Model of the columns; a classifier needs ``predict_proba``.
+    n_candidates : int, default=1
+        Structures generated for each composition.
+    fallback : {"composition", "raise", "nan"}, default="composition"
+        What happens to rows without a structure; with ``"nan"`` their label is None
+        (in an object array).
+    composition_estimator : classifier or None, default=None
+        Fitted on all rows; None is :class:`ImplicitKTClassifier` with
+        ``readout="fast"``.
+    errors : {"raise", "nan"}, default="raise"
+        What ``predict`` does with a row that is not a composition.
+    cache_dir : str, Path or None, default=None
+        Folder for structures and their features by content.
+    n_jobs : int or None, default=None
+        Processes.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the readout.
+    verbose : int, default=0
+        1 shows progress.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    structure_model_ : estimator or None
+        Model of rows that have structures; None if no training row had one.
+    composition_model_ : estimator or None
+        Model of rows that have none.
+    fallback_rows_ : list of int
+        Rows without a structure in the last call of ``fit`` or ``predict``.
+    input_kind_ : {"compositions", "features"}
+        Kind of X seen in ``fit``.
+    n_features_in_ : int
+        1 for compositions, else the number of columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, if X was a dataframe.
+
+    See Also
+    --------
+    ExplicitKTRegressor : The same for numbers.
+
+    References
+    ----------
+    .. [1] I. Rubtsov, I. Dudakov, Y. Kuratov, V. Korolev, "Enhancing
+       composition-based materials property prediction by cross-modal knowledge
+       transfer", arXiv:2511.03371 (2025).
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_kt import ExplicitKTClassifier
+    >>> X = ["NaCl", "MgO", "SiO2", "Cu", "FeAl", "NiTi"]
+    >>> y = ["insulator", "insulator", "insulator", "metal", "metal", "metal"]
+    >>> readout = make_pipeline(StandardScaler(), LogisticRegression())
+    >>> model = ExplicitKTClassifier(readout=readout, fallback="raise").fit(X, y)
+    >>> model.predict_proba(["KCl", "CoAl"]).shape
+    (2, 2)
+    """
+
+    _implicit = ImplicitKTClassifier
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        **_BaseExplicitKT._parameter_constraints,
+        "readout": [StrOptions({"fast"}), HasMethods(["fit", "predict_proba"])],
+        "composition_estimator": [HasMethods(["fit", "predict_proba"]), None],
+    }
+
+    def __init__(
+        self,
+        generator: Any = None,
+        *,
+        embedder: Any = None,
+        readout: Any = "fast",
+        n_candidates: int = 1,
+        fallback: str = "composition",
+        composition_estimator: Any = None,
+        errors: str = "raise",
+        cache_dir: str | Path | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.generator = generator
+        self.embedder = embedder
+        self.readout = readout
+        self.n_candidates = n_candidates
+        self.fallback = fallback
+        self.composition_estimator = composition_estimator
+        self.errors = errors
+        self.cache_dir = cache_dir
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def predict(self, X: Any, structures: Sequence[Any] | None = None) -> np.ndarray:
+        """Predict the most probable class.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            As in :meth:`fit`.
+        structures : sequence of length n_samples, optional
+            Crystals in place of generated ones, as in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels, in the rows' order.
+        """
+        check_is_fitted(self)
+        probabilities = self._probabilities(X, structures)
+        missing = np.isnan(probabilities).any(axis=1)
+        labels = self.classes_[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
+        if missing.any():
+            labels = labels.astype(object)
+            labels[missing] = None
+        return labels
+
+    def predict_proba(self, X: Any, structures: Sequence[Any] | None = None) -> np.ndarray:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            As in :meth:`fit`.
+        structures : sequence of length n_samples, optional
+            Crystals in place of generated ones, as in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        return self._probabilities(X, structures)
+
+    def _probabilities(self, X: Any, structures: Sequence[Any] | None) -> np.ndarray:
+        def probabilities(model: Any, rows: Any) -> np.ndarray:
+            values = model.predict_proba(rows)
+            # rows with structures may hold fewer classes than all rows
+            out = np.zeros((len(values), len(self.classes_)))
+            out[:, np.searchsorted(self.classes_, model.classes_)] = values
+            return out
+
+        return self._outputs(X, structures, probabilities)
+
+    def _read_targets(self, y: Any) -> np.ndarray:
+        y = column_or_1d(validate_data(self, y=y), warn=True)
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        self._shape = self.classes_.shape
+        return y
+
+
+def _seed(random_state: Any) -> int | None:
+    """Integer for models that are made more than once."""
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(np.iinfo(np.int32).max))
+    return random_state
+
+
+def _seeded(estimator: Any, random_state: Any) -> Any:
+    parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    if "random_state" in parameters and parameters["random_state"] is None:
+        estimator.set_params(random_state=_seed(random_state))
+    return estimator

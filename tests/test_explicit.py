@@ -1,0 +1,281 @@
+"""Explicit estimators: scikit-learn's contract, structures, fallbacks, faults."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from _shims import SpelledClassifier, SpelledRegressor
+from numpy.testing import assert_allclose, assert_array_equal
+from pymatgen.core import Composition, Lattice, Structure
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_kt import ExplicitKTClassifier, ExplicitKTRegressor
+from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
+from sklearn_kt.structures import Candidate, PrototypeGenerator, StructureLookup
+
+METALS = ("Li", "Na", "K", "Rb", "Mg", "Ca")
+FORMULAS = [f"{m}{n}{x}" for m in METALS for x in ("F", "Cl", "Br", "O") for n in (1, 2)]
+TARGET = np.array([Composition(f).average_electroneg for f in FORMULAS])
+LABELS = np.where(np.median(TARGET) < TARGET, "ionic", "metallic")
+
+
+class Cubes(BaseEstimator):
+    """A generator of cubes with one atom, that grow with its number; none of technetium."""
+
+    def generate(self, compositions: Any, n_candidates: int) -> list[list[Candidate]]:
+        out = []
+        for row in range(len(compositions)):
+            batch = compositions[[row]]
+            size = 3 + np.average(batch.atomic_numbers, weights=batch.amounts) / 20
+            cubes = [
+                Candidate((size + i) * np.eye(3), np.array([11]), np.zeros((1, 3)))
+                for i in range(n_candidates)
+            ]
+            out.append([] if 43 in batch.atomic_numbers else cubes)
+        return out
+
+
+class Size(TransformerMixin, BaseEstimator):
+    """An embedder that sees cells only."""
+
+    def transform(self, X: list) -> np.ndarray:
+        def size(row: Any) -> float:
+            row = row if isinstance(row, list) else [row]
+            volumes = [c.structure.volume if isinstance(c, Candidate) else c.volume for c in row]
+            return float(np.mean(volumes)) if row else np.nan
+
+        return np.array([[size(row)] for row in X])
+
+
+QUICK: dict[str, Any] = {"generator": Cubes(), "embedder": Size(), "random_state": 0}
+TREES = ExtraTreesRegressor(20)
+VOTES = ExtraTreesClassifier(20)
+LOGISTIC = make_pipeline(StandardScaler(), LogisticRegression())
+
+
+def regressor(**changes: Any) -> ExplicitKTRegressor:
+    return ExplicitKTRegressor(
+        **{**QUICK, "readout": TREES, "composition_estimator": Means(), **changes}
+    )
+
+
+class Means(BaseEstimator):
+    """A composition model that is told from the others."""
+
+    def fit(self, X: Any, y: Any) -> Means:
+        self.mean_ = np.mean(y, axis=0)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        return np.full((len(X), *np.shape(self.mean_)), self.mean_)
+
+
+@parametrize_with_checks(
+    [ExplicitKTRegressor(readout=Ridge()), ExplicitKTClassifier(readout=LOGISTIC)]
+)
+def test_sklearn_contract(estimator: BaseEstimator, check: Any) -> None:
+    check(estimator)
+
+
+class SpelledExplicitRegressor(SpelledRegressor, ExplicitKTRegressor):
+    """The real regressor on formulas under the suite's numbers."""
+
+
+class SpelledExplicitClassifier(SpelledClassifier, ExplicitKTClassifier):
+    """The real classifier on formulas under the suite's numbers."""
+
+
+@parametrize_with_checks(
+    [
+        SpelledExplicitRegressor(**QUICK, readout=Ridge(), fallback="raise"),
+        SpelledExplicitClassifier(**QUICK, readout=LOGISTIC, fallback="raise"),
+    ]
+)
+def test_sklearn_contract_on_formulas(estimator: BaseEstimator, check: Any) -> None:
+    check(estimator)
+
+
+class TestStructures:
+    def test_generated_for_fit_and_predict(self) -> None:
+        model = regressor(fallback="raise").fit(FORMULAS, TARGET)
+        assert model.score(FORMULAS, TARGET) > 0.9
+        assert model.composition_model_ is None
+        assert model.fallback_rows_ == []
+
+    def test_given_ones_are_used(self) -> None:
+        given: list[Any] = [Structure(Lattice.cubic(3 + t), ["Na"], [[0, 0, 0]]) for t in TARGET]
+        shuffled = np.random.default_rng(0).permutation(TARGET)
+        wrong = [Structure(Lattice.cubic(3 + t), ["Na"], [[0, 0, 0]]) for t in shuffled]
+        readout = make_pipeline(StandardScaler(), Ridge())
+        true = regressor(readout=readout).fit(FORMULAS, TARGET, structures=given)
+        misled = regressor(readout=readout).fit(FORMULAS, TARGET, structures=wrong)
+        assert abs(true.predict(FORMULAS) - misled.predict(FORMULAS)).max() > 1e-3
+        assert_allclose(
+            true.predict(FORMULAS, structures=[*given[:2], *[None] * (len(given) - 2)])[:2],
+            true.predict(FORMULAS[:2], structures=given[:2]),
+        )
+        with pytest.raises(InputError, match="structures has 1 rows, but X has 48"):
+            true.predict(FORMULAS, structures=given[:1])
+
+    def test_several_candidates(self) -> None:
+        model = regressor(n_candidates=3).fit(FORMULAS, TARGET)
+        assert model.score(FORMULAS, TARGET) > 0.9
+
+    def test_lookup_as_generator(self) -> None:
+        crystals = [Structure(Lattice.cubic(4), ["N", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])]
+        model = regressor(generator=StructureLookup(crystals), fallback="composition")
+        with pytest.warns(CompositionWarning, match="48 of 48 compositions have no structure"):
+            model.fit(FORMULAS, TARGET)
+        assert model.structure_model_ is None
+        assert_allclose(model.predict(["NO"]), TARGET.mean())
+
+    @pytest.mark.filterwarnings("ignore::sklearn_kt.exceptions.CompositionWarning")
+    def test_defaults_end_to_end(self) -> None:
+        model = ExplicitKTRegressor(random_state=0).fit(FORMULAS, TARGET)
+        mean, std = model.predict(["CsCl", "Og2O"], return_std=True)
+        assert np.isfinite(mean).all()
+        assert (std > 0).all()
+        assert model.fallback_rows_ == [1]
+        bounds = model.predict_interval(["CsCl", "Og2O"])
+        assert (bounds[:, 0] < mean).all()
+        assert (mean < bounds[:, 1]).all()
+        again = pickle.loads(pickle.dumps(model))
+        assert_array_equal(again.predict(["CsCl"]), mean[:1])
+
+    def test_fractional_compositions_are_told(self) -> None:
+        model = regressor(generator=PrototypeGenerator(), fallback="raise")
+        model.fit(FORMULAS, TARGET)
+        with pytest.warns(CompositionWarning, match="nearest ones"):
+            model.predict(["Na0.99K0.01Cl"])
+
+
+class TestFallback:
+    X: ClassVar[list[str]] = [*FORMULAS, "TcO2"]
+    y = np.append(TARGET, 99.0)
+
+    def test_composition_model_stands_in(self) -> None:
+        model = regressor()
+        with pytest.warns(CompositionWarning, match=r"1 of 49 .* row 48 \(TcO2\); the composition"):
+            model.fit(self.X, self.y)
+        assert model.fallback_rows_ == [48]
+        with pytest.warns(CompositionWarning, match="2 of 3 compositions have no structure"):
+            out = model.predict(["Tc2O", "NaF", "TcF"])
+        assert_allclose(out[[0, 2]], self.y.mean())
+        assert out[1] < 10
+        assert model.fallback_rows_ == [0, 2]
+
+    def test_raise(self) -> None:
+        with pytest.raises(InputError, match=r"row 48 \(TcO2\).*fallback='composition'"):
+            regressor(fallback="raise").fit(self.X, self.y)
+        model = regressor(fallback="raise").fit(FORMULAS, TARGET)
+        with pytest.raises(InputError, match=r"1 of 2 .* row 1 \(TcO\)"):
+            model.predict(["NaF", "TcO"])
+
+    def test_nan(self) -> None:
+        model = regressor(fallback="nan")
+        with pytest.warns(CompositionWarning, match="they are left out"):
+            model.fit(self.X, self.y)
+        assert model.composition_model_ is None
+        with pytest.warns(CompositionWarning, match="their predictions are NaN"):
+            out = model.predict(["NaF", "TcO"])
+        assert_array_equal(np.isnan(out), [False, True])
+        with pytest.warns(CompositionWarning):
+            assert np.isnan(model.predict(["TcO"])).tolist() == [True]
+
+    def test_nothing_to_learn_from(self) -> None:
+        with pytest.warns(CompositionWarning), pytest.raises(InputError, match="none of the rows"):
+            regressor(fallback="nan").fit(["TcO", "TcO2"], [1.0, 2.0])
+
+    def test_classes_that_only_fallback_rows_have(self) -> None:
+        model = ExplicitKTClassifier(
+            **QUICK, readout=VOTES, composition_estimator=make_pipeline(Fractions(), VOTES)
+        )
+        with pytest.warns(CompositionWarning):
+            model.fit([*FORMULAS, "TcO2", "TcO"], [*LABELS, "radioactive", "radioactive"])
+        with pytest.warns(CompositionWarning):
+            proba = model.predict_proba(["NaF", "TcO"])
+        assert_allclose(proba.sum(axis=1), 1)
+        assert proba.shape == (2, 3)
+        assert proba[0, 2] == 0
+        with pytest.warns(CompositionWarning):
+            assert model.predict(["TcO2"]).tolist() == ["radioactive"]
+
+    def test_labels_of_rows_without_prediction(self) -> None:
+        model = ExplicitKTClassifier(**QUICK, readout=VOTES, fallback="nan").fit(FORMULAS, LABELS)
+        with pytest.warns(CompositionWarning):
+            assert model.predict(["NaF", "TcO"])[1] is None
+
+    def test_composition_model_without_uncertainty(self) -> None:
+        model = regressor(readout="fast").fit(FORMULAS, TARGET)
+        assert model.predict(["NaF"], return_std=True)[1] > 0
+        with pytest.warns(CompositionWarning), pytest.raises(InputError, match="no return_std"):
+            model.predict(["TcO"], return_std=True)
+        with pytest.warns(CompositionWarning), pytest.raises(InputError, match="no intervals"):
+            model.predict_interval(["TcO"])
+
+
+class Fractions(TransformerMixin, BaseEstimator):
+    def fit(self, X: Any, y: Any = None) -> Fractions:
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        return X.fractions()
+
+
+class TestContainers:
+    def test_all_give_the_same(self) -> None:
+        model = regressor().fit(FORMULAS, TARGET)
+        expected = model.predict(FORMULAS[:5])
+        rows = FORMULAS[:5]
+        for X in (
+            np.array(rows),
+            pd.Series(rows, index=[9, 8, 7, 6, 5]),
+            pl.Series(rows),
+            [Composition(f) for f in rows],
+            [Composition(f).as_dict() for f in rows],
+        ):
+            assert_array_equal(model.predict(X), expected)
+
+    def test_several_targets(self) -> None:
+        y = np.column_stack([TARGET, -TARGET])
+        model = regressor().fit(FORMULAS, y)
+        assert model.predict(FORMULAS[:3]).shape == (3, 2)
+        with pytest.warns(CompositionWarning):
+            assert model.predict(["TcO"]).shape == (1, 2)
+
+    def test_rows_that_are_not_compositions(self) -> None:
+        with pytest.raises(CompositionError, match="xyz"):
+            regressor().fit(["NaCl", "xyz"], [1, 2])
+        model = regressor(errors="nan").fit(FORMULAS, TARGET)
+        with pytest.warns(CompositionWarning, match="not a composition"):
+            out = model.predict(["NaF", "xyz"])
+        assert_array_equal(np.isnan(out), [False, True])
+        with pytest.warns(CompositionWarning, match="not a composition"):
+            assert np.isnan(model.predict(["xyz"])).all()
+
+    def test_numbers_after_formulas(self) -> None:
+        model = regressor().fit(FORMULAS, TARGET)
+        with pytest.raises(InputError, match="fitted on compositions, but X holds features"):
+            model.predict([[1.0, 2.0]])
+
+    def test_searches_and_scores(self) -> None:
+        search = GridSearchCV(regressor(), {"n_candidates": [1, 2]}, cv=2).fit(FORMULAS, TARGET)
+        assert search.best_score_ > 0
+        assert len(cross_val_score(clone(regressor()), FORMULAS, TARGET, cv=3)) == 3
+
+    def test_same_seed_same_model(self) -> None:
+        first, second = (regressor().fit(FORMULAS, TARGET).predict(FORMULAS) for _ in range(2))
+        assert_array_equal(first, second)
+        with pytest.raises(ValueError, match="fallback"):
+            regressor(fallback="guess").fit(FORMULAS, TARGET)
