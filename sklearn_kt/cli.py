@@ -1,9 +1,10 @@
 """The command line: ``sklearn-kt`` and ``python -m sklearn_kt``.
 
 ``evaluate`` cross-validates models, ``fit`` and ``predict`` train and use one,
-``tokenize`` shows what the models read, ``matbench`` runs a public benchmark. Results
-go to stdout, progress and messages to stderr. What a user can correct ends with one line
-on stderr and exit code 2; files are written under a temporary name and renamed when complete.
+``tokenize`` shows what the models read, ``explain`` which elements made a prediction,
+``matbench`` runs a public benchmark. Results go to stdout, progress and messages to
+stderr. What a user can correct ends with one line on stderr and exit code 2; files are
+written under a temporary name and renamed when complete.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ _DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
 _MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch, imkt-fast, imkt"
 _SEEBECK = "seebeck"
 _STDIN = "-"
+# characters of a formula that name a file
+_FILE_NAME = 60
 
 
 @dataclass
@@ -159,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_predict(commands)
     _add_tokenize(commands)
+    _add_explain(commands)
     _add_matbench(commands)
     _add_structures(commands)
     _add_pretrain(commands)
@@ -302,6 +306,70 @@ def _pretrain(args: argparse.Namespace) -> None:
     data_home = args.data_dir or os.environ.get("SKLEARN_KT_DATA")
     recipe = read_recipe(args.config)
     print(run_recipe(recipe, data_home=data_home, verbose=0 if args.quiet else 1))
+
+
+def _add_explain(commands: Any) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="show what each element adds to a prediction",
+        description="Share the prediction for a formula out among its elements and their"
+        " interactions (Shapley interactions, by shapiq from the extra 'explain'): print a table"
+        " and write a figure. Loading MODEL runs code from it: only load files you trust.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="file written by fit (or joblib.dump)")
+    parser.add_argument("formula", metavar="FORMULA", help="as in LiFePO4")
+    parser.add_argument(
+        "--index",
+        choices=("k-SII", "SII", "STII", "FSII", "SV"),
+        default="k-SII",
+        help="interaction index (default: k-SII)",
+    )
+    parser.add_argument(
+        "--max-order",
+        type=_positive,
+        default=2,
+        metavar="N",
+        help="most elements in an interaction (default: 2)",
+    )
+    parser.add_argument(
+        "--players",
+        choices=("elements", "tokens"),
+        default="elements",
+        help="tokens: symbols and amounts apart (default: elements)",
+    )
+    parser.add_argument(
+        "--baseline",
+        choices=("drop", "background", "mask"),
+        default="drop",
+        help="an absent element is taken out, replaced by the background, or masked"
+        " (default: drop)",
+    )
+    parser.add_argument(
+        "--background", metavar="FILE", help="table of formulas, such as the training data"
+    )
+    _add_formula_column(parser)
+    parser.add_argument(
+        "--budget", type=_positive, metavar="N", help="most coalitions to predict (default: 4096)"
+    )
+    parser.add_argument(
+        "--target", metavar="NAME", help="class of a classifier, or number of an output"
+    )
+    parser.add_argument(
+        "--response",
+        choices=("log-odds", "probability"),
+        default="log-odds",
+        help="what is explained of a classifier (default: log-odds)",
+    )
+    parser.add_argument(
+        "--label", default="prediction", metavar="TEXT", help="what is predicted, for the figure"
+    )
+    parser.add_argument(
+        "--random-state", type=int, default=0, metavar="SEED", help="seed (default: 0)"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="image to write (default: the formula, .png)"
+    )
+    parser.set_defaults(run=_explain)
 
 
 def _add_matbench(commands: Any) -> None:
@@ -821,6 +889,28 @@ def _tokenize(args: argparse.Namespace) -> None:
                     raise InputError(f"{table.name}, from {batch.places[0]} on: {error}") from error
                 for row, values in zip(batch.rows, tokens.tolist(), strict=True):
                     writer.writerow([row[at], *values])
+
+
+def _explain(args: argparse.Namespace) -> None:
+    from .explain_command import explanation_of, explanation_table
+    from .plotting import write_explanation
+
+    model = _load_model(args.model)
+    background: list[Any] | None = None
+    if args.background:
+        background = []
+        with _open_table(args.background, _BATCH_ROWS) as table:
+            at = table.column(args.formula_column)
+            for batch in table.batches:
+                background += _checked_formulas(batch, at, table.name)
+    values = explanation_of(model, args, background)
+    output = Path(args.output or f"{values.formula[:_FILE_NAME]}.png")
+    with _replacing(output) as path:
+        write_explanation(values, path, label=args.label)
+    title, rows = explanation_table(values)
+    print(title, end="\n\n")
+    _print_table(rows)
+    _message("wrote", str(output))
 
 
 def _matbench(args: argparse.Namespace) -> None:

@@ -47,7 +47,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from .compositions import ELEMENTS, CompositionBatch, read_compositions
+from .compositions import ELEMENTS, CompositionBatch, parse_formula, read_compositions
 from .evaluation import composition_groups
 from .exceptions import ExplanationWarning, InputError
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
@@ -191,6 +191,9 @@ def explain(
             "players='tokens' has no meaning with baseline='background', which replaces atoms; "
             "use baseline='drop' or 'mask'."
         )
+    if isinstance(composition, str):
+        # its error speaks of a formula, that of the gate of rows
+        parse_formula(composition)
     row = read_compositions([composition])
     reference = _read_background(background, baseline)
     model = _Model(estimator, target, response, objects=hasattr(composition, "as_dict"))

@@ -1,0 +1,119 @@
+"""``sklearn-kt explain``: a table and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import matplotlib.image
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+
+from sklearn_kt import CompositionTokenizer
+from sklearn_kt.cli import main
+from sklearn_kt.explain import explain
+
+FORMULAS = ["NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "LiFePO4", "GaAs", "ZnS", "KBr"]
+GAPS = np.array([8.5, 8.4, 14.2, 2.2, 9.0, 7.8, 3.7, 1.4, 3.7, 7.4])
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        code = main(["explain", *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def fitted(y: np.ndarray, last: Any) -> Any:
+    return make_pipeline(CompositionTokenizer("fraction"), last).fit(FORMULAS, y)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    joblib.dump(fitted(GAPS, Ridge()), tmp_path / "gap.model")
+    return tmp_path / "gap.model"
+
+
+def test_table_and_picture(run: Run, model: Path, tmp_path: Path) -> None:
+    code, out, err = run(model, "LiFePO4", "--label", "band gap (eV)")
+    assert (code, err) == (0, "sklearn-kt: wrote: LiFePO4.png\n")
+    values = explain(joblib.load(model), "LiFePO4")
+    head, blank, names, *rows = out.splitlines()
+    assert head.startswith("LiFePO4: k-SII up to order 2, exact; baseline ")
+    assert float(head.rpartition(" ")[2]) == pytest.approx(
+        joblib.load(model).predict(["LiFePO4"])[0], rel=1e-5
+    )
+    assert (blank, names.split()) == ("", ["interaction", "order", "value"])
+    strongest = values.to_frame().iloc[0]
+    assert rows[0].split()[0] == strongest["interaction"]
+    assert float(rows[0].split()[2]) == pytest.approx(strongest["value"], rel=1e-3)
+    assert len(rows) == 10
+    assert matplotlib.image.imread(tmp_path / "LiFePO4.png").shape[2] == 4
+
+
+def test_options(run: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("name\n" + "\n".join(FORMULAS) + "\n")
+    code, out, _ = run(
+        *(model, "Fe2O3", "--index", "SII", "--players", "elements", "--max-order", 1),
+        *("--baseline", "background", "--background", "train.csv", "--formula-column", "name"),
+        *("--output", "effects.svg"),
+    )
+    assert code == 0
+    mean = joblib.load(model).predict(FORMULAS).mean()
+    assert f"baseline {mean:.6g}" in out
+    assert (tmp_path / "effects.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("labels", [("metal", "salt", "oxide"), (1, 2, 3)])
+def test_classes_are_named_as_they_are_spelled(run: Run, tmp_path: Path, labels: tuple) -> None:
+    y = np.resize(np.array(labels), len(FORMULAS))
+    classifier = fitted(y, LogisticRegression())
+    joblib.dump(classifier, tmp_path / "kind.model")
+    code, out, _ = run("kind.model", "NaCl", "--target", labels[2], "--response", "probability")
+    assert code == 0
+    column = classifier.classes_.tolist().index(labels[2])
+    expected = classifier.predict_proba(["NaCl"])[0, column]
+    assert float(out.splitlines()[0].rpartition(" ")[2]) == pytest.approx(expected, rel=1e-5)
+    code, _, err = run("kind.model", "NaCl", "--target", "7")
+    assert code == 2
+    assert "target='7' is none of the classes" in err
+
+
+def test_output_by_number(run: Run, tmp_path: Path) -> None:
+    joblib.dump(fitted(np.column_stack([GAPS, -GAPS]), Ridge()), tmp_path / "two.model")
+    code, _, err = run("two.model", "NaCl")
+    assert code == 2
+    assert "choose one with target=0 to 1" in err
+    assert run("two.model", "NaCl", "--target", "1")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gap.model", "nacl"], "'nacl' is not a composition"),
+        (["gap.model", "NaCl", "--baseline", "mask"], "use baseline='drop'"),
+        (["gap.model", "NaCl", "--background", "no.csv"], "no.csv"),
+        (["gap.model", "NaCl", "--output", "no/folder.png"], "does not exist"),
+        (["raw.model", "NaCl"], "not fitted"),
+    ],
+)
+def test_errors_are_one_line_and_leave_no_file(
+    run: Run, model: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    joblib.dump(make_pipeline(CompositionTokenizer("fraction"), Ridge()), tmp_path / "raw.model")
+    before = sorted(tmp_path.iterdir())
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert message in err
+    assert sorted(tmp_path.iterdir()) == before
