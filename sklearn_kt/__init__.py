@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .embedding import CompositionEmbedder
     from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
     from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
+    from .stacking import StackedKTClassifier, StackedKTRegressor
     from .tokenizer import CompositionTokenizer
 
 _PUBLIC = {
@@ -25,6 +26,8 @@ _PUBLIC = {
     "ExplicitKTRegressor": "explicit",
     "ImplicitKTClassifier": "implicit",
     "ImplicitKTRegressor": "implicit",
+    "StackedKTClassifier": "stacking",
+    "StackedKTRegressor": "stacking",
     "read_compositions": "compositions",
 }
 
@@ -35,6 +38,8 @@ __all__ = [
     "ExplicitKTRegressor",
     "ImplicitKTClassifier",
     "ImplicitKTRegressor",
+    "StackedKTClassifier",
+    "StackedKTRegressor",
     "__version__",
     "read_compositions",
 ]

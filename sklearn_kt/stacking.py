@@ -1,0 +1,393 @@
+"""Several models of formulas as one, weighed by what they say of unseen rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, clone
+from sklearn.metrics import log_loss
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from tqdm.auto import tqdm
+
+from .compositions import CompositionBatch
+from .descriptors import elemental_descriptors
+from .embedding import BackboneMixin, Data
+from .exceptions import InputError
+from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
+from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
+from .readouts import ErrorModel, select_weights
+
+__all__ = ["StackedKTClassifier", "StackedKTRegressor"]
+
+# Rows (of each class) that every fold needs.
+_MIN_FOLD_ROWS = 4
+
+
+class _BaseStackedKT(BackboneMixin, BaseEstimator):
+    """Out-of-fold blending; subclasses add what targets mean."""
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "estimators": [list, tuple, None],
+        "cv": [Interval(Integral, 2, None, closed="left")],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    errors = "raise"
+    estimators: Sequence[tuple[str, Any]] | None
+    cv: int
+    random_state: Any
+    n_jobs: int | None
+    verbose: int
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any) -> Any:
+        """Fit every model on folds to weigh it, then on all rows.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            As in :meth:`ImplicitKTRegressor.fit`.
+        y : array-like of shape (n_samples,)
+            Targets, without NaN.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        CompositionError
+            If a row is not a composition.
+        InputError
+            If the estimators are not named pairs.
+        """
+        y = self._read_targets(y)
+        data = self._read(X, reset=True)
+        check_consistent_length(range(len(data)), y)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        named = self._named(seed)
+        folds = self._folds(y, seed)
+        self.error_model_: ErrorModel | None = None
+        self.scores_: dict[str, float] = {}
+        if folds:
+            held_out = np.concatenate([test for _, test in folds])
+            outputs: dict[str, list[np.ndarray]] = {name: [] for name in named}
+            jobs = [(name, fold) for name in named for fold in folds]
+            for name, (train, test) in tqdm(jobs, "folds", disable=not self.verbose):
+                fitted = clone(named[name]).fit(data[train], y[train])
+                outputs[name].append(self._output(fitted, data[test]))
+            stacked = {name: np.concatenate(parts) for name, parts in outputs.items()}
+            truth = y[held_out]
+            self.weights_ = select_weights(stacked, lambda blend: self._loss(truth, blend))
+            blended = sum(w * stacked[name] for name, w in self.weights_.items())
+            self.scores_ = {name: self._loss(truth, out) for name, out in stacked.items()}
+            self.scores_["blend"] = self._loss(truth, blended)
+            self._fit_error_model(data[held_out], truth, blended, seed)
+        else:
+            # too few rows to compare anything on
+            self.weights_ = {name: 1 / len(named) for name in named}
+        self.estimators_ = {
+            name: clone(named[name]).fit(data, y)
+            for name in tqdm(self.weights_, "models", disable=not self.verbose)
+        }
+        return self
+
+    def _named(self, seed: int) -> dict[str, Any]:
+        if self.estimators is None:
+            return {
+                name: model(random_state=seed, n_jobs=self.n_jobs)
+                for name, model in self._defaults.items()  # type: ignore[attr-defined]
+            }
+        pairs = list(self.estimators)
+        if not pairs or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
+            raise InputError("estimators must be a list of pairs (name, estimator).")
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise InputError("two estimators have one name; give each its own.")
+        return dict(pairs)
+
+    def _blend(self, X: Any) -> np.ndarray:
+        data = self._read(X, reset=False)
+        outputs = [
+            w * self._output(self.estimators_[name], data) for name, w in self.weights_.items()
+        ]
+        return np.sum(outputs, axis=0)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        return tags
+
+
+class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
+    """Blend implicit and explicit transfer, or models of your own.
+
+    Parameters
+    ----------
+    estimators : list of (str, regressor) or None, default=None
+        Regressors that read compositions: those of this package, or pipelines that
+        begin with :class:`CompositionEmbedder`. None is
+        :class:`ImplicitKTRegressor` and :class:`ExplicitKTRegressor` with their
+        defaults.
+    cv : int, default=3
+        Folds to judge the models on. Each model is fitted ``cv + 1`` times.
+    random_state : int, RandomState instance or None, default=None
+        Seeds folds and default models.
+    n_jobs : int or None, default=None
+        Processes within the default models.
+    verbose : int, default=0
+        1 shows progress.
+
+    Attributes
+    ----------
+    estimators_ : dict of str to regressor
+        Models with a weight, fitted on all rows.
+    weights_ : dict of str to float
+        Share of each model in a prediction.
+    scores_ : dict of str to float
+        Mean absolute error of each model on rows it was not fitted on, and of the
+        blend on the same rows; empty for tables of fewer than ``4 * cv`` rows,
+        whose models have equal weights.
+    n_features_in_ : int
+        1 for compositions, else the number of columns.
+
+    See Also
+    --------
+    sklearn.ensemble.StackingRegressor : A model of the outputs in place of weights.
+
+    Notes
+    -----
+    Weights are found by greedy selection with replacement [1]_, on the absolute
+    error. The blend's own score is optimistic, as it was chosen on these rows.
+
+    References
+    ----------
+    .. [1] R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, "Ensemble selection
+       from libraries of models", ICML 2004.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn_kt import ImplicitKTRegressor, StackedKTRegressor
+    >>> models = [
+    ...     ("smooth", ImplicitKTRegressor(readout=Ridge())),
+    ...     ("smoother", ImplicitKTRegressor(readout=Ridge(100))),
+    ... ]
+    >>> X = ["NaCl", "KCl", "MgO", "CaO", "Si", "Ge", "GaAs", "ZnO"]
+    >>> y = [8.5, 8.4, 7.8, 6.9, 1.1, 0.7, 1.4, 3.4]  # band gap in eV
+    >>> StackedKTRegressor(models, cv=2).fit(X, y).predict(["LiF"]).shape
+    (1,)
+    """
+
+    _defaults: ClassVar[dict[str, Any]] = {
+        "imkt": ImplicitKTRegressor,
+        "exkt": ExplicitKTRegressor,
+    }
+
+    def __init__(
+        self,
+        estimators: Sequence[tuple[str, Any]] | None = None,
+        *,
+        cv: int = 3,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimators = estimators
+        self.cv = cv
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def predict(
+        self, X: Any, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predict the property.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            As in :meth:`fit`.
+        return_std : bool, default=False
+            Also return the standard deviation of the error, calibrated on rows that
+            the models were not fitted on.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            In the rows' order and in the units of the targets.
+        std : ndarray of shape (n_samples,)
+            Only with ``return_std=True``.
+
+        Raises
+        ------
+        InputError
+            If ``return_std`` is asked of a model fitted on too few rows.
+        """
+        check_is_fitted(self)
+        if not return_std:
+            return self._blend(X)
+        if self.error_model_ is None:
+            raise InputError(
+                f"there are no out-of-fold errors to take uncertainties from; fit on at least "
+                f"{_MIN_FOLD_ROWS * self.cv} rows."
+            )
+        data = self._read(X, reset=False)
+        return self._blend(X), self.error_model_.std(_error_features(data))[:, 0]
+
+    def _read_targets(self, y: Any) -> np.ndarray:
+        y = column_or_1d(validate_data(self, y=y, y_numeric=True), warn=True)
+        # again: None in an object array becomes NaN only when it is converted
+        return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+
+    def _folds(self, y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        if len(y) < _MIN_FOLD_ROWS * self.cv:
+            return []
+        return list(KFold(self.cv, shuffle=True, random_state=seed).split(y))
+
+    def _output(self, estimator: Any, data: Data) -> np.ndarray:
+        return np.asarray(estimator.predict(data), float)
+
+    def _loss(self, truth: np.ndarray, output: np.ndarray) -> float:
+        return float(np.abs(truth - output).mean())
+
+    def _fit_error_model(
+        self, data: Data, truth: np.ndarray, output: np.ndarray, seed: int
+    ) -> None:
+        residuals = (truth - output)[:, None]
+        self.error_model_ = ErrorModel(seed, self.n_jobs).fit(_error_features(data), residuals)
+
+
+class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
+    """Blend the probabilities of implicit and explicit transfer, or of your own models.
+
+    Parameters
+    ----------
+    estimators : list of (str, classifier) or None, default=None
+        As for :class:`StackedKTRegressor`, with ``predict_proba``.
+    cv : int, default=3
+        Stratified folds to judge the models on.
+    random_state : int, RandomState instance or None, default=None
+        Seeds folds and default models.
+    n_jobs : int or None, default=None
+        Processes within the default models.
+    verbose : int, default=0
+        1 shows progress.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    estimators_ : dict of str to classifier
+        Models with a weight, fitted on all rows.
+    weights_ : dict of str to float
+        Share of each model in a probability.
+    scores_ : dict of str to float
+        Log-loss of each model, and of the blend, on rows it was not fitted on; empty
+        if a class has fewer than ``4 * cv`` rows.
+    n_features_in_ : int
+        1 for compositions, else the number of columns.
+
+    See Also
+    --------
+    StackedKTRegressor : The same for numbers.
+
+    Examples
+    --------
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from sklearn_kt import ImplicitKTClassifier, StackedKTClassifier
+    >>> models = [("bayes", ImplicitKTClassifier(readout=GaussianNB()))]
+    >>> X = ["NaCl", "MgO", "SiO2", "Cu", "FeAl", "NiTi"]
+    >>> y = ["insulator", "insulator", "insulator", "metal", "metal", "metal"]
+    >>> StackedKTClassifier(models).fit(X, y).predict_proba(["KCl", "CoAl"]).shape
+    (2, 2)
+    """
+
+    _defaults: ClassVar[dict[str, Any]] = {
+        "imkt": ImplicitKTClassifier,
+        "exkt": ExplicitKTClassifier,
+    }
+
+    def __init__(
+        self,
+        estimators: Sequence[tuple[str, Any]] | None = None,
+        *,
+        cv: int = 3,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimators = estimators
+        self.cv = cv
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the most probable class.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Labels, in the rows' order.
+        """
+        check_is_fitted(self)
+        return self.classes_[self._blend(X).argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        return self._blend(X)
+
+    def _read_targets(self, y: Any) -> np.ndarray:
+        y = column_or_1d(validate_data(self, y=y), warn=True)
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        return y
+
+    def _folds(self, y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        counts = np.unique(y, return_counts=True)[1]
+        if counts.min() < _MIN_FOLD_ROWS * self.cv or len(counts) < 2:
+            return []
+        return list(StratifiedKFold(self.cv, shuffle=True, random_state=seed).split(y, y))
+
+    def _output(self, estimator: Any, data: Data) -> np.ndarray:
+        return np.asarray(estimator.predict_proba(data), float)
+
+    def _loss(self, truth: np.ndarray, output: np.ndarray) -> float:
+        return float(log_loss(truth, output, labels=self.classes_))
+
+    def _fit_error_model(self, *unused: Any) -> None:
+        """Probabilities are their own uncertainty."""
+
+
+def _error_features(data: Data) -> np.ndarray:
+    """Columns that errors are learned from; numeric rows are their own."""
+    if isinstance(data, CompositionBatch):
+        return np.hstack([elemental_descriptors(data), data.fractions()])
+    return data

@@ -1,0 +1,141 @@
+"""Blends of several models: scikit-learn's contract, weights, faults."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from pymatgen.core import Composition
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_kt import (
+    CompositionEmbedder,
+    ExplicitKTRegressor,
+    ImplicitKTClassifier,
+    ImplicitKTRegressor,
+    StackedKTClassifier,
+    StackedKTRegressor,
+)
+from sklearn_kt.exceptions import CompositionError, InputError
+
+METALS = ("Li", "Na", "K", "Rb", "Mg", "Ca")
+FORMULAS = [f"{m}{n}{x}" for m in METALS for x in ("F", "Cl", "Br", "O") for n in (1, 2)]
+TARGET = np.array([Composition(f).average_electroneg for f in FORMULAS])
+LABELS = np.where(np.median(TARGET) < TARGET, "ionic", "metallic")
+
+
+def ridge(alpha: float = 1.0) -> ImplicitKTRegressor:
+    return ImplicitKTRegressor(checkpoint=None, readout=Ridge(alpha))
+
+
+def logistic() -> ImplicitKTClassifier:
+    readout = make_pipeline(StandardScaler(), LogisticRegression())
+    return ImplicitKTClassifier(checkpoint=None, readout=readout)
+
+
+@parametrize_with_checks(
+    [
+        StackedKTRegressor([("near", ridge()), ("far", ridge(1e3))], cv=2, random_state=0),
+        StackedKTClassifier([("only", logistic())], cv=2, random_state=0),
+    ]
+)
+def test_sklearn_contract(estimator: BaseEstimator, check: Any) -> None:
+    check(estimator)
+
+
+class Constant(BaseEstimator):
+    """A model that is always wrong by the same amount."""
+
+    def __init__(self, value: float = 0.0) -> None:
+        self.value = value
+
+    def fit(self, X: Any, y: Any) -> Constant:
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        return np.full(len(X), self.value)
+
+
+def test_weights_follow_errors() -> None:
+    model = StackedKTRegressor([("good", ridge(0.1)), ("bad", Constant(50.0))], random_state=0)
+    model.fit(FORMULAS, TARGET)
+    assert model.weights_ == {"good": 1.0}
+    assert list(model.estimators_) == ["good"]
+    assert model.scores_["good"] < model.scores_["bad"]
+    assert model.scores_["blend"] == model.scores_["good"]
+    assert_allclose(model.predict(FORMULAS), model.estimators_["good"].predict(FORMULAS))
+
+
+def test_opposite_errors_cancel() -> None:
+    y = np.tile([0.0, 1.0], 12)
+    model = StackedKTRegressor([("low", Constant(0.0)), ("high", Constant(1.0))]).fit(
+        FORMULAS[:24], y
+    )
+    assert set(model.weights_) <= {"low", "high"}
+    assert model.scores_["blend"] == pytest.approx(0.5)
+
+
+def test_transfer_of_both_kinds() -> None:
+    trees = ExtraTreesRegressor(20)
+    models = [
+        ("imkt", ImplicitKTRegressor(readout=trees, random_state=0)),
+        ("exkt", ExplicitKTRegressor(readout=trees, fallback="raise", random_state=0)),
+        ("pipeline", make_pipeline(CompositionEmbedder(), StandardScaler(), Ridge())),
+    ]
+    model = StackedKTRegressor(models, random_state=0).fit(pd.Series(FORMULAS), TARGET)
+    assert model.score(FORMULAS, TARGET) > 0.9
+    mean, std = model.predict(["CsF", "CsCl"], return_std=True)
+    assert (std > 0).all()
+    assert_array_equal(pickle.loads(pickle.dumps(model)).predict(["CsF", "CsCl"]), mean)
+
+
+def test_defaults_are_the_two_transfers() -> None:
+    named = StackedKTRegressor()._named(7)
+    assert [type(m).__name__ for m in named.values()] == [
+        "ImplicitKTRegressor",
+        "ExplicitKTRegressor",
+    ]
+    assert {m.random_state for m in named.values()} == {7}
+
+
+def test_classes() -> None:
+    model = StackedKTClassifier([("a", logistic()), ("b", logistic())], random_state=0)
+    model.fit(FORMULAS, LABELS)
+    assert model.score(FORMULAS, LABELS) > 0.9
+    assert_allclose(model.predict_proba(FORMULAS).sum(axis=1), 1)
+    few = StackedKTClassifier([("a", logistic()), ("b", logistic())]).fit(
+        ["NaCl", "KCl", "Cu", "Fe"], [0, 0, 1, 1]
+    )
+    assert few.weights_ == {"a": 0.5, "b": 0.5}
+    assert few.scores_ == {}
+
+
+def test_too_few_rows_for_uncertainty() -> None:
+    model = StackedKTRegressor([("a", ridge())]).fit(FORMULAS[:8], TARGET[:8])
+    with pytest.raises(InputError, match="at least 12 rows"):
+        model.predict(FORMULAS, return_std=True)
+
+
+@pytest.mark.parametrize(
+    ("estimators", "message"),
+    [([], "list of pairs"), ([ridge()], "list of pairs"), ([("a", 1), ("a", 2)], "one name")],
+)
+def test_bad_estimators(estimators: list, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        StackedKTRegressor(estimators).fit(FORMULAS, TARGET)
+
+
+def test_bad_rows() -> None:
+    with pytest.raises(CompositionError, match="xyz"):
+        StackedKTRegressor([("a", ridge())]).fit(["NaCl", "xyz"], [1, 2])
+    with pytest.raises(ValueError, match="cv"):
+        StackedKTRegressor(cv=1).fit(FORMULAS, TARGET)
