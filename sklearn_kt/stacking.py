@@ -106,7 +106,7 @@ class _BaseStackedKT(BackboneMixin, BaseEstimator):
         if self.estimators is None:
             return {
                 name: model(random_state=seed, n_jobs=self.n_jobs)
-                for name, model in self._defaults.items()  # type: ignore[attr-defined]
+                for name, model in self._defaults.items()
             }
         pairs = list(self.estimators)
         if not pairs or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
