@@ -165,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     _add_matbench(commands)
     _add_structures(commands)
+    _add_train_crystallm(commands)
     _add_pretrain(commands)
     return parser
 
@@ -458,6 +459,45 @@ def _add_structures(commands: Any) -> None:
     )
     parser.add_argument("--n-jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.set_defaults(run=_structures)
+
+
+def _add_train_crystallm(commands: Any) -> None:
+    parser = commands.add_parser(
+        "train-crystallm",
+        help="train a language model that writes crystals",
+        description="Train a CrystaLLM on crystals. The same command goes on with a run that was"
+        " stopped.",
+    )
+    parser.add_argument(
+        "structures", metavar="PATH", help="a folder of CIF files, a table, or a .jsonl.gz file"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="where the model goes")
+    for name, default, text in (
+        ("steps", 20_000, "updates of the weights"),
+        ("batch-size", 8, "texts per update"),
+        ("n-layer", 6, "layers"),
+        ("n-head", 6, "heads of attention"),
+        ("n-embd", 192, "width"),
+        ("context", 1024, "most tokens of a text"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=_positive,
+            default=default,
+            metavar="N",
+            help=f"{text} (default: {default})",
+        )
+    parser.add_argument(
+        "--learning-rate", type=float, default=1e-3, metavar="X", help="peak (default: 0.001)"
+    )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out crystals that cannot be read"
+    )
+    parser.add_argument("--device", default="cpu", metavar="NAME", help="as in cuda (default: cpu)")
+    parser.add_argument(
+        "--random-state", type=int, default=0, metavar="SEED", help="seed (default: 0)"
+    )
+    parser.set_defaults(run=_train_crystallm)
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
@@ -933,6 +973,12 @@ def _structures(args: argparse.Namespace) -> None:
             _print_table(table)
             print()
     _message("wrote", f"CIF files to {args.output_dir}")
+
+
+def _train_crystallm(args: argparse.Namespace) -> None:
+    from .structures.command import train
+
+    print(train(args))
 
 
 def _checked_formulas(batch: _Batch, at: int, name: str) -> list[Any]:

@@ -17,7 +17,7 @@ from .ensemble import EnsembleGenerator
 from .lookup import StructureLookup
 from .prototypes import PrototypeGenerator
 
-__all__ = ["structure_tables"]
+__all__ = ["structure_tables", "train"]
 
 _SYMPREC = 0.01
 _DIGITS = 8
@@ -87,3 +87,32 @@ def _row(candidate: Candidate, folder: Path, formula: str, place: int) -> dict[s
         "like": str(provenance.get("template", provenance.get("source", ""))),
         "file": name,
     }
+
+
+def train(args: argparse.Namespace) -> str:
+    """Run ``sklearn-kt train-crystallm``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        ``structures``, ``output``, ``device``, ``skip_bad`` and the numbers of the
+        command line.
+
+    Returns
+    -------
+    card : str
+        What the model was made of, and its loss.
+    """
+    from .crystallm import TrainingPlan, train_crystallm
+
+    names = ("steps", "batch_size", "n_layer", "n_head", "n_embd", "context", "learning_rate")
+    plan = TrainingPlan(**{n: getattr(args, n) for n in names}, seed=args.random_state)
+    train_crystallm(
+        args.structures,
+        args.output,
+        plan,
+        device=args.device,
+        skip_bad=args.skip_bad,
+        verbose=1,
+    )
+    return (Path(args.output) / "README.md").read_text(encoding="utf-8")

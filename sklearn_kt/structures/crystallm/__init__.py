@@ -1,0 +1,22 @@
+"""CrystaLLM: a language model that writes crystals as CIF files."""
+
+from __future__ import annotations
+
+from .generator import CrystaLLMGenerator
+from .model import CrystaLLM, load_crystallm, new_crystallm
+from .text import CIFRejectedError, crystal_of_text, text_of_crystal
+from .tokenizer import CIFTokenizer
+from .training import TrainingPlan, train_crystallm
+
+__all__ = [
+    "CIFRejectedError",
+    "CIFTokenizer",
+    "CrystaLLM",
+    "CrystaLLMGenerator",
+    "TrainingPlan",
+    "crystal_of_text",
+    "load_crystallm",
+    "new_crystallm",
+    "text_of_crystal",
+    "train_crystallm",
+]

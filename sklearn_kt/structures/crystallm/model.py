@@ -1,0 +1,325 @@
+"""CrystaLLM's networks: published checkpoints, the Hugging Face port, and our own."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sklearn_kt.exceptions import CheckpointError
+
+from .tokenizer import CIFTokenizer
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
+
+__all__ = ["CrystaLLM", "Sample", "load_crystallm", "new_crystallm"]
+
+_NANOGPT = "ckpt.pt"
+_TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+_BUFFERS = ("attn.bias", "attn.masked_bias")
+_PREFIX = "_orig_mod."
+_SIZES = (371, 377)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text that was generated.
+
+    Parameters
+    ----------
+    text : str
+        With its prompt.
+    log_likelihood : float
+        Mean logarithm of the probability of its tokens after the prompt, under the
+        model itself (temperature 1, all tokens).
+    finished : bool
+        False if the text was cut off at the length limit.
+    """
+
+    text: str
+    log_likelihood: float
+    finished: bool
+
+
+class CrystaLLM:
+    """A language model of CIF files.
+
+    Parameters
+    ----------
+    network : transformers.GPT2LMHeadModel
+        With 371 tokens, or the 377 of the Hugging Face port.
+
+    Attributes
+    ----------
+    tokenizer : CIFTokenizer
+        Of the network's dialect.
+    context : int
+        Most tokens of prompt and text.
+    """
+
+    def __init__(self, network: GPT2LMHeadModel) -> None:
+        size = network.config.vocab_size
+        if size not in _SIZES:
+            raise CheckpointError(
+                f"CrystaLLM has 371 tokens, or 377 in its Hugging Face port; this model has {size}."
+            )
+        self.network = network.eval()
+        self.tokenizer = CIFTokenizer(brackets=size == _SIZES[1])
+        self.context = int(network.config.n_positions)
+
+    def generate(
+        self,
+        prompt: str,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = 10,
+        top_p: float | None = None,
+        max_new_tokens: int = 3000,
+        seed: int = 0,
+    ) -> list[Sample]:
+        """Continue a prompt, several times at once.
+
+        Parameters
+        ----------
+        prompt : str
+            Start of the text, in the plain dialect.
+        n : int
+            Texts to generate.
+        temperature : float, default=1.0
+            Divides the logits.
+        top_k : int or None, default=10
+            Draw from so many tokens only.
+        top_p : float or None, default=None
+            Draw from the likeliest tokens that have this probability together.
+        max_new_tokens : int, default=3000
+            Longest continuation; the context bounds it too.
+        seed : int, default=0
+            Of the draws.
+
+        Returns
+        -------
+        samples : list of Sample
+            In the order of drawing.
+        """
+        import torch
+
+        encode, decode = self.tokenizer.encode, self.tokenizer.decode
+        start = encode(_bracketed(prompt) if self.tokenizer.brackets else prompt)
+        steps = min(max_new_tokens, self.context - len(start))
+        generator = torch.Generator().manual_seed(seed)
+        device = self.network.device
+        newline, end = encode("\n")[0], encode("<eos>")[-1:] if self.tokenizer.brackets else [-1]
+        ids = torch.tensor([start] * n, device=device)
+        written = np.full((n, max(steps, 0)), -1)
+        likelihood, lengths = np.zeros(n), np.zeros(n, int)
+        active = np.ones(n, bool)
+        last = np.full(n, start[-1] if start else -1)
+        cache: Any = None
+        with torch.no_grad():
+            for step in range(steps):
+                result = self.network(input_ids=ids, past_key_values=cache, use_cache=True)
+                cache = result.past_key_values
+                logits = result.logits[:, -1].float().cpu()
+                chosen = _draw(logits, temperature, top_k, top_p, generator)
+                logs = torch.log_softmax(logits, dim=1).gather(1, chosen[:, None])[:, 0]
+                tokens = chosen.numpy()
+                written[active, step] = tokens[active]
+                likelihood[active] += logs.numpy()[active]
+                lengths[active] += 1
+                over = (tokens == end[0]) | ((tokens == newline) & (last == newline))
+                active &= ~over
+                last = tokens
+                if not active.any():
+                    break
+                ids = chosen[:, None].to(device)
+        return [
+            Sample(
+                prompt + decode([t for t in row.tolist() if t >= 0]),
+                float(total / max(length, 1)),
+                not going,
+            )
+            for row, total, length, going in zip(written, likelihood, lengths, active, strict=True)
+        ]
+
+
+def load_crystallm(
+    source: str | Path, *, local_files_only: bool = True, device: str = "cpu"
+) -> CrystaLLM:
+    """Load a model.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder with a published ``ckpt.pt``; a folder of transformers' GPT-2
+        (``config.json`` and safetensors), as :func:`train_crystallm` and the Hugging
+        Face port have it; or, with ``local_files_only=False``, a name on the hub.
+    local_files_only : bool, default=True
+        Never use the network.
+    device : str, default="cpu"
+        Where to compute.
+
+    Returns
+    -------
+    model : CrystaLLM
+        Ready to generate.
+
+    Raises
+    ------
+    CheckpointError
+        If the files are missing, damaged, or not those of a CrystaLLM model.
+    """
+    folder = Path(source)
+    if (folder / _NANOGPT).is_file():
+        return CrystaLLM(_of_nanogpt(folder / _NANOGPT).to(device))
+    if not folder.is_dir() and local_files_only:
+        raise CheckpointError(
+            f"{folder} is not a folder; pass one with ckpt.pt or config.json, or "
+            "local_files_only=False for a name on the Hugging Face hub."
+        )
+    from safetensors import SafetensorError
+    from transformers import GPT2LMHeadModel
+
+    try:
+        loaded: Any = GPT2LMHeadModel.from_pretrained(
+            str(source),
+            local_files_only=local_files_only,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        network, report = loaded
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{source} has no CrystaLLM model that can be read: {str(error)[:200]}"
+        ) from error
+    missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
+    if missing:
+        raise CheckpointError(f"{source} lacks weights: {', '.join(missing[:3])} ...")
+    return CrystaLLM(network.to(device))
+
+
+def new_crystallm(
+    *, n_layer: int = 6, n_head: int = 6, n_embd: int = 192, context: int = 1024, seed: int = 0
+) -> CrystaLLM:
+    """Make a model with random weights, to be trained.
+
+    Parameters
+    ----------
+    n_layer, n_head, n_embd : int, default=6, 6, 192
+        Size of the network.
+    context : int, default=1024
+        Most tokens of a text.
+    seed : int, default=0
+        Of the weights; the global generator is left alone.
+
+    Returns
+    -------
+    model : CrystaLLM
+        Untrained.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CrystaLLM(_network(n_layer, n_head, n_embd, context, _SIZES[0]))
+
+
+def _network(n_layer: int, n_head: int, n_embd: int, context: int, vocab: int) -> Any:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=vocab,
+        n_positions=context,
+        n_embd=n_embd,
+        n_layer=n_layer,
+        n_head=n_head,
+        activation_function="gelu_new",
+        resid_pdrop=0.1,
+        embd_pdrop=0.1,
+        attn_pdrop=0.1,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def _of_nanogpt(path: Path) -> Any:
+    """Network with the weights of a published file."""
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        sizes = state["model_args"]
+        shape = [int(sizes[k]) for k in ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")]
+        weights = {k.removeprefix(_PREFIX): v for k, v in state["model"].items()}
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged, or no checkpoint of CrystaLLM: {type(error).__name__}: {error}"
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than weights and is not loaded, as it could run code: {error}"
+        ) from error
+    if shape[-1] not in _SIZES:
+        raise CheckpointError(f"CrystaLLM has 371 tokens; {path} has {shape[-1]}.")
+    network = _network(*shape)
+    expected = network.state_dict()
+    given = {k: v for k, v in weights.items() if not k.endswith(_BUFFERS)}
+    converted = {k: v.T.contiguous() if k.endswith(_TRANSPOSED) else v for k, v in given.items()}
+    for name, value in expected.items():
+        if name not in converted and name.endswith(".bias"):
+            # the published models have no biases
+            converted[name] = torch.zeros_like(value)
+    converted.setdefault("lm_head.weight", converted.get("transformer.wte.weight"))
+    wrong = [
+        name
+        for name, value in expected.items()
+        if converted.get(name) is None or converted[name].shape != value.shape
+    ]
+    unknown = sorted(set(converted) - set(expected))
+    if wrong or unknown:
+        raise CheckpointError(
+            f"{path} does not fit its own sizes: {', '.join([*wrong, *unknown][:3])} ..."
+        )
+    network.load_state_dict(converted)
+    return network
+
+
+def _draw(
+    logits: Any, temperature: float, top_k: int | None, top_p: float | None, generator: Any
+) -> Any:
+    import torch
+
+    logits = logits / temperature
+    if top_k is not None:
+        least = logits.topk(min(top_k, logits.shape[1]), dim=1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -math.inf)
+    probabilities = torch.softmax(logits, dim=1)
+    if top_p is not None:
+        ordered, order = probabilities.sort(dim=1, descending=True)
+        # the token that crosses the threshold still counts
+        beyond = ordered.cumsum(dim=1) - ordered >= top_p
+        ordered = ordered.masked_fill(beyond, 0)
+        probabilities = torch.zeros_like(probabilities).scatter(1, order, ordered)
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+
+
+def _bracketed(prompt: str) -> str:
+    """Write the prompt in the dialect of the Hugging Face port."""
+    lines = []
+    for line in prompt.rstrip("\n").split("\n"):
+        if line.startswith("data_"):
+            lines.append(f"<bos>\ndata_[{line.removeprefix('data_')}]")
+        elif line.startswith("_symmetry_space_group_name_H-M"):
+            name, _, group = line.partition(" ")
+            lines += ["]", f"{name} [{group}]"]
+        elif line == "_atom_type_ionic_radius":
+            lines += [line, "["]
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,386 @@
+"""Crystals as the text that CrystaLLM reads and writes.
+
+The text is pymatgen's CIF with the true space group, the symmetry-unique sites with
+their multiplicities, a single symmetry operation, a table of element properties, and
+four decimals. The other operations are put back when it is read.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.exceptions import InputError
+from sklearn_kt.structures.base import Candidate
+from sklearn_kt.structures.library import GRID, lattice_vectors, orbit_images, setting
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+__all__ = ["CIFRejectedError", "bond_score", "crystal_of_text", "prompt", "text_of_crystal"]
+
+_SYMPREC = 0.1
+_LENGTHS = (0.5, 1000.0)
+_ANGLES = (10.0, 170.0)
+_IDENTITY = "loop_\n_symmetry_equiv_pos_site_id\n_symmetry_equiv_pos_as_xyz\n1 'x, y, z'\n"
+_OPERATIONS = re.compile(
+    r"loop_\n_symmetry_equiv_pos_site_id\n_symmetry_equiv_pos_as_xyz\n(?:\d+ '[^']*'\n)+"
+)
+_DECIMAL = re.compile(r"\d+\.\d+")
+_COLUMNS = ("type_symbol", "label", "symmetry_multiplicity", "fract_x", "fract_y", "fract_z")
+# Coordinates this near to a multiple of 1/24 are one: they were rounded to four decimals.
+_ROUNDED = 2e-4
+# Allen's electronegativities of the noble gases that Pauling has none for
+_ALLEN = {"He": 4.160, "Ne": 4.787, "Ar": 3.242}
+_IONIC_DIFFERENCE = 1.7
+_BOND_TOLERANCE = 0.32
+_HYDROGEN_RATIO = 2.5
+
+
+class CIFRejectedError(InputError):
+    """Text that is not a valid crystal.
+
+    Parameters
+    ----------
+    reason : str
+        One of "syntax", "cell", "formula", "multiplicity", "space group", "overlap"
+        and "bonds".
+    detail : str
+        What was found.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.reason, self.detail)
+
+
+def text_of_crystal(structure: Structure) -> str:
+    """Write a crystal.
+
+    Parameters
+    ----------
+    structure : pymatgen.core.Structure
+        Ordered, any cell.
+
+    Returns
+    -------
+    text : str
+        Of the standardised cell; ends with a blank line.
+
+    Raises
+    ------
+    InputError
+        If the crystal is disordered, or spglib finds no symmetry.
+    """
+    from pymatgen.io.cif import CifWriter
+
+    if not structure.is_ordered:
+        raise InputError("CrystaLLM's text has no partially occupied sites.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bare = structure.copy()
+        bare.remove_oxidation_states()
+        try:
+            text = str(CifWriter(bare, symprec=_SYMPREC))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"the crystal has no symmetry that spglib finds ({error}).") from error
+    lines = (re.sub(r"[ \t]+", " ", line.strip()) for line in text.splitlines())
+    text = "\n".join(line for line in lines if line and not line.startswith("#")) + "\n"
+    text = _OPERATIONS.sub(_IDENTITY, text)
+    text = _DECIMAL.sub(lambda m: f"{float(m[0]):.4f}", text)
+    # an occupancy is written as an integer
+    text = re.sub(r"^([A-Z]\S* \S+ \d+ \S+ \S+ \S+) 1\.0000$", r"\1 1", text, flags=re.MULTILINE)
+    found = re.search(r"_chemical_formula_sum '?([^'\n]+)'?\n", text)
+    assert found is not None
+    formula = found[1].replace(" ", "")
+    text = re.sub(r"^data_\S*\n", f"data_{formula}\n", text)
+    head, mark, rest = text.partition("_symmetry_space_group_name_H-M")
+    return f"{head}{_properties(formula)}{mark}{rest}\n"
+
+
+def prompt(formula: Mapping[int, int], z: int, space_group: str | None = None) -> str:
+    r"""Write the start of a crystal's text.
+
+    Parameters
+    ----------
+    formula : dict of int to int
+        Atoms of each atomic number in one formula unit.
+    z : int
+        Formula units in the cell.
+    space_group : str, optional
+        Hermann-Mauguin symbol, as in ``Fm-3m``.
+
+    Returns
+    -------
+    text : str
+        The header with the cell's formula; with a space group also the element
+        properties and its line.
+
+    Examples
+    --------
+    >>> prompt({11: 1, 17: 1}, 4)
+    'data_Na4Cl4\n'
+    """
+    from pymatgen.core import Composition
+
+    with warnings.catch_warnings():
+        # noble gases have no electronegativity
+        warnings.simplefilter("ignore")
+        cell = Composition({ELEMENTS[number - 1]: n * z for number, n in formula.items()})
+        name = cell.formula.replace(" ", "")
+    if space_group is None:
+        return f"data_{name}\n"
+    return f"data_{name}\n{_properties(name)}_symmetry_space_group_name_H-M {space_group}\n"
+
+
+def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
+    """Read a crystal, with all checks.
+
+    Parameters
+    ----------
+    text : str
+        As CrystaLLM writes it, of either dialect.
+    check_bonds : bool, default=True
+        Reject bonds of impossible lengths too, which takes most of the time.
+
+    Returns
+    -------
+    candidate : Candidate
+        The conventional cell, with the space group in its provenance.
+
+    Raises
+    ------
+    CIFRejectedError
+        With the reason.
+    """
+    text = re.sub(r"<\w+>\n?|[\[\]]", "", text)
+    text = "\n".join(re.sub(r"[ \t]+", " ", line.strip()) for line in text.splitlines())
+    parameters = np.array(
+        [
+            _number(text, f"_cell_{kind}")
+            for kind in (
+                "length_a",
+                "length_b",
+                "length_c",
+                "angle_alpha",
+                "angle_beta",
+                "angle_gamma",
+            )
+        ]
+    )
+    lengths, angles = parameters[:3], parameters[3:]
+    if (
+        (lengths < _LENGTHS[0]).any()
+        or (lengths > _LENGTHS[1]).any()
+        or (angles < _ANGLES[0]).any()
+        or (angles > _ANGLES[1]).any()
+    ):
+        raise CIFRejectedError("cell", f"lengths and angles {parameters.tolist()}")
+    lattice = lattice_vectors(parameters)
+    if not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1:
+        raise CIFRejectedError("cell", f"the angles {angles.tolist()} span no volume")
+    symbol = _field(text, "_symmetry_space_group_name_H-M").strip("'")
+    halls = hall_numbers()
+    if symbol not in halls:
+        raise CIFRejectedError("space group", f"{symbol!r} is not a space group")
+    rotations, translations, _ = setting(halls[symbol][0])
+    numbers, positions = [], []
+    for element, multiplicity, coords in _sites(text):
+        images = orbit_images(_to_grid(coords), rotations, translations)
+        if len(images) != multiplicity:
+            raise CIFRejectedError(
+                "multiplicity",
+                f"{element} at {coords} has {len(images)} images in {symbol}, not {multiplicity}",
+            )
+        numbers += [ELEMENTS.index(element) + 1] * len(images)
+        positions.append(images / GRID)
+    _check_formula(text, numbers)
+    provenance = {"space_group": symbol}
+    candidate = Candidate(
+        lattice, np.array(numbers), np.concatenate(positions), provenance=provenance
+    )
+    if not candidate.is_sound():
+        raise CIFRejectedError("overlap", "atoms are on top of each other")
+    found = _found_group(candidate)
+    if found != halls[symbol][1]:
+        raise CIFRejectedError("space group", f"{symbol} is stated, but the crystal has {found}")
+    if check_bonds:
+        score = bond_score(candidate.structure)
+        if score < 1:
+            raise CIFRejectedError("bonds", f"{score:.2f} of the bonds have possible lengths")
+    return candidate
+
+
+def bond_score(structure: Structure) -> float:
+    """Share of bonds whose lengths are possible.
+
+    Parameters
+    ----------
+    structure : pymatgen.core.Structure
+        Crystal.
+
+    Returns
+    -------
+    score : float
+        1 if each neighbour pair of CrystalNN is within 32 % of the sum of the ionic
+        radii (for a difference in electronegativity of at least 1.7) or atomic
+        radii; with hydrogen, below 2.5 times. 0 if there are no bonds at all.
+    """
+    from pymatgen.analysis.local_env import CrystalNN
+
+    good = total = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        neighbours = CrystalNN()
+        for i, site in enumerate(structure):
+            try:
+                shell = neighbours.get_nn_info(structure, i)
+            except (ValueError, RuntimeError):
+                return 0.0
+            for other in shell:
+                first, second = site.specie, other["site"].specie
+                ratio = float(np.linalg.norm(other["site"].coords - site.coords))
+                ratio /= _expected_length(first, second)
+                limit = _HYDROGEN_RATIO if "H" in (first.symbol, second.symbol) else None
+                total += 1
+                good += ratio < limit if limit else abs(ratio - 1) < _BOND_TOLERANCE
+    return good / total if total else 0.0
+
+
+@lru_cache(maxsize=1)
+def hall_numbers() -> dict[str, tuple[int, int]]:
+    """Look up spglib's standard setting, and the space group, of each symbol.
+
+    Returns
+    -------
+    numbers : dict of str to (int, int)
+        By short Hermann-Mauguin symbol.
+    """
+    import spglib
+
+    out: dict[str, tuple[int, int]] = {}
+    seen: set[int] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for hall in range(1, 531):
+            kind = spglib.get_spacegroup_type(hall)
+            if kind is not None and kind.number not in seen:
+                seen.add(kind.number)
+                out[kind.international_short] = (hall, int(kind.number))
+    return out
+
+
+def _properties(formula: str) -> str:
+    """Table of electronegativities and radii, as pymatgen has them."""
+    from pymatgen.core import Element
+
+    rows = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for symbol in dict.fromkeys(re.findall(r"[A-Z][a-z]?", formula)):
+            element = Element(symbol)
+            negativity = _ALLEN.get(symbol, element.X)
+            radius = float(element.atomic_radius or element.van_der_waals_radius or 0.0)
+            ionic = float(element.average_ionic_radius)
+            rows.append(f"{symbol} {negativity:.4f} {radius:.4f} {ionic:.4f}\n")
+    names = ("symbol", "electronegativity", "radius", "ionic_radius")
+    return "loop_\n" + "".join(f"_atom_type_{name}\n" for name in names) + "".join(rows)
+
+
+def _field(text: str, name: str) -> str:
+    found = re.search(rf"^{re.escape(name)} (.+)$", text, re.MULTILINE)
+    if found is None:
+        raise CIFRejectedError("syntax", f"there is no {name}")
+    return found[1].strip()
+
+
+def _number(text: str, name: str) -> float:
+    value = _field(text, name)
+    if re.fullmatch(r"\d{1,6}(\.\d{1,10})?", value) is None:
+        raise CIFRejectedError("syntax", f"{name} is {value!r}")
+    return float(value)
+
+
+def _sites(text: str) -> list[tuple[str, int, list[float]]]:
+    block = text.partition("_atom_site_type_symbol")[2]
+    rows = [line.split() for line in block.splitlines() if line and not line.startswith("_")]
+    sites = []
+    for row in rows:
+        try:
+            element, multiplicity, coords = row[0], int(row[2]), [float(v) for v in row[3:6]]
+            if len(row) != len(_COLUMNS) + 1 or element not in ELEMENTS or float(row[6]) != 1:
+                raise ValueError
+        except (ValueError, IndexError):
+            raise CIFRejectedError("syntax", f"the site {' '.join(row)!r}") from None
+        if not np.isfinite(coords).all() or np.abs(coords).max() > 10:
+            raise CIFRejectedError("syntax", f"the site {' '.join(row)!r}")
+        sites.append((element, multiplicity, coords))
+    if not sites:
+        raise CIFRejectedError("syntax", "there are no sites")
+    return sites
+
+
+def _to_grid(coords: list[float]) -> np.ndarray:
+    values = np.array(coords)
+    special = np.rint(values * 24) / 24
+    values = np.where(np.abs(values - special) < _ROUNDED, special, values)
+    return np.rint(values * GRID).astype(np.int64) % GRID
+
+
+def _check_formula(text: str, numbers: list[int]) -> None:
+    from pymatgen.core import Composition
+
+    found = re.match(r"data_(\S+)", text)
+    if found is None:
+        raise CIFRejectedError("syntax", "the text does not begin with data_")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sites = Composition({ELEMENTS[z - 1]: numbers.count(z) for z in set(numbers)})
+        stated = {
+            "data_": found[1],
+            "_chemical_formula_sum": _field(text, "_chemical_formula_sum").strip("'"),
+            "_chemical_formula_structural": _field(text, "_chemical_formula_structural"),
+        }
+        for name, value in stated.items():
+            try:
+                same = Composition(value).reduced_formula == sites.reduced_formula
+            except ValueError:
+                same = False
+            if not same:
+                raise CIFRejectedError(
+                    "formula", f"{name} says {value}, the sites are {sites.formula}"
+                )
+        if Composition(stated["data_"]) != sites:
+            raise CIFRejectedError(
+                "multiplicity", f"data_ says {found[1]}, the sites are {sites.formula}"
+            )
+
+
+def _found_group(candidate: Candidate) -> int | None:
+    import spglib
+
+    cell: Any = (candidate.lattice, candidate.coords, candidate.numbers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = spglib.get_symmetry_dataset(cell, symprec=_SYMPREC)
+    return None if found is None else int(found.number)
+
+
+def _expected_length(first: Any, second: Any) -> float:
+    a, b = sorted((first, second), key=lambda e: e.X)
+    if b.X - a.X >= _IONIC_DIFFERENCE:
+        length = float(a.average_cationic_radius) + float(b.average_anionic_radius)
+        if length > 0:
+            return length
+    radii = [float(e.atomic_radius or e.van_der_waals_radius or 1.5) for e in (a, b)]
+    return sum(radii)
