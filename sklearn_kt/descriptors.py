@@ -77,8 +77,17 @@ def elemental_descriptors(batch: CompositionBatch) -> np.ndarray:
     evenness = [(fractions**p).sum(axis=1) ** (1 / p) for p in _NORMS]
     entropy = -(fractions * np.log(present)).sum(axis=1)
     return np.column_stack(
-        [mean, deviation, highest, lowest, highest - lowest, mode]
-        + [batch.n_elements, *evenness, entropy]
+        [
+            mean,
+            deviation,
+            highest,
+            lowest,
+            highest - lowest,
+            mode,
+            batch.n_elements,
+            *evenness,
+            entropy,
+        ]
     )
 
 

@@ -1,0 +1,160 @@
+"""How fitted estimators look in notebooks: what was trained, from what, and how it went."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import numpy as np
+from sklearn.utils import estimator_html_repr
+
+__all__ = ["FittedReprMixin", "fitted_html"]
+
+_WIDTH, _HEIGHT, _EDGE = 260, 90, 4
+# as in sklearn_kt.plotting, but visible on light and on dark pages
+_LINES = (("train_loss", "training", "#2b8cc4", ""), ("valid_loss", "validation", "#e0722b", "4 3"))
+_STYLE = "border-collapse:collapse;font-size:0.9em;margin:0"
+_CELL = "text-align:left;padding:1px 10px 1px 0;border:none;background:none;vertical-align:top"
+
+
+class FittedReprMixin:
+    """Adds what :func:`fitted_html` says to scikit-learn's picture of an estimator.
+
+    To the left of :class:`~sklearn.base.BaseEstimator`.
+    """
+
+    def _html_repr(self) -> str:
+        return estimator_html_repr(self) + fitted_html(self)
+
+
+def fitted_html(estimator: Any) -> str:
+    """Describe what an estimator learned, as HTML that needs no other file.
+
+    Parameters
+    ----------
+    estimator : ImplicitKTRegressor or ImplicitKTClassifier
+        Fitted or not.
+
+    Returns
+    -------
+    str
+        Encoder, checkpoint, networks, readouts with their shares and out-of-fold losses,
+        device and training curve; ``""`` before ``fit``.
+
+    Examples
+    --------
+    >>> from sklearn_kt import ImplicitKTRegressor
+    >>> from sklearn_kt.html_repr import fitted_html
+    >>> model = ImplicitKTRegressor(
+    ...     None, backbone="tiny", readout="head", n_estimators=1, max_epochs=2, random_state=0
+    ... )
+    >>> fitted_html(model)
+    ''
+    >>> "training curve" in fitted_html(model.fit(["NaCl", "MgO", "Si"], [8.5, 7.8, 1.1]))
+    True
+    """
+    if not hasattr(estimator, "readout_weights_"):
+        return ""
+    rows = [
+        ("encoder", _encoder(estimator)),
+        ("started from", _origin(estimator)),
+        ("prediction", _shares(estimator)),
+    ]
+    if estimator.nets_:
+        rows.append(("networks", _networks(estimator)))
+    rows.append(("device", html.escape(_device(estimator))))
+    if estimator.history_:
+        rows.append(("training curve", _curve(estimator.history_)))
+    cells = "".join(
+        f'<tr><th style="{_CELL};font-weight:600">{name}</th><td style="{_CELL}">{text}</td></tr>'
+        for name, text in rows
+    )
+    return (
+        '<details open style="margin-top:0.5em"><summary>What was learned</summary>'
+        f'<table style="{_STYLE}">{cells}</table></details>'
+    )
+
+
+def _encoder(estimator: Any) -> str:
+    kind, config = estimator.spec_["kind"], estimator.spec_["config"]
+    if kind == "features":
+        return f"none: residual network on {config['n_features']} columns of numbers"
+    name = "elements" if kind == "composition" else f"text ({config.get('model_type', 'unknown')})"
+    sizes = [f"width {config['hidden_size']}"] if "hidden_size" in config else []
+    if "num_hidden_layers" in config:
+        sizes.append(f"{config['num_hidden_layers']} layers")
+    modules = [net.module_.backbone for net in estimator.nets_[:1]] or [estimator.encoder_]
+    if modules[0] is not None:
+        sizes.append(f"{sum(p.numel() for p in modules[0].parameters()):,} parameters")
+    return html.escape(", ".join([f"transformer on {name}", *sizes]))
+
+
+def _origin(estimator: Any) -> str:
+    if estimator.spec_["kind"] == "text":
+        return f"Hugging Face model {html.escape(str(estimator.backbone))}"
+    if estimator.checkpoint is None or estimator.spec_["kind"] == "features":
+        return "random weights"
+    return f"checkpoint {html.escape(str(estimator.checkpoint))}"
+
+
+def _shares(estimator: Any) -> str:
+    losses = estimator.readout_scores_
+    parts = []
+    for name, share in estimator.readout_weights_.items():
+        # a readout of the user's own is called by its class
+        shown = type(estimator.readouts_[name]).__name__ if name == "estimator" else name
+        loss = f" (out-of-fold loss {losses[name]:.3g})" if name in losses else ""
+        parts.append(f"{share:.0%} {html.escape(shown)}{loss}")
+    if "blend" in losses and len(parts) > 1:
+        parts.append(f"together: out-of-fold loss {losses['blend']:.3g}")
+    return "<br>".join(parts)
+
+
+def _networks(estimator: Any) -> str:
+    epochs = sorted({len(history) for history in estimator.history_})
+    spread = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+    return f"{len(estimator.nets_)}, trained for {spread} epochs"
+
+
+def _device(estimator: Any) -> str:
+    from .training import resolve_device
+
+    device = resolve_device(estimator.device)
+    return device if device == estimator.device else f"{device} (device={estimator.device!r})"
+
+
+def _curve(histories: list[list[dict[str, float]]]) -> str:
+    """Losses over the epochs as an SVG, with the range that they span."""
+    curves = [
+        (name, colour, dashes, [(epoch["epoch"], epoch[key]) for epoch in history if key in epoch])
+        for key, name, colour, dashes in _LINES
+        for history in histories
+    ]
+    curves = [curve for curve in curves if curve[-1]]
+    losses = [loss for *_, points in curves for _, loss in points]
+    low, high = min(losses), max(losses)
+    last = max(len(history) for history in histories)
+    lines = []
+    for _, colour, dashes, points in curves:
+        places = " ".join(
+            f"{_scale(x, 1, last, _WIDTH):.1f},{_HEIGHT - _scale(y, low, high, _HEIGHT):.1f}"
+            for x, y in points
+        )
+        lines.append(
+            f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="1.2"'
+            f' stroke-dasharray="{dashes}"/>'
+        )
+    names = [
+        f'<span style="color:{colour}">{name}</span>'
+        for name, colour in dict.fromkeys((name, colour) for name, colour, *_ in curves)
+    ]
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img"'
+        f' aria-label="loss over {last} epochs" style="border:1px solid #8884">'
+        f"{''.join(lines)}</svg><br>loss of {' and '.join(names)}: from {high:.3g} to {low:.3g}"
+    )
+
+
+def _scale(value: float, low: float, high: float, size: int) -> float:
+    share = (value - low) / (high - low) if high > low else 0.5
+    return float(np.clip(_EDGE + share * (size - 2 * _EDGE), 0, size))

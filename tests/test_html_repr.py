@@ -1,0 +1,121 @@
+"""Fitted estimators in notebooks."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
+from sklearn_kt.html_repr import FittedReprMixin, fitted_html
+
+FORMULAS = ["NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "LiFePO4", "GaAs", "ZnS", "KBr"] * 3
+TARGETS = np.linspace(0, 1, len(FORMULAS))
+TINY: dict[str, Any] = {"checkpoint": None, "backbone": "tiny", "max_epochs": 3, "random_state": 0}
+
+
+class Shown(FittedReprMixin, ImplicitKTRegressor):
+    """What a notebook shows."""
+
+
+class Table(HTMLParser):
+    """Rows of the first table, as text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: dict[str, str] = {}
+        self.name, self.cell = "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.cell = tag if tag in ("th", "td") else self.cell
+
+    def handle_endtag(self, tag: str) -> None:
+        self.cell = "" if tag in ("th", "td") else self.cell
+
+    def handle_data(self, data: str) -> None:
+        if self.cell == "th":
+            self.name = data
+        elif self.cell == "td":
+            self.rows[self.name] = self.rows.get(self.name, "") + data
+
+
+def test_networks() -> None:
+    model = ImplicitKTRegressor(
+        **TINY, readout="head", n_estimators=2, early_stopping=True, device="cpu"
+    ).fit(FORMULAS, TARGETS)
+    text = fitted_html(model)
+    # well-formed, and nothing comes from elsewhere
+    root = ET.fromstring(text.replace("<details open", "<details").replace("<br>", "<br/>"))
+    assert "http" not in text
+    rows = Table(text).rows
+    parameters = sum(p.numel() for p in model.nets_[0].module_.backbone.parameters())
+    assert rows["encoder"] == (
+        f"transformer on elements, width 64, 2 layers, {parameters:,} parameters"
+    )
+    assert rows["started from"] == "random weights"
+    assert rows["prediction"].startswith("100% network (out-of-fold loss ")
+    assert rows["networks"] == "2, trained for 3 epochs"
+    assert rows["device"] == "cpu"
+    assert rows["training curve"].startswith("loss of training and validation: from ")
+    lines = root.findall(".//polyline")
+    assert len(lines) == 4
+    for line in lines:
+        points = np.array([p.split(",") for p in line.get("points", "").split()], dtype=float)
+        assert points.shape == (3, 2)
+        assert (np.diff(points[:, 0]) > 0).all()
+        assert (points >= 0).all()
+        assert (points <= [260, 90]).all()
+
+
+def test_readouts() -> None:
+    model = ImplicitKTRegressor(None, readout="fast", random_state=0).fit(FORMULAS, TARGETS)
+    rows = Table(fitted_html(model)).rows
+    assert set(rows) == {"encoder", "started from", "prediction", "device"}
+    for name in model.readout_weights_:
+        assert name in rows["prediction"]
+    own = ImplicitKTRegressor("default", readout=Ridge()).fit(FORMULAS, TARGETS)
+    rows = Table(fitted_html(own)).rows
+    assert rows["prediction"] == "100% Ridge"
+    assert rows["started from"] == "checkpoint default"
+    assert "parameters" in rows["encoder"]
+
+
+def test_numbers_and_classes() -> None:
+    X = np.arange(60.0).reshape(30, 2)
+    model = ImplicitKTClassifier(**TINY, readout="head", n_estimators=1)
+    rows = Table(fitted_html(model.fit(X, TARGETS > 0.5))).rows
+    assert rows["encoder"] == "none: residual network on 2 columns of numbers"
+    assert rows["started from"] == "random weights"
+
+
+def test_text_encoder(minilm_dir) -> None:
+    model = ImplicitKTRegressor(
+        None, backbone=minilm_dir, readout="head", n_estimators=1, max_epochs=1, random_state=0
+    ).fit(FORMULAS[:2], TARGETS[:2])
+    rows = Table(fitted_html(model)).rows
+    assert rows["encoder"].startswith("transformer on text (bert), width 384, 6 layers, 22,")
+    assert rows["started from"] == f"Hugging Face model {minilm_dir}"
+
+
+def test_text_is_escaped() -> None:
+    model = ImplicitKTRegressor(**TINY, readout="head", n_estimators=1).fit(
+        FORMULAS[:4], TARGETS[:4]
+    )
+    model.checkpoint = "<script>"
+    assert "<script>" not in fitted_html(model)
+    assert Table(fitted_html(model)).rows["started from"] == "checkpoint <script>"
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_notebooks_show_it_below_the_parameters(fitted: bool) -> None:
+    model = Shown(**TINY, readout="head", n_estimators=1)
+    if fitted:
+        model.fit(FORMULAS[:4], TARGETS[:4])
+    text = model._repr_html_()
+    assert "sk-container-id" in text
+    assert ("What was learned" in text) == fitted
