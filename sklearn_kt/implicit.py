@@ -32,6 +32,7 @@ from .compositions import CompositionBatch
 from .embedding import BackboneMixin, Data, Weights, available_blocks, chunks, frozen_encoder
 from .encoder import save_checkpoint, without_heads
 from .exceptions import InputError
+from .html_repr import FittedReprMixin
 from .readouts import ErrorModel, Readout, default_readouts, select_weights
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ _NETWORK = "network"
 _CUSTOM = "estimator"
 
 
-class _BaseImplicitKT(BackboneMixin, BaseEstimator):
+class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     """Fitting and ensemble prediction; subclasses add what targets mean."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
@@ -523,7 +524,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
     >>> X = ["NaCl", "KCl", "MgO", "CaO", "Si", "Ge", "GaAs", "ZnO"]
     >>> y = [8.5, 8.4, 7.8, 6.9, 1.1, 0.7, 1.4, 3.4]  # band gap in eV
     >>> model = ImplicitKTRegressor(
-    ...     backbone="tiny", readout="head", n_estimators=2, max_epochs=5, random_state=0
+    ...     None, backbone="tiny", readout="head", n_estimators=2, max_epochs=5, random_state=0
     ... ).fit(X, y)
     >>> model.predict(["LiF", "SiC"]).shape
     (2,)
@@ -833,7 +834,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
     >>> X = ["NaCl", "MgO", "SiO2", "Cu", "FeAl", "NiTi"]
     >>> y = ["insulator", "insulator", "insulator", "metal", "metal", "metal"]
     >>> model = ImplicitKTClassifier(
-    ...     backbone="tiny", readout="head", n_estimators=1, max_epochs=5, random_state=0
+    ...     None, backbone="tiny", readout="head", n_estimators=1, max_epochs=5, random_state=0
     ... ).fit(X, y)
     >>> model.predict_proba(["KCl", "CoAl"]).shape
     (2, 2)

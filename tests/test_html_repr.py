@@ -11,15 +11,11 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
-from sklearn_kt.html_repr import FittedReprMixin, fitted_html
+from sklearn_kt.html_repr import fitted_html
 
 FORMULAS = ["NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "LiFePO4", "GaAs", "ZnS", "KBr"] * 3
 TARGETS = np.linspace(0, 1, len(FORMULAS))
 TINY: dict[str, Any] = {"checkpoint": None, "backbone": "tiny", "max_epochs": 3, "random_state": 0}
-
-
-class Shown(FittedReprMixin, ImplicitKTRegressor):
-    """What a notebook shows."""
 
 
 class Table(HTMLParser):
@@ -113,7 +109,7 @@ def test_text_is_escaped() -> None:
 
 @pytest.mark.parametrize("fitted", [False, True])
 def test_notebooks_show_it_below_the_parameters(fitted: bool) -> None:
-    model = Shown(**TINY, readout="head", n_estimators=1)
+    model = ImplicitKTRegressor(**TINY, readout="head", n_estimators=1)
     if fitted:
         model.fit(FORMULAS[:4], TARGETS[:4])
     text = model._repr_html_()

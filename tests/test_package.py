@@ -29,7 +29,7 @@ LAYERS = [
     {"tokenizer", "descriptors", "structures"},
     {"encoder"},
     {"training"},
-    {"embedding", "readouts"},
+    {"embedding", "html_repr", "readouts"},
     {"implicit", "pretraining"},
     {"explicit"},
     {"stacking"},
