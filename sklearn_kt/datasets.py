@@ -341,9 +341,9 @@ def load_seebeck(
 
     References
     ----------
-    F. Ricci, W. Chen, U. Aydemir, G. J. Snyder, G.-M. Rignanese, A. Jain and
-    G. Hautier, "An ab initio electronic transport database for inorganic materials",
-    Sci. Data 4, 170085 (2017). https://doi.org/10.1038/sdata.2017.85
+    F. Ricci, W. Chen, U. Aydemir, G. J. Snyder, G.-M. Rignanese, A. Jain and G. Hautier,
+    "An ab initio electronic transport database for inorganic materials", Sci. Data 4,
+    170085 (2017). https://doi.org/10.1038/sdata.2017.85
 
     Examples
     --------

@@ -25,11 +25,13 @@ from sklearn_kt.plotting import (
     InteractionDisplay,
     IntervalReliabilityDisplay,
     ParityDisplay,
+    StructureDisplay,
     plot_pair_matrix,
     plot_periodic_table,
     plot_training_curve,
     write_explanation,
 )
+from sklearn_kt.structures import Candidate, PrototypeGenerator
 
 ORANGE, BLUE = "#d55e00", "#0072b2"
 KINDS = ("network", "waterfall", "force", "upset")
@@ -511,6 +513,67 @@ def test_bad_maps() -> None:
         EmbeddingDisplay(np.zeros((3, 2)), [1.0])
 
 
+# ---------------------------------------------------------------- crystals
+
+
+def rock_salt(shear: float = 0.0) -> Candidate:
+    """Eight atoms: four on corners and faces, four on edges and the centre."""
+    coords = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]], float)
+    lattice = 5.6 * np.eye(3)
+    lattice[1, 0] = shear
+    return Candidate(
+        lattice,
+        np.repeat([11, 17], 4),
+        np.vstack([coords, (coords + np.array([0.5, 0, 0])) % 1]),
+        0.25,
+    )
+
+
+def test_crystals_are_drawn_to_scale_with_their_boundary_atoms() -> None:
+    display = StructureDisplay([rock_salt()]).plot()
+    [ax] = display.axes_
+    discs = [(patch, to_hex(patch.get_facecolor())) for patch in ax.patches]
+    # 8 corners and 6 faces; 12 edges and the centre
+    colours = [colour for _, colour in discs]
+    assert sorted(colours.count(colour) for colour in set(colours)) == [13, 14]
+    sodium, chlorine = ({d.radius for d, c in discs if colours.count(c) == n} for n in (14, 13))
+    assert len(sodium) == len(chlorine) == 1
+    assert min(sodium) > max(chlorine)
+    assert len(ax.lines) == 12
+    lengths = [np.hypot(*np.ptp(line.get_xydata(), axis=0)) for line in ax.lines]
+    assert max(lengths) <= 5.6 + 1e-9
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["Na", "Cl"]
+    assert ax.get_title() == "NaCl, Fm$\\bar{3}$m\nscore 0.25"
+    assert cut_off(display.figure_) == 0
+
+
+@pytest.mark.parametrize("formula", ["BaTiO3", "LiFePO4", "C"])
+def test_proposed_crystals_are_drawn(formula: str) -> None:
+    display = StructureDisplay.from_estimator(PrototypeGenerator(), formula, n_candidates=2)
+    assert len(display.axes_) == 2
+    assert "a known crystal" in display.axes_[0].get_title()
+    assert cut_off(display.figure_) == 0
+    # nearer atoms are drawn later; no two on one place
+    for ax in display.axes_:
+        orders = [patch.get_zorder() for patch in ax.patches]
+        assert len(set(orders)) == len(orders)
+
+
+def test_substituted_crystals_name_what_they_are_like() -> None:
+    display = StructureDisplay.from_estimator(PrototypeGenerator(), "Na3Bi", n_candidates=4)
+    titles = [ax.get_title() for ax in display.axes_]
+    assert any("after Na" in title and "score 0." in title for title in titles)
+
+
+def test_bad_crystals() -> None:
+    with pytest.raises(InputError, match="no candidates to draw"):
+        StructureDisplay([]).plot()
+    with pytest.raises(InputError, match="2 crystals need 2 axes, got 1"):
+        StructureDisplay([rock_salt()] * 2).plot(axes=[Figure().subplots()])
+    with pytest.raises(InputError, match="no crystal for OgTs"):
+        StructureDisplay.from_estimator(PrototypeGenerator(), "OgTs")
+
+
 def test_given_axes_make_no_figure(noisy, table: pd.DataFrame) -> None:
     truth, predicted, std = noisy
     ax = Figure(layout="constrained").subplots()
@@ -521,4 +584,5 @@ def test_given_axes_make_no_figure(noisy, table: pd.DataFrame) -> None:
     plot_periodic_table(table, ax=Figure().subplots())
     plot_pair_matrix(table, ax=Figure().subplots())
     EmbeddingDisplay(np.zeros((3, 2))).plot(ax=Figure().subplots())
+    StructureDisplay([rock_salt(1.0)]).plot(axes=[Figure().subplots()])
     assert plt.get_fignums() == []
