@@ -2,7 +2,7 @@
 
 ``evaluate`` cross-validates models, ``fit`` and ``predict`` train and use one,
 ``tokenize`` shows what the models read, ``explain`` which elements made a prediction,
-``matbench`` runs a public benchmark. Results go to stdout, progress and messages to
+``screen`` predicts for millions of formulas, ``matbench`` runs a public benchmark. Results go to stdout, progress and messages to
 stderr. What a user can correct ends with one line on stderr and exit code 2; files are
 written under a temporary name and renamed when complete.
 """
@@ -161,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_fit(commands)
     _add_predict(commands)
+    _add_screen(commands)
     _add_tokenize(commands)
     _add_explain(commands)
     _add_matbench(commands)
@@ -263,6 +264,68 @@ def _add_predict(commands: Any) -> None:
         " (default: raise)",
     )
     parser.set_defaults(run=_predict)
+
+
+def _add_screen(commands: Any) -> None:
+    parser = commands.add_parser(
+        "screen",
+        help="predict for a table of any length and keep the best",
+        description="Stream a table through a saved model into a parquet file, with filters or"
+        " ranking. A run that was stopped goes on when it is started again.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="file written by fit")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="table: .parquet, .csv, .csv.gz or folder of .parquet"
+    )
+    parser.add_argument(
+        "--columns", metavar="A,B,...", help="columns of SOURCE to keep (default: all)"
+    )
+    parser.add_argument(
+        "--where",
+        metavar="FILTER",
+        help="rows to keep, as in 'prediction > 1.5 and prediction_std < 0.3'",
+    )
+    parser.add_argument(
+        "--top-k", type=int, metavar="K", help="keep the K rows of the highest --sort-by"
+    )
+    parser.add_argument(
+        "--sort-by",
+        default="prediction",
+        metavar="COLUMN",
+        help="column that ranks (default: %(default)s)",
+    )
+    parser.add_argument("--ascending", action="store_true", help="rank the lowest first")
+    parser.add_argument(
+        "--no-std", action="store_true", help="no standard deviations, which take time"
+    )
+    parser.add_argument(
+        "--keep-duplicates",
+        action="store_true",
+        help="keep rows of a composition that was there before (LiFePO4, Li2Fe2P2O8)",
+    )
+    parser.add_argument(
+        "--errors",
+        choices=("raise", "nan"),
+        default="raise",
+        help="rows that are not compositions: stop, or leave their prediction empty"
+        " (default: raise)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=65_536,
+        metavar="N",
+        help="rows held in memory (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Dask cluster to predict on, as in tcp://host:8786 (needs the extra 'distributed')",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    _add_formula_column(parser)
+    parser.add_argument("--output", required=True, metavar="FILE", help="parquet file to write")
+    parser.set_defaults(run=_screen, interrupted="the same command goes on")
 
 
 def _add_tokenize(commands: Any) -> None:
@@ -910,6 +973,17 @@ def _predictions(model: Any, formulas: np.ndarray, return_std: bool, classify: b
     for number, column in enumerate(columns):
         values[:, number] = column
     return values
+
+
+def _screen(args: argparse.Namespace) -> None:
+    from .screening.command import run
+
+    result = run(_load_model(args.model), args)
+    _message(
+        "wrote",
+        f"{result.path}: {result.n_written} rows, of {result.n_rows} with"
+        f" {result.n_rejected} that are no compositions",
+    )
 
 
 def _tokenize(args: argparse.Namespace) -> None:

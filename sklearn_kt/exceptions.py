@@ -12,6 +12,7 @@ __all__ = [
     "CompositionError",
     "CompositionWarning",
     "DatasetError",
+    "EngineError",
     "ExplanationWarning",
     "InputError",
     "PretrainingOverlapWarning",
@@ -63,6 +64,10 @@ class DatasetError(InputError):
 
 class CheckpointError(InputError):
     """Weights that are missing, damaged or of an unknown format."""
+
+
+class EngineError(SklearnKTError, RuntimeError):
+    """A cluster that cannot go on, such as one whose workers die of a task."""
 
 
 class TrainingError(SklearnKTError, RuntimeError):

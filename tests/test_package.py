@@ -37,7 +37,7 @@ LAYERS = [
     {"explain"},
     {"plotting", "explain_command"},
     {"report"},
-    {"benchmarking"},
+    {"benchmarking", "screening"},
     {"cli"},
 ]
 # narrower than the layers

@@ -1,0 +1,113 @@
+"""Filters written as text, for the command line, as expressions of pyarrow."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sklearn_kt.exceptions import InputError
+
+if TYPE_CHECKING:
+    from pyarrow.compute import Expression
+
+__all__ = ["parse_expression"]
+
+_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.And: operator.and_,
+    ast.Or: operator.or_,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+# longer text is no filter, and deep nesting would exhaust Python's parser
+_MAX_LENGTH = 2_000
+
+
+def parse_expression(text: str) -> Expression:
+    """Read a filter such as ``"prediction > 1.5 and prediction_std < 0.3"``.
+
+    Parameters
+    ----------
+    text : str
+        Names of columns, numbers, quoted text, comparisons (also ``in [...]``), ``and``, ``or``,
+        ``not``, ``+ - * /`` and brackets, with Python's meaning. Names that are not
+        identifiers are written ``col("band gap")``.
+
+    Returns
+    -------
+    pyarrow.compute.Expression
+        Nothing of the text is executed.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> from sklearn_kt.screening.expressions import parse_expression
+    >>> parse_expression("1 < prediction < 2")
+    <pyarrow.compute.Expression ((1 < prediction) and (prediction < 2))>
+    """
+    if len(text) > _MAX_LENGTH:
+        raise InputError(f"the filter has {len(text)} characters, more than {_MAX_LENGTH}.")
+    try:
+        return _build(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"the filter {text[:60]!r} cannot be read ({error}); write, for example, "
+            "\"prediction > 1.5 and symbol in ['a', 'b']\"."
+        ) from error
+
+
+def _build(node: ast.expr) -> Any:
+    import pyarrow.compute as pc
+
+    match node:
+        case ast.BoolOp(op=op, values=values):
+            result = _build(values[0])
+            for value in values[1:]:
+                result = _OPERATORS[type(op)](result, _build(value))
+            return result
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return ~_build(operand)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return pc.scalar(0) - _build(operand)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_build(left), _build(right))
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            parts = []
+            for comparison, right in zip(ops, comparators, strict=True):
+                parts.append(_comparison(left, comparison, right))
+                left = right
+            result = parts[0]
+            for part in parts[1:]:
+                result = result & part
+            return result
+        case ast.Name(id=name):
+            return pc.field(name)
+        case ast.Call(func=ast.Name(id="col"), args=[ast.Constant(value=str(name))], keywords=[]):
+            return pc.field(name)
+        case ast.Constant(value=bool() | int() | float() | str() as value):
+            return pc.scalar(value)
+    raise InputError(f"the filter may not hold {ast.unparse(node)!r}.")
+
+
+def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr) -> Any:
+    if isinstance(op, ast.In | ast.NotIn) and isinstance(right, ast.List | ast.Tuple):
+        inside = _build(left).isin([ast.literal_eval(item) for item in right.elts])
+        return inside if isinstance(op, ast.In) else ~inside
+    if type(op) not in _OPERATORS:
+        raise InputError(f"the filter may not compare with {ast.unparse(right)!r} that way.")
+    return _OPERATORS[type(op)](_build(left), _build(right))

@@ -1,0 +1,709 @@
+"""Streaming a source of formulas through a fitted model into a parquet file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.pipeline import Pipeline
+from tqdm.auto import tqdm
+
+from sklearn_kt._version import __version__
+from sklearn_kt.compositions import CompositionBatch, read_compositions
+from sklearn_kt.embedding import BackboneMixin
+from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError, SklearnKTError
+
+from .expressions import parse_expression
+from .sources import Source, Task, open_source
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from pyarrow.compute import Expression
+
+__all__ = ["ScreeningResult", "predictions", "screen", "write_part"]
+
+_FORMAT = 1
+_MANIFEST = "screening.json"
+_LOCK = "lock"
+# of each row's composition, while duplicates are looked for
+_KEY = "__sklearn_kt_key"
+_KEY_TYPE = pa.binary(16)
+# Compositions are equal when their fractions agree to so many decimals.
+_DECIMALS = 8
+# Keys that are sorted in memory at a time, 24 bytes each.
+_KEYS_AT_ONCE = 4_000_000
+# Of a plan; a run that goes on has the same.
+_SETTINGS = (
+    "formula_column",
+    "return_std",
+    "top_k",
+    "sort_by",
+    "ascending",
+    "deduplicate",
+    "errors",
+    "batch_rows",
+)
+# A model that goes on with a run must predict these as before.
+_PROBE = ["NaCl", "Fe2O3", "GaAs", "LiFePO4", "BaTiO3", "Cu", "CoCrFeNi", "CaMgC2O6"]
+
+
+@dataclass(frozen=True)
+class ScreeningResult:
+    """What a screening read and wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The parquet file.
+    n_rows : int
+        Rows read.
+    n_rejected : int
+        Rows that are not compositions, with ``errors="nan"``.
+    n_predicted : int
+        Predictions made; equal compositions of a batch share one.
+    n_written : int
+        Rows in the file.
+    """
+
+    path: Path
+    n_rows: int
+    n_rejected: int
+    n_predicted: int
+    n_written: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with each task."""
+
+    formula_column: str
+    return_std: bool
+    where: Expression | None
+    top_k: int | None
+    sort_by: str
+    ascending: bool
+    deduplicate: bool
+    errors: str
+    batch_rows: int
+    schema: pa.Schema
+    """Of the output, without keys."""
+
+
+def screen(
+    estimator: Any,
+    source: str | Path | Iterable[str],
+    sink: str | Path,
+    *,
+    formula_column: str = "formula",
+    columns: list[str] | None = None,
+    return_std: bool = True,
+    where: str | Expression | None = None,
+    top_k: int | None = None,
+    sort_by: str = "prediction",
+    ascending: bool = False,
+    deduplicate: bool = True,
+    errors: str = "raise",
+    batch_rows: int = 65_536,
+    client: Client | None = None,
+    verbose: int = 0,
+) -> ScreeningResult:
+    """Predict for a table or enumeration of any length, and keep what is wanted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted on formulas: one of ours, or a pipeline or search around one.
+    source : str, Path or iterable of str
+        A ``.parquet``, ``.csv`` or ``.csv.gz`` file, a folder of ``.parquet`` files, or formulas
+        (:func:`charge_neutral_formulas`). An iterable must give the same formulas again if a
+        run is to go on.
+    sink : str or Path
+        Parquet file to write; it must not exist.
+    formula_column : str, default="formula"
+        Column of the formulas.
+    columns : list of str or None, default=None
+        Columns of the source to keep beside it; None keeps all.
+    return_std : bool, default=True
+        Of a regressor, also write the standard deviation of its errors. Classifiers always
+        give their probabilities.
+    where : str, pyarrow.compute.Expression or None, default=None
+        Keep the rows for which this is true. It may name kept columns, ``prediction``,
+        ``prediction_std`` and ``probability_<class>``; as text, for example
+        ``"prediction > 1.5 and prediction_std < 0.3"``.
+    top_k : int or None, default=None
+        Keep so many rows with the highest ``sort_by``, best first.
+    sort_by : str, default="prediction"
+        Column that ranks.
+    ascending : bool, default=False
+        Rank the lowest first instead.
+    deduplicate : bool, default=True
+        Of rows whose compositions are equal (``LiFePO4``, ``Li2Fe2P2O8``), keep the first that
+        passes ``where``. False keeps all. Either way equal compositions of a batch are
+        predicted once.
+    errors : {"raise", "nan"}, default="raise"
+        A row that is not a composition stops the run, or keeps an empty prediction (which no
+        ``where`` about predictions and no ranking lets through).
+    batch_rows : int, default=65536
+        Rows in memory at a time; and rows of a task where the source has no row groups.
+    client : distributed.Client or None, default=None
+        Dask cluster to predict on; None predicts in this process. Each worker gets the model
+        once, and reads parquet files itself, by their absolute path.
+    verbose : int, default=0
+        1 shows rows, rate and time left on stderr.
+
+    Returns
+    -------
+    result : ScreeningResult
+        Counts.
+
+    Raises
+    ------
+    InputError
+        If an argument, the source or the sink cannot be used.
+    CompositionError
+        If a row is not a composition; the text names its place.
+    EngineError
+        If the cluster lost too many workers; the same call goes on.
+
+    See Also
+    --------
+    charge_neutral_formulas : An enumeration to screen.
+
+    Notes
+    -----
+    Finished tasks (row groups) are kept in the folder ``<sink>.parts`` until all are done and
+    ``sink`` appears in one piece. However a run ended, the same call goes on and writes what it
+    would have written at once; another model, source or setting is refused.
+
+    Memory does not grow with the source: duplicates across tasks are found by 128-bit
+    hashes of the fractions, rounded to 8 decimals, in buckets on disk, of rows that passed
+    ``where`` alone. A coincidence of two hashes among 1e9 compositions has a probability of
+    about 1e-21.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from sklearn_kt import ImplicitKTRegressor
+    >>> from sklearn_kt.screening import screen
+    >>> model = ImplicitKTRegressor(
+    ...     None, backbone="tiny", readout="head", n_estimators=1, max_epochs=2, random_state=0
+    ... ).fit(["NaCl", "MgO", "Si"], [8.5, 7.8, 1.1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = screen(
+    ...         model, ["LiF", "Li2F2", "GaAs"], f"{folder}/out.parquet", return_std=False
+    ...     )
+    ...     pd.read_parquet(result.path)["formula"].tolist()
+    ['LiF', 'GaAs']
+    """
+    sink = Path(sink)
+    if top_k is not None and top_k < 1:
+        raise InputError(f"top_k must be at least 1, got {top_k!r}.")
+    if batch_rows < 1:
+        raise InputError(f"batch_rows must be at least 1, got {batch_rows!r}.")
+    if errors not in ("raise", "nan"):
+        raise InputError(f"errors must be 'raise' or 'nan', got {errors!r}.")
+    if sink.is_dir():
+        raise InputError(f"{sink} is a folder; name a file.")
+    opened = open_source(source, formula_column, columns, batch_rows)
+    return_std = return_std and not hasattr(estimator, "predict_proba")
+    probe = predictions(estimator, read_compositions(_PROBE), np.array(_PROBE, object), return_std)
+    plan = Plan(
+        formula_column,
+        return_std,
+        parse_expression(where) if isinstance(where, str) else where,
+        top_k,
+        sort_by,
+        ascending,
+        deduplicate,
+        errors,
+        batch_rows,
+        _output_schema(opened.schema, probe),
+    )
+    _check_plan(plan)
+    identity = {
+        "format": _FORMAT,
+        "sklearn_kt": __version__,
+        "source": opened.identity,
+        "probe": {name: column.to_pylist() for name, column in probe.items()},
+        "settings": {
+            "schema": plan.schema.to_string(),
+            "where": str(plan.where),
+            **{name: getattr(plan, name) for name in _SETTINGS},
+        },
+    }
+    return _Run(estimator, opened, sink, plan, identity, client, verbose).finish()
+
+
+def predictions(
+    estimator: Any, batch: CompositionBatch, formulas: np.ndarray, return_std: bool
+) -> dict[str, pa.Array]:
+    """Predict, as columns of a table.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted on formulas.
+    batch : CompositionBatch
+        Valid compositions.
+    formulas : ndarray of str
+        The same as text, for estimators that are not ours.
+    return_std : bool
+        Of regressors.
+
+    Returns
+    -------
+    dict of str to pyarrow.Array
+        ``prediction``, then ``prediction_std`` or ``probability_<class>``; numbered
+        ``prediction_0``, ... for several targets.
+
+    Raises
+    ------
+    InputError
+        If the model cannot predict that.
+    """
+    first = estimator.steps[0][1] if isinstance(estimator, Pipeline) else estimator
+    X: Any = batch if isinstance(first, BackboneMixin) else formulas
+    try:
+        if hasattr(estimator, "predict_proba"):
+            probabilities = estimator.predict_proba(X)
+            labels = np.asarray(estimator.classes_)
+            found = {"prediction": pa.array(labels[probabilities.argmax(axis=1)].tolist())}
+            for label, column in zip(labels, probabilities.T, strict=True):
+                found[f"probability_{label}"] = pa.array(column, pa.float64())
+            return found
+        outputs = estimator.predict(X, return_std=True) if return_std else [estimator.predict(X)]
+    except SklearnKTError:
+        raise
+    # a model from elsewhere, perhaps fitted on something else than formulas
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"The model cannot predict from formulas{' with return_std=True' * return_std}: {error}"
+        ) from error
+    found = {}
+    for name, values in zip(("prediction", "prediction_std"), outputs, strict=False):
+        columns = np.asarray(values, dtype=np.float64).reshape(len(batch), -1)
+        for number, column in enumerate(columns.T):
+            key = name if columns.shape[1] == 1 else f"{name}_{number}"
+            found[key] = pa.array(column, pa.float64())
+    return found
+
+
+def write_part(
+    task: Task,
+    plan: Plan,
+    estimator: Any,
+    path: Path,
+    on_rows: Callable[[int], None] | None = None,
+) -> None:
+    """Run a task and write its part.
+
+    Parameters
+    ----------
+    task : Task
+        What to read.
+    plan : Plan
+        What to do.
+    estimator : estimator
+        What predicts.
+    path : Path
+        Parquet file to write, with keys of compositions and counts in its metadata.
+    on_rows : callable, optional
+        Told how many rows were done.
+    """
+    counts = {"rows": 0, "rejected": 0, "predicted": 0}
+    schema = plan.schema.append(pa.field(_KEY, _KEY_TYPE))
+    best = schema.empty_table()
+    with pq.ParquetWriter(path, schema) as writer:
+        for table in task.tables(plan.batch_rows):
+            out = _screened(table, task, plan, estimator, counts).cast(schema)
+            if plan.where is not None:
+                out = out.filter(plan.where)
+            if plan.top_k is None:
+                writer.write_table(out)
+            else:
+                best = _best(pa.concat_tables([best, out]), plan)
+            if on_rows is not None:
+                on_rows(len(table))
+        if plan.top_k is not None:
+            writer.write_table(best)
+        about = {**counts, "digest": task.digest(plan.formula_column)}
+        writer.add_key_value_metadata({"sklearn_kt": json.dumps(about)})
+
+
+def _screened(
+    table: pa.Table, task: Task, plan: Plan, estimator: Any, counts: dict[str, int]
+) -> pa.Table:
+    """Add predictions and keys to a table."""
+    formulas = np.array(table[plan.formula_column].to_pylist(), dtype=object)
+    batch = _read(formulas, plan, f"{task.place}, row", task.first_row + counts["rows"])
+    valid = np.flatnonzero(batch.valid)
+    keys = _keys(batch[valid])
+    distinct, chosen, copies = np.unique(keys, return_index=True, return_inverse=True)
+    counts["rows"] += len(table)
+    counts["rejected"] += len(table) - len(valid)
+    counts["predicted"] += len(distinct)
+    # position of each row's prediction; rows without one are null
+    at = np.full(len(table), -1)
+    at[valid] = copies
+    positions = pa.array(at, mask=at < 0)
+    rows = valid[chosen]
+    found = (
+        predictions(estimator, batch[rows], formulas[rows], plan.return_std)
+        if len(rows)
+        else {
+            name: plan.schema.field(name).type
+            for name in plan.schema.names
+            if name not in table.column_names
+        }
+    )
+    for name, column in found.items():
+        values = pa.nulls(len(table), column) if isinstance(column, pa.DataType) else column
+        table = table.append_column(name, values if not len(rows) else values.take(positions))
+    key = pa.FixedSizeBinaryArray.from_buffers(
+        _KEY_TYPE, len(distinct), [None, pa.py_buffer(distinct.tobytes())]
+    )
+    return table.append_column(_KEY, key.take(positions))
+
+
+def _read(formulas: np.ndarray, plan: Plan, place: str, first: int) -> CompositionBatch:
+    try:
+        return read_compositions(formulas)
+    except CompositionError as error:
+        if plan.errors == "raise":
+            row = first + (error.row or 0)
+            raise CompositionError(
+                f"{place} {row}: {error.value!r} is not a composition: {error.reason}. Rows count "
+                "from 0. Correct it, or pass errors='nan' to leave its prediction empty.",
+                row=row,
+                value=error.value,
+                reason=error.reason,
+            ) from None
+    with warnings.catch_warnings():
+        # counted in the result
+        warnings.simplefilter("ignore", CompositionWarning)
+        return read_compositions(formulas, errors="nan")
+
+
+def _keys(batch: CompositionBatch) -> np.ndarray:
+    """Hash each row's set of elements and fractions; void of 16 bytes, shape (n_rows,)."""
+    keys = np.zeros((len(batch), 2), dtype=np.uint64)
+    if len(batch):
+        rows = np.repeat(np.arange(len(batch)), batch.n_elements)
+        totals = np.bincount(rows, weights=batch.amounts)
+        shares = np.round(batch.amounts / totals[rows] * 10**_DECIMALS).astype(np.uint64)
+        codes = (batch.atomic_numbers.astype(np.uint64) << np.uint64(32)) | shares
+        for half, salt in enumerate((0, 0x9E3779B97F4A7C15)):
+            hashed = pd.util.hash_array(codes ^ np.uint64(salt))
+            # a sum does not know the order in which elements were written
+            keys[:, half] = np.add.reduceat(hashed, batch.offsets[:-1])
+    return keys.view("V16").ravel()
+
+
+def _best(table: pa.Table, plan: Plan) -> pa.Table:
+    """Keep the first rows by rank, of equal ones the first read."""
+    import pyarrow.compute as pc
+
+    assert plan.top_k is not None
+    table = table.filter(pc.is_valid(table[plan.sort_by]))
+    order = pc.sort_indices(
+        table, sort_keys=[(plan.sort_by, "ascending" if plan.ascending else "descending")]
+    )
+    table = table.take(order)
+    if plan.deduplicate:
+        keys = pd.Series(table[_KEY].to_pylist(), dtype=object)
+        table = table.filter(pa.array(~keys.duplicated().to_numpy()))
+    return table.slice(0, plan.top_k)
+
+
+def _output_schema(source: pa.Schema, probe: dict[str, pa.Array]) -> pa.Schema:
+    clash = sorted(set(source.names) & {*probe, _KEY})
+    if clash:
+        raise InputError(f"The source has a column {clash[0]!r}: rename it, or leave it out.")
+    added = [pa.field(name, column.type) for name, column in probe.items()]
+    return pa.schema([*(field.remove_metadata() for field in source), *added])
+
+
+def _check_plan(plan: Plan) -> None:
+    """Try filter and rank on no rows: better to learn before a long run."""
+    empty = plan.schema.empty_table()
+    names = ", ".join(plan.schema.names)
+    if plan.where is not None:
+        try:
+            empty.filter(plan.where)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise InputError(
+                f"where={plan.where} cannot be applied to the columns {names}: {error}"
+            ) from error
+    if plan.top_k is not None and plan.sort_by not in plan.schema.names:
+        raise InputError(f"sort_by={plan.sort_by!r} is none of the columns {names}.")
+
+
+class _Run:
+    """One screening: its folder of parts, and the file they become."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        source: Source,
+        sink: Path,
+        plan: Plan,
+        identity: dict[str, Any],
+        client: Client | None,
+        verbose: int,
+    ) -> None:
+        self.estimator = estimator
+        self.source = source
+        self.sink = sink
+        self.plan = plan
+        self.identity = identity
+        self.client = client
+        self.verbose = verbose
+        self.folder = sink.with_name(f"{sink.name}.parts")
+
+    def finish(self) -> ScreeningResult:
+        """Do what is left to do."""
+        from filelock import FileLock, Timeout
+
+        if self.sink.exists() and not self.folder.exists():
+            raise InputError(f"{self.sink} exists already: delete it, or choose another sink.")
+        if not self.sink.parent.is_dir():
+            raise InputError(f"The folder {self.sink.parent} does not exist.")
+        self.folder.mkdir(exist_ok=True)
+        lock = FileLock(self.folder / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"Another process is screening to {self.sink}: wait for it, or choose another sink."
+            ) from None
+        try:
+            self._compare_manifest()
+            counts = self._run_tasks()
+            parts = [self._part(index) for index in range(counts.pop("tasks"))]
+            staging = self.folder / "merged"
+            n_written = _merge(parts, self.plan, staging, self.folder)
+            staging.replace(self.sink)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        finally:
+            if self.folder.exists() and not self._has_parts():
+                shutil.rmtree(self.folder, ignore_errors=True)
+            lock.release()
+        return ScreeningResult(self.sink, n_written=n_written, **counts)
+
+    def _compare_manifest(self) -> None:
+        path = self.folder / _MANIFEST
+        # a run that finished nothing binds nobody
+        if not path.exists() or not self._has_parts():
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(self.identity), encoding="utf-8")
+            temporary.replace(path)
+            return
+        remedy = (
+            f"Call as then to go on; to begin anew, delete the folder {self.folder}"
+            f"{f' and {self.sink}' if self.sink.exists() else ''}."
+        )
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}). {remedy}") from error
+        now = json.loads(json.dumps(self.identity))
+        if before.get("format", 0) > _FORMAT:
+            raise InputError(f"{self.folder} was begun by a newer sklearn_kt. {remedy}")
+        for key, name in (
+            ("sklearn_kt", "version of sklearn_kt"),
+            ("source", "source"),
+            ("settings", "settings"),
+        ):
+            if before.get(key) != now[key]:
+                raise InputError(
+                    f"{self.folder} was begun with another {name}: {before.get(key)}. {remedy}"
+                )
+        if not _same(before.get("probe"), now["probe"]):
+            raise InputError(f"{self.folder} was begun with another model. {remedy}")
+
+    def _has_parts(self) -> bool:
+        return next(self.folder.glob("part-*.parquet"), None) is not None
+
+    def _part(self, index: int) -> Path:
+        return self.folder / f"part-{index:08d}.parquet"
+
+    def _run_tasks(self) -> dict[str, int]:
+        """Run the tasks that have no part yet, and add up the counts of all."""
+        counts = {"tasks": 0, "n_rows": 0, "n_rejected": 0, "n_predicted": 0}
+        with (
+            tqdm(
+                desc="screening",
+                total=self.source.rows(0),
+                unit=" formulas",
+                unit_scale=True,
+                disable=not self.verbose,
+            ) as bar,
+            closing(self._open_tasks(counts, bar)) as open_tasks,
+        ):
+
+            def advance(rows: int) -> None:
+                bar.total = self.source.rows(counts["n_rows"] + rows) or bar.total
+                bar.update(rows)
+
+            if self.client is None:
+                for task in open_tasks:
+                    staging = self._part(task.index).with_suffix(".tmp")
+                    try:
+                        write_part(task, self.plan, self.estimator, staging, advance)
+                        self._keep(staging, task, counts)
+                    finally:
+                        staging.unlink(missing_ok=True)
+            else:
+                from .dask_engine import run_tasks
+
+                for task, content in run_tasks(self.client, self.estimator, self.plan, open_tasks):
+                    staging = self._part(task.index).with_suffix(".tmp")
+                    try:
+                        staging.write_bytes(content)
+                        self._keep(staging, task, counts)
+                    finally:
+                        staging.unlink(missing_ok=True)
+                    advance(task.rows)
+        return counts
+
+    def _open_tasks(self, counts: dict[str, int], bar: Any) -> Generator[Task]:
+        """Tasks without an intact part."""
+        for task in self.source.tasks():
+            counts["tasks"] += 1
+            about = _read_part(self._part(task.index))
+            if about is None:
+                yield task
+                continue
+            if about["digest"] != task.digest(self.plan.formula_column):
+                raise InputError(
+                    f"{task.place} gives other formulas from row {task.first_row} on than when "
+                    f"{self.folder} was begun; delete that folder to begin anew."
+                )
+            _add(counts, about)
+            if self.verbose:
+                # no part of the rate
+                bar.initial += task.rows
+                bar.update(task.rows)
+
+    def _keep(self, staging: Path, task: Task, counts: dict[str, int]) -> None:
+        """Give a finished part its name; from then on it counts as done."""
+        about = _read_part(staging)
+        if about is None:
+            raise InputError(f"{staging} was changed while it was written.")
+        with staging.open("rb") as file:
+            os.fsync(file.fileno())
+        staging.replace(self._part(task.index))
+        _add(counts, about)
+
+
+def _add(counts: dict[str, int], about: dict[str, Any]) -> None:
+    for name in ("rows", "rejected", "predicted"):
+        counts[f"n_{name}"] += about[name]
+
+
+def _read_part(path: Path) -> dict[str, Any] | None:
+    """Read the counts of a part; None if it is missing or damaged."""
+    if not path.exists():
+        return None
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        return json.loads(metadata[b"sklearn_kt"])
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        warnings.warn(
+            f"{path} is damaged ({error}) and is made again.", CompositionWarning, stacklevel=2
+        )
+        return None
+
+
+def _same(before: Any, now: dict[str, list]) -> bool:
+    """Whether predictions agree, but for the rounding of another machine."""
+    if not isinstance(before, dict) or before.keys() != now.keys():
+        return False
+    for name, values in now.items():
+        if isinstance(values[0], float):
+            if not np.allclose(before[name], values, rtol=1e-5, atol=1e-12, equal_nan=True):
+                return False
+        elif before[name] != values:
+            return False
+    return True
+
+
+def _merge(parts: list[Path], plan: Plan, path: Path, scratch: Path) -> int:
+    """Write the parts as one file; return its rows."""
+    with pq.ParquetWriter(path, plan.schema) as writer:
+        if plan.top_k is not None:
+            best = plan.schema.append(pa.field(_KEY, _KEY_TYPE)).empty_table()
+            for part in parts:
+                best = _best(pa.concat_tables([best, pq.read_table(part)]), plan)
+            writer.write_table(best.drop_columns([_KEY]))
+            return len(best)
+        keep = _first_of_each(parts, scratch) if plan.deduplicate else None
+        read = n_written = n_held = 0
+        held: list[pa.Table] = []
+        for part in parts:
+            with pq.ParquetFile(part) as file:
+                for batch in file.iter_batches(plan.batch_rows):
+                    table = pa.Table.from_batches([batch])
+                    if keep is not None:
+                        table = table.filter(pa.array(keep[read : read + len(table)]))
+                    read += len(batch)
+                    held.append(table.drop_columns([_KEY]))
+                    n_held += len(table)
+                    if n_held >= plan.batch_rows:
+                        writer.write_table(pa.concat_tables(held))
+                        n_written, n_held, held = n_written + n_held, 0, []
+        if n_held:
+            writer.write_table(pa.concat_tables(held))
+        return n_written + n_held
+
+
+def _first_of_each(parts: list[Path], scratch: Path) -> np.ndarray:
+    """Tell, for each row of all parts, whether its key was not there before; in a file.
+
+    Keys are dealt out to buckets by their first bits; each bucket is sorted in memory.
+    """
+    kind = np.dtype([("key", "<u8", 2), ("at", "<i8")])
+    total = sum(pq.read_metadata(part).num_rows for part in parts)
+    if total == 0:
+        return np.ones(0, dtype=bool)
+    n_buckets = math.ceil(total / _KEYS_AT_ONCE)
+    buckets = [scratch / f"keys-{number:05d}" for number in range(n_buckets)]
+    for bucket in buckets:
+        bucket.unlink(missing_ok=True)
+    at = 0
+    for part in parts:
+        with pq.ParquetFile(part) as file:
+            for batch in file.iter_batches(_KEYS_AT_ONCE, columns=[_KEY]):
+                column = batch.column(0)
+                rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+                found = np.empty(len(rows), kind)
+                joined = b"".join(column.drop_null().to_pylist())
+                found["key"] = np.frombuffer(joined, "<u8").reshape(-1, 2)
+                found["at"] = at + rows
+                at += len(batch)
+                where = found["key"][:, 0] % np.uint64(n_buckets)
+                for number, bucket in enumerate(buckets):
+                    with bucket.open("ab") as out:
+                        found[where == number].tofile(out)
+    keep = np.memmap(scratch / "keep", dtype=bool, mode="w+", shape=total)
+    keep[:] = True
+    for bucket in buckets:
+        found = np.fromfile(bucket, kind)
+        order = np.lexsort((found["at"], found["key"][:, 1], found["key"][:, 0]))
+        again = (found["key"][order][1:] == found["key"][order][:-1]).all(axis=1)
+        keep[found["at"][order[1:][again]]] = False
+        bucket.unlink()
+    return keep

@@ -1,0 +1,291 @@
+"""Where formulas come from: parquet and CSV files, and iterables, cut into tasks.
+
+A task is the unit of work that is kept when a run stops: a row group of a parquet file, or
+so many rows of anything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from sklearn_kt.exceptions import InputError
+
+__all__ = ["Source", "Task", "open_source"]
+
+_CSV_ENDINGS = (".csv", ".csv.gz")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some rows of a source.
+
+    Parameters
+    ----------
+    index : int
+        Position among the tasks of the source.
+    place : str
+        What a message calls it.
+    first_row : int
+        Row of the file or iterable that it begins with.
+    rows : int
+        How many it has.
+    columns : tuple of str
+        To read.
+    path : str or None
+        Parquet file to read; whoever runs the task reads it.
+    row_group : int
+        Of that file.
+    table : pyarrow.Table or None
+        The rows themselves, if there is no parquet file.
+    """
+
+    index: int
+    place: str
+    first_row: int
+    rows: int
+    columns: tuple[str, ...]
+    path: str | None = None
+    row_group: int = 0
+    table: pa.Table | None = None
+
+    def tables(self, batch_rows: int) -> Iterator[pa.Table]:
+        """Yield the rows, so many at a time."""
+        if self.table is not None:
+            for start in range(0, len(self.table), batch_rows):
+                yield self.table.slice(start, batch_rows)
+            return
+        with _arrow_errors(str(self.path)), pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(
+                batch_rows, row_groups=[self.row_group], columns=list(self.columns)
+            ):
+                yield pa.Table.from_batches([batch])
+
+    def digest(self, formula_column: str) -> str:
+        """Tell these formulas from others, if they are at hand; a file is known by its footer."""
+        if self.table is None:
+            return ""
+        text = "\n".join(map(str, self.table[formula_column].to_pylist()))
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that is cut into tasks.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Of the tables that its tasks give.
+    identity : list of dict
+        What a run that goes on compares: names and sizes of files.
+    tasks : callable
+        Returns an iterator over the tasks, the same at every call.
+    rows : callable
+        Given the rows read so far, how many there are in all, as far as is known.
+    """
+
+    schema: pa.Schema
+    identity: list[dict[str, Any]]
+    tasks: Callable[[], Iterator[Task]] = field(repr=False)
+    rows: Callable[[int], int | None] = field(repr=False)
+
+
+def open_source(
+    source: Any, formula_column: str, columns: list[str] | None, task_rows: int
+) -> Source:
+    """Open a source.
+
+    Parameters
+    ----------
+    source : str, Path or iterable of formulas
+        A parquet or CSV file, a folder of parquet files, or formulas.
+    formula_column : str
+        Column of the formulas.
+    columns : list of str or None
+        Columns to keep beside it; None keeps all.
+    task_rows : int
+        Rows of a task where the source has no row groups.
+
+    Returns
+    -------
+    Source
+        Its files are opened again for each task.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or lacks a column.
+    """
+    if not isinstance(source, str | Path):
+        if columns:
+            raise InputError("an iterable of formulas has no other columns: leave columns out.")
+        if not isinstance(source, Iterable):
+            raise InputError(
+                f"source must be a path or an iterable of formulas, got {type(source).__name__}."
+            )
+        return _iterable_source(source, formula_column, task_rows)
+    path = Path(source)
+    if path.name.endswith(_CSV_ENDINGS) and path.is_file():
+        return _csv_source(path, formula_column, columns, task_rows)
+    paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    if not paths:
+        raise InputError(f"The folder {path} holds no .parquet files.")
+    if not paths[0].is_file():
+        raise InputError(f"There is no file {path}.")
+    if not paths[0].name.endswith(".parquet"):
+        raise InputError(f"{path} is not a .parquet, .csv or .csv.gz file.")
+    return _parquet_source(paths, formula_column, columns)
+
+
+class _arrow_errors:  # noqa: N801
+    """Turn pyarrow's errors about a file into ours."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        # full disks and missing files stay what they are
+        if isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
+            raise InputError(f"{self.name} cannot be read: {error}") from error
+
+
+def _wanted(schema: pa.Schema, name: str, formula_column: str, columns: list[str] | None) -> list:
+    """Columns to read, in the order of the file."""
+    for column in [formula_column, *(columns or [])]:
+        if schema.names.count(column) != 1:
+            raise InputError(
+                f"Column {column!r} occurs {schema.names.count(column)} times in {name}, which has"
+                f" {', '.join(schema.names)}."
+            )
+    if columns is None:
+        return list(schema.names)
+    return [name for name in schema.names if name == formula_column or name in columns]
+
+
+def _parquet_source(paths: list[Path], formula_column: str, columns: list[str] | None) -> Source:
+    tasks: list[Task] = []
+    identity = []
+    schema = None
+    for path in paths:
+        with _arrow_errors(str(path)), pq.ParquetFile(path) as file:
+            wanted = _wanted(file.schema_arrow, str(path), formula_column, columns)
+            kept = pa.schema([file.schema_arrow.field(name) for name in wanted])
+            sizes = [
+                file.metadata.row_group(group).num_rows
+                for group in range(file.metadata.num_row_groups)
+            ]
+        if schema is not None and not kept.equals(schema):
+            raise InputError(f"{path} has other columns, or of other types, than {paths[0]}.")
+        schema = kept
+        identity.append({"file": path.name, "bytes": path.stat().st_size, "row_groups": sizes})
+        first = 0
+        for group, rows in enumerate(sizes):
+            tasks.append(
+                Task(
+                    index=len(tasks),
+                    place=str(path),
+                    first_row=first,
+                    rows=rows,
+                    columns=tuple(wanted),
+                    path=str(path.resolve()),
+                    row_group=group,
+                )
+            )
+            first += rows
+    total = sum(task.rows for task in tasks)
+    assert schema is not None
+    return Source(schema, identity, lambda: iter(tasks), lambda _: total)
+
+
+def _csv_source(
+    path: Path, formula_column: str, columns: list[str] | None, task_rows: int
+) -> Source:
+    size = path.stat().st_size
+    position = [0]
+
+    def read(wanted: list[str] | None) -> Iterator[pa.Table]:
+        with _arrow_errors(str(path)), pa.OSFile(str(path)) as raw:
+            stream = pa.CompressedInputStream(raw, "gzip") if path.suffix == ".gz" else raw
+            reader = pyarrow.csv.open_csv(
+                stream,
+                parse_options=pyarrow.csv.ParseOptions(
+                    newlines_in_values=True, ignore_empty_lines=False
+                ),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types={formula_column: pa.string()}, include_columns=wanted
+                ),
+            )
+            yield reader.schema.empty_table()
+            for batch in reader:
+                position[0] = raw.tell()
+                yield pa.Table.from_batches([batch])
+
+    schema = next(read(None)).schema
+    wanted = _wanted(schema, str(path), formula_column, columns)
+    kept = pa.schema([schema.field(name) for name in wanted])
+    identity = [{"file": path.name, "bytes": size, "task_rows": task_rows}]
+
+    def rows(done: int) -> int | None:
+        return round(done * size / position[0]) if position[0] else None
+
+    def tasks() -> Iterator[Task]:
+        position[0] = 0
+        return _cut(read(wanted), str(path), tuple(wanted), task_rows)
+
+    return Source(kept, identity, tasks, rows)
+
+
+def _iterable_source(formulas: Iterable[Any], formula_column: str, task_rows: int) -> Source:
+    schema = pa.schema([(formula_column, pa.string())])
+    known = len(formulas) if isinstance(formulas, Sized) else None
+
+    def tables() -> Iterator[pa.Table]:
+        iterator = iter(formulas)
+        while part := list(islice(iterator, task_rows)):
+            try:
+                yield pa.table({formula_column: pa.array(part, pa.string())})
+            except (pa.ArrowException, UnicodeError) as error:
+                raise InputError(f"source does not yield formulas as text: {error}") from error
+
+    identity = [{"formulas": known, "task_rows": task_rows}]
+    return Source(
+        schema,
+        identity,
+        lambda: _cut(tables(), "source", (formula_column,), task_rows),
+        lambda _: known,
+    )
+
+
+def _cut(
+    tables: Iterator[pa.Table], place: str, columns: tuple[str, ...], task_rows: int
+) -> Iterator[Task]:
+    """Cut tables of any length into tasks of equal length."""
+    held: list[pa.Table] = []
+    n_held = index = 0
+
+    def task(table: pa.Table) -> Task:
+        return Task(index, place, index * task_rows, len(table), columns, table=table)
+
+    for table in tables:
+        held.append(table)
+        n_held += len(table)
+        while n_held >= task_rows:
+            whole = pa.concat_tables(held)
+            yield task(whole.slice(0, task_rows))
+            index += 1
+            held = [whole.slice(task_rows)]
+            n_held -= task_rows
+    if n_held:
+        yield task(pa.concat_tables(held))

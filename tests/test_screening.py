@@ -1,0 +1,578 @@
+"""Screening: what is read and written, what survives a kill, and clusters."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from _screening_model import MeanNumber
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from sklearn_kt import (
+    CompositionEmbedder,
+    CompositionTokenizer,
+    ImplicitKTClassifier,
+    ImplicitKTRegressor,
+)
+from sklearn_kt.compositions import ELEMENTS, read_compositions
+from sklearn_kt.evaluation import composition_groups
+from sklearn_kt.exceptions import CompositionError, CompositionWarning, EngineError, InputError
+from sklearn_kt.screening import charge_neutral_formulas, screen
+from sklearn_kt.screening import screener as screener_module
+from sklearn_kt.screening.expressions import parse_expression
+from sklearn_kt.screening.screener import _keys
+
+METALS = ["Li", "Na", "Mg", "Al", "Ti", "Fe", "Cu", "Zn", "Zr", "Ba"]
+ANIONS = ["O", "S", "F", "Cl"]
+FORMULAS = [
+    f"{a}{n}{x}{m}" for a, x, n, m in itertools.product(METALS, ANIONS, (1, 2, 3), (1, 2, 3, 4))
+]
+N_DISTINCT = len({*composition_groups(FORMULAS)})
+
+
+def _tiny(classifier: bool = False) -> Any:
+    kind = ImplicitKTClassifier if classifier else ImplicitKTRegressor
+    y = ["a", "b"] * 6 if classifier else np.arange(12.0)
+    return kind(
+        None, backbone="tiny", readout="head", n_estimators=1, max_epochs=2, random_state=0
+    ).fit(FORMULAS[::40], y)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return _tiny()
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "in.parquet"
+    columns = {"formula": FORMULAS, "number": np.arange(len(FORMULAS))}
+    pq.write_table(pa.table(columns), path, row_group_size=40)
+    return path
+
+
+def test_rows_and_predictions_are_those_of_predict(model: Any, table: Path, tmp_path: Path) -> None:
+    result = screen(model, table, tmp_path / "out.parquet", return_std=False, deduplicate=False)
+    frame = pd.read_parquet(result.path)
+    assert frame.columns.tolist() == ["formula", "number", "prediction"]
+    assert frame["formula"].tolist() == FORMULAS
+    assert frame["number"].tolist() == list(range(len(FORMULAS)))
+    np.testing.assert_array_equal(frame["prediction"], model.predict(FORMULAS))
+    assert result.n_rows == result.n_written == len(FORMULAS)
+    assert result.n_rejected == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"in.parquet", "out.parquet"}
+
+
+def test_batches_do_not_change_a_bit(model: Any, table: Path, tmp_path: Path) -> None:
+    columns = []
+    for batch_rows in (7, 65_536):
+        sink = tmp_path / f"{batch_rows}.parquet"
+        screen(model, table, sink, return_std=False, batch_rows=batch_rows)
+        columns.append(pd.read_parquet(sink))
+    pd.testing.assert_frame_equal(*columns, check_exact=True)
+
+
+def test_equal_compositions_are_kept_once_and_the_first(tmp_path: Path) -> None:
+    formulas = ["LiFePO4", "NaCl", "Li2Fe2P2O8", "O4PFeLi", "Na0.5Cl0.5", "LiFePO3.99"]
+    result = screen(MeanNumber().fit(None), formulas, tmp_path / "out.parquet", batch_rows=2)
+    assert pd.read_parquet(result.path)["formula"].tolist() == ["LiFePO4", "NaCl", "LiFePO3.99"]
+    assert result.n_rows == 6
+    result = screen(MeanNumber().fit(None), formulas, tmp_path / "all.parquet", deduplicate=False)
+    assert (result.n_written, result.n_predicted) == (6, 3)
+
+
+def test_duplicates_are_found_in_several_buckets(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screener_module, "_KEYS_AT_ONCE", 100)
+    result = screen(MeanNumber().fit(None), table, tmp_path / "out.parquet")
+    frame = pd.read_parquet(result.path)
+    assert len(frame) == N_DISTINCT
+    assert len({*composition_groups(frame["formula"].tolist())}) == N_DISTINCT
+    # first of each, in the order of the source
+    first = pd.Series(composition_groups(FORMULAS)).drop_duplicates().index
+    assert frame["number"].tolist() == first.tolist()
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(ELEMENTS), st.integers(1, 60), min_size=1, max_size=6),
+        min_size=1,
+        max_size=20,
+    ),
+    st.integers(1, 9),
+)
+def test_keys_know_fractions_and_nothing_else(rows: list[dict[str, int]], factor: int) -> None:
+    scaled = [{symbol: factor * n for symbol, n in reversed(list(row.items()))} for row in rows]
+    keys, again = _keys(read_compositions(rows)), _keys(read_compositions(scaled))
+    assert (keys == again).all()
+    assert len(np.unique(keys)) == len({*composition_groups(rows)})
+
+
+def test_top_k_is_the_head_of_the_sorted_whole(table: Path, tmp_path: Path) -> None:
+    model = MeanNumber().fit(None)
+    everything = pd.read_parquet(screen(model, table, tmp_path / "all.parquet").path)
+    for ascending in (False, True):
+        sink = tmp_path / f"{ascending}.parquet"
+        result = screen(model, table, sink, top_k=17, sort_by="prediction_std", ascending=ascending)
+        expected = everything.sort_values("prediction_std", ascending=ascending, kind="stable")
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(result.path), expected.head(17).reset_index(drop=True)
+        )
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "prediction > 20 and number < 300 and not formula == 'Zr1O1'",
+        (pc.field("prediction") > 20)
+        & (pc.field("number") < 300)
+        & (pc.field("formula") != "Zr1O1"),
+    ],
+    ids=["text", "expression"],
+)
+def test_filters(where: Any, table: Path, tmp_path: Path) -> None:
+    model = MeanNumber().fit(None)
+    frame = pd.read_parquet(
+        screen(model, table, tmp_path / "o.parquet", where=where, deduplicate=False).path
+    )
+    expected = model.predict(FORMULAS) > 20
+    expected &= np.arange(len(FORMULAS)) < 300
+    expected &= np.array(FORMULAS) != "Zr1O1"
+    assert frame["number"].tolist() == np.flatnonzero(expected).tolist()
+
+
+def test_classes_come_with_probabilities(tmp_path: Path) -> None:
+    model = _tiny(classifier=True)
+    frame = pd.read_parquet(screen(model, FORMULAS[:30], tmp_path / "o.parquet").path)
+    assert frame.columns.tolist() == ["formula", "prediction", "probability_a", "probability_b"]
+    np.testing.assert_array_equal(
+        frame[["probability_a", "probability_b"]], model.predict_proba(frame["formula"].tolist())
+    )
+    assert frame["prediction"].tolist() == model.predict(frame["formula"].tolist()).tolist()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
+def test_csv_and_the_formula_nan(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"in{ending}"
+    frame = pd.DataFrame({"price": [1.5, None, 3.0, 4.0], "x": ["NaN", "No", "KCl", "InN"]})
+    frame.to_csv(path, index=False)
+    result = screen(MeanNumber().fit(None), path, tmp_path / "o.parquet", formula_column="x")
+    out = pd.read_parquet(result.path)
+    assert out["x"].tolist() == ["NaN", "No", "KCl", "InN"]
+    assert out["price"].tolist()[2:] == [3.0, 4.0]
+    assert out.columns.tolist() == ["price", "x", "prediction", "prediction_std"]
+    result = screen(
+        MeanNumber().fit(None), path, tmp_path / "p.parquet", formula_column="x", columns=[]
+    )
+    assert "price" not in pd.read_parquet(result.path).columns
+
+
+def test_rows_that_are_no_compositions(tmp_path: Path) -> None:
+    formulas = ["NaCl", "nacl", "KCl", "Xx2", "K2Cl2"]
+    model = MeanNumber().fit(None)
+    with pytest.raises(CompositionError, match=r"source, row 1: 'nacl' is not") as caught:
+        screen(model, formulas, tmp_path / "o.parquet", batch_rows=2)
+    assert caught.value.row == 1
+    # nothing was finished, nothing is left
+    assert list(tmp_path.iterdir()) == []
+    result = screen(model, formulas, tmp_path / "p.parquet", batch_rows=2, errors="nan")
+    frame = pd.read_parquet(result.path)
+    assert result.n_rejected == 2
+    assert frame["formula"].tolist() == ["NaCl", "nacl", "KCl", "Xx2"]
+    assert frame["prediction"].isna().tolist() == [False, True, False, True]
+    result = screen(model, formulas, tmp_path / "q.parquet", errors="nan", top_k=4)
+    assert pd.read_parquet(result.path)["formula"].tolist() == ["KCl", "NaCl"]
+
+
+def test_a_batch_without_any_composition(tmp_path: Path) -> None:
+    result = screen(
+        MeanNumber().fit(None), ["?", "!"], tmp_path / "o.parquet", batch_rows=1, errors="nan"
+    )
+    assert (result.n_rejected, result.n_written, result.n_predicted) == (2, 2, 0)
+
+
+def test_an_empty_source(tmp_path: Path) -> None:
+    for number, options in enumerate(({}, {"top_k": 3})):
+        sink = tmp_path / f"{number}.parquet"
+        result = screen(MeanNumber().fit(None), [], sink, **options)
+        assert result.n_rows == len(pd.read_parquet(sink)) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"where": "no_such > 1"}, "no_such"),
+        ({"where": "prediction >"}, "cannot be read"),
+        ({"where": "__import__('os')"}, "may not hold"),
+        ({"where": "prediction == 'a'"}, "cannot be applied"),
+        ({"top_k": 0}, "at least 1"),
+        ({"top_k": 3, "sort_by": "number_of"}, "none of the columns"),
+        ({"formula_column": "name"}, "occurs 0 times"),
+        ({"columns": ["name"]}, "occurs 0 times"),
+        ({"errors": "ignore"}, "must be 'raise' or 'nan'"),
+        ({"batch_rows": 0}, "at least 1"),
+    ],
+)
+def test_what_cannot_be_used_is_said_first(
+    options: dict[str, Any], text: str, table: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=text):
+        screen(MeanNumber().fit(None), table, tmp_path / "o.parquet", **options)
+    assert list(tmp_path.iterdir()) == [table]
+
+
+def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
+    model = MeanNumber().fit(None)
+    sink = tmp_path / "o.parquet"
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no parquet")
+    (tmp_path / "ragged.csv").write_text("formula,x\nNaCl,1\nKCl\n")
+    (tmp_path / "bytes.csv").write_bytes(b"formula\n\xff\xfe\n")
+    (tmp_path / "blank.csv").write_text("formula\nNaCl\n\nKCl\n")
+    pq.write_table(pa.table({"formula": ["A"], "prediction": [1]}), tmp_path / "clash.parquet")
+    (tmp_path / "empty").mkdir()
+    for source, text in (
+        ("bad.parquet", "cannot be read"),
+        ("ragged.csv", "cannot be read"),
+        ("bytes.csv", "cannot be read"),
+        ("blank.csv", "row 1: '' is not a composition"),
+        ("clash.parquet", "already|rename"),
+        ("missing.parquet", "There is no file"),
+        ("empty", "holds no"),
+        ("data.xlsx", "There is no file"),
+    ):
+        with pytest.raises(InputError, match=text):
+            screen(model, tmp_path / source, sink)
+    with pytest.raises(InputError, match="path or an iterable"):
+        screen(model, 5, sink)
+    with pytest.raises(InputError, match="as text"):
+        screen(model, [{"Na": 1}], sink)
+    sink.write_bytes(b"")
+    with pytest.raises(InputError, match="exists already"):
+        screen(model, ["NaCl"], sink)
+
+
+def test_a_model_that_cannot(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="out-of-fold"):
+        screen(_tiny_without_errors(), ["NaCl"], tmp_path / "o.parquet")
+    embedder = CompositionEmbedder(None).fit(["NaCl"])
+    with pytest.raises((InputError, AttributeError)):
+        screen(embedder, ["NaCl"], tmp_path / "o.parquet")
+
+
+def _tiny_without_errors() -> Any:
+    return ImplicitKTRegressor(
+        None, backbone="tiny", readout="head", n_estimators=1, max_epochs=1, random_state=0
+    ).fit(["NaCl", "KCl", "LiF"], [1.0, 2.0, 3.0])
+
+
+def test_a_folder_of_files_is_one_source(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, part in (("b", FORMULAS[100:]), ("a", FORMULAS[:100])):
+        pq.write_table(pa.table({"formula": part}), folder / f"{name}.parquet")
+    result = screen(MeanNumber().fit(None), folder, tmp_path / "o.parquet", deduplicate=False)
+    assert pd.read_parquet(result.path)["formula"].tolist() == FORMULAS
+    pq.write_table(pa.table({"formula": ["A"], "b": [1]}), folder / "c.parquet")
+    with pytest.raises(InputError, match="other columns"):
+        screen(MeanNumber().fit(None), folder, tmp_path / "p.parquet")
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from _screening_model import MeanNumber
+from sklearn_kt.screening import screen
+folder = Path(sys.argv[1])
+screen(MeanNumber(delay=0.1).fit(None), folder / "in.parquet", folder / "out.parquet")
+"""
+
+
+def _start(folder: Path) -> subprocess.Popen:
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(folder)], env={**os.environ, "PYTHONPATH": path}
+    )
+
+
+def _wait_for_parts(folder: Path, n: int, timeout: float = 60) -> None:
+    end = time.monotonic() + timeout
+    while len(list(folder.glob("out.parquet.parts/part-*.parquet"))) < n:
+        assert time.monotonic() < end, "no parts were written"
+        time.sleep(0.01)
+
+
+def test_after_a_kill_the_run_goes_on_to_the_same_bytes(table: Path, tmp_path: Path) -> None:
+    process = _start(tmp_path)
+    try:
+        _wait_for_parts(tmp_path, 2)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    parts = tmp_path / "out.parquet.parts"
+    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*.parquet")}
+    assert 2 <= len(kept) < 12
+    assert not (tmp_path / "out.parquet").exists()
+    # a part that the kill cut short in the worst of places
+    damaged = sorted(kept)[0]
+    (parts / damaged).write_bytes((parts / damaged).read_bytes()[:-9])
+    with pytest.raises(InputError, match="another model"):
+        screen(MeanNumber(scale=2.0).fit(None), table, tmp_path / "out.parquet")
+    with pytest.raises(InputError, match="another settings"):
+        screen(MeanNumber().fit(None), table, tmp_path / "out.parquet", top_k=3)
+
+    calls: list[int] = []
+
+    class Counting(MeanNumber):
+        def predict(self, X: Any, return_std: bool = False) -> Any:
+            calls.append(len(X))
+            return super().predict(X, return_std)
+
+    with pytest.warns(CompositionWarning, match="is damaged"):
+        again = screen(Counting().fit(None), table, tmp_path / "out.parquet")
+    # the probe, and the tasks without an intact part
+    assert len(calls) == 1 + 12 - (len(kept) - 1)
+    straight = screen(MeanNumber().fit(None), table, tmp_path / "straight.parquet")
+    assert again.path.read_bytes() == straight.path.read_bytes()
+    assert again.n_rows == straight.n_rows == len(FORMULAS)
+    assert not parts.exists()
+
+
+def test_two_processes_cannot_write_one_sink(table: Path, tmp_path: Path) -> None:
+    process = _start(tmp_path)
+    try:
+        _wait_for_parts(tmp_path, 1)
+        with pytest.raises(InputError, match="Another process"):
+            screen(MeanNumber().fit(None), table, tmp_path / "out.parquet")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_ctrl_c_keeps_what_is_done(table: Path, tmp_path: Path) -> None:
+    process = _start(tmp_path)
+    try:
+        _wait_for_parts(tmp_path, 2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) in (1, 130, -signal.SIGINT)
+    finally:
+        process.kill()
+        process.wait()
+    parts = [path.name for path in (tmp_path / "out.parquet.parts").iterdir()]
+    assert sum(name.startswith("part-") for name in parts) >= 2
+    assert not [name for name in parts if name.endswith(".tmp")]
+    result = screen(MeanNumber().fit(None), table, tmp_path / "out.parquet")
+    assert result.n_written == N_DISTINCT
+
+
+def test_an_iterable_that_changed_is_noticed(tmp_path: Path) -> None:
+    def stopping() -> Iterator[str]:
+        yield from FORMULAS[:100]
+        raise KeyboardInterrupt
+
+    class Once:
+        def __init__(self, formulas: Iterator[str]) -> None:
+            self.formulas = formulas
+
+        def __iter__(self) -> Iterator[str]:
+            return self.formulas
+
+    model, sink = MeanNumber().fit(None), tmp_path / "o.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        screen(model, Once(stopping()), sink, batch_rows=30)
+    with pytest.raises(InputError, match="other formulas from row 0 on"):
+        screen(model, Once(iter(FORMULAS[5:])), sink, batch_rows=30)
+    result = screen(model, Once(iter(FORMULAS)), sink, batch_rows=30)
+    assert result.n_rows == len(FORMULAS)
+    assert result.n_written == N_DISTINCT
+
+
+def test_a_run_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    parts = tmp_path / "o.parquet.parts"
+    parts.mkdir()
+    (parts / "screening.json").write_text(json.dumps({"format": 99}))
+    (parts / "part-00000000.parquet").touch()
+    with pytest.raises(InputError, match="newer sklearn_kt"):
+        screen(MeanNumber().fit(None), ["NaCl"], tmp_path / "o.parquet")
+    (parts / "screening.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        screen(MeanNumber().fit(None), ["NaCl"], tmp_path / "o.parquet")
+
+
+def test_progress_has_rate_and_time_left(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    screen(MeanNumber(delay=0.02).fit(None), table, tmp_path / "o.parquet", verbose=1)
+    err = capsys.readouterr().err
+    assert "formulas/s" in err
+    assert "480/480" in err
+
+
+def test_expressions() -> None:
+    frame = pa.table({"a": [1.0, 2.0, 3.0, None], "band gap": [1, 0, 1, 0], "s": list("xyzx")})
+    for text, expected in (
+        ("a > 1", [2.0, 3.0]),
+        ("1 < a < 3", [2.0]),
+        ("a + 1 == 2 or s in ['y']", [1.0, 2.0]),
+        ("not a > 1", [1.0]),
+        ("-a * 2 <= -4", [2.0, 3.0]),
+        ("col('band gap') == 1 and s not in ('x',)", [3.0]),
+    ):
+        assert frame.filter(parse_expression(text))["a"].to_pylist() == expected, text
+
+
+@given(st.text(max_size=40))
+def test_expressions_of_any_text(text: str) -> None:
+    with contextlib.suppress(InputError):
+        parse_expression(text)
+
+
+@pytest.mark.parametrize("text", ["(" * 1_500, "-" * 1_900 + "1", "a" * 3_000])
+def test_expressions_of_hostile_text(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_expression(text)
+    assert len(str(caught.value)) < 400
+
+
+def test_enumeration_is_neutral_lazy_and_repeatable() -> None:
+    formulas = list(charge_neutral_formulas(["Fe", "Li", "O", "P"], 8, n_elements=[2, 3, 4]))
+    assert {"Li2O", "FeO", "Fe2O3", "Li3PO4", "LiFePO4"} <= set(formulas)
+    assert "Fe3O4" not in formulas
+    assert len(formulas) == len({*composition_groups(formulas)})
+    assert read_compositions(formulas).valid.all()
+    assert formulas == list(
+        charge_neutral_formulas(["Li", "Fe", "P", "O"], 8, n_elements=(2, 3, 4))
+    )
+    # all of the periodic table would take days
+    lazy = charge_neutral_formulas([*ELEMENTS[2:9], *ELEMENTS[18:60]], 12, n_elements=4)
+    assert len(list(itertools.islice(lazy, 3))) == 3
+
+
+def test_enumeration_of_what_cannot_be() -> None:
+    for elements, options, text in (
+        (["Xx"], {}, "'Xx' is not an element"),
+        (["He", "O"], {}, "He"),
+        (["Li", "O"], {"n_elements": 9}, "between 1"),
+        (["Li", "O"], {"oxidation_states": "mine"}, "mine"),
+    ):
+        with pytest.raises(InputError, match=text):
+            charge_neutral_formulas(elements, 6, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def test_a_cluster_that_loses_a_worker_writes_the_same(
+    client: Any, table: Path, tmp_path: Path
+) -> None:
+    straight = screen(MeanNumber().fit(None), table, tmp_path / "straight.parquet")
+    pids = client.run(os.getpid)
+    assert len(pids) == 2
+
+    class Killing:
+        """Kills a worker once the run is under way."""
+
+        def __init__(self) -> None:
+            self.done = False
+
+        def __call__(self, *_: Any) -> None:
+            if not self.done:
+                self.done = True
+                os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+    kill = Killing()
+    original = screener_module._Run._keep
+
+    def keep(self: Any, staging: Path, task: Any, counts: dict[str, int]) -> None:
+        original(self, staging, task, counts)
+        kill()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screener_module._Run, "_keep", keep)
+        result = screen(
+            MeanNumber(delay=0.1).fit(None), table, tmp_path / "out.parquet", client=client
+        )
+    assert kill.done
+    assert result.path.read_bytes() == straight.path.read_bytes()
+    assert result.n_predicted == straight.n_predicted
+
+
+def test_a_cluster_reads_csv(client: Any, tmp_path: Path) -> None:
+    pd.DataFrame({"formula": FORMULAS}).to_csv(tmp_path / "in.csv", index=False)
+    for name, options in (("straight", {}), ("cluster", {"client": client})):
+        screen(
+            MeanNumber().fit(None),
+            tmp_path / "in.csv",
+            tmp_path / f"{name}.parquet",
+            batch_rows=100,
+            **options,
+        )
+    frames = [pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("straight", "cluster")]
+    pd.testing.assert_frame_equal(*frames, check_exact=True)
+
+
+def test_errors_of_a_cluster_are_ours(client: Any, tmp_path: Path) -> None:
+    with pytest.raises(CompositionError, match="row 3: 'x' is not"):
+        screen(
+            MeanNumber().fit(None),
+            ["NaCl", "KCl", "LiF", "x"],
+            tmp_path / "o.parquet",
+            batch_rows=2,
+            client=client,
+        )
+    # by default a task may end four workers
+    client.cluster.scheduler.allowed_failures = 0
+    with pytest.raises(EngineError, match="gave up on rows from 0"):
+        screen(Deadly().fit(None), ["NaCl"] * 9, tmp_path / "p.parquet", client=client)
+
+
+class Deadly(MeanNumber):
+    """Ends every worker that predicts with it."""
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        if len(X) != len(screener_module._PROBE):
+            os._exit(1)
+        return super().predict(X, return_std)
+
+
+def test_searches_and_cross_validation_on_a_cluster(client: Any) -> None:
+    import joblib
+
+    # without networks, which take each worker ten seconds to import
+    model = make_pipeline(CompositionTokenizer("fraction"), Ridge())
+    X, y = FORMULAS[::20], np.arange(24.0)
+    alone = cross_val_score(model, X, y, cv=2)
+    search = GridSearchCV(model, {"ridge__alpha": [0.1, 1e9]}, cv=KFold(4, shuffle=True))
+    with joblib.parallel_config(backend="dask", client=client):
+        together = cross_val_score(model, X, y, cv=2)
+        search.fit(X, y)
+    np.testing.assert_array_equal(alone, together)
+    assert search.best_params_ == {"ridge__alpha": 0.1}
