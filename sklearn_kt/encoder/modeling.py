@@ -329,6 +329,7 @@ class FrozenEncoder(nn.Module):
 
     def __init__(self, spec: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
         super().__init__()
+        self.spec = spec
         # initialising must not move torch's global generator
         with torch.random.fork_rng(devices=[]):
             self.backbone = build_backbone(spec)
