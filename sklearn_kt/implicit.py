@@ -184,8 +184,9 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
                 available_blocks(self.encoder_),
                 len(data),
                 classification=loss == "log_loss",
+                median=loss != "squared_error",
                 n_outputs=n_outputs,
-                kernel=networks,
+                fast=not networks,
                 n_jobs=self.n_jobs,
             )
         folds = self._inner_folds(targets, seed, networks)
@@ -381,7 +382,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             if _NETWORK in self.readout_weights_:
                 inputs = self._inputs(part)
                 members = [self._net_outputs(self._run_net(net, inputs)) for net in self.nets_]
-                blend = self.readout_weights_[_NETWORK] * np.mean(members, axis=0)
+                blend = self.readout_weights_[_NETWORK] * self._combine(members)
             features = self._readout_features(part)
             for name, fitted in self.readouts_.items():
                 values = self._readout_outputs(name, fitted, features[name])
@@ -453,7 +454,8 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
     dropout : float, default=0.1
         In the head.
     loss : {"absolute_error", "huber", "squared_error"}, default="absolute_error"
-        Training loss, on standardised targets.
+        Training loss, on standardised targets. Ensembles answer to it: with
+        ``"squared_error"`` they predict the mean of their members, else the median.
     early_stopping : bool or "auto", default=False
         Keep the weights of the epoch that is best on a shuffled tenth of the
         rows, held out of each member; ``"auto"`` does so from 500 rows on. Off
@@ -678,6 +680,10 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
 
     def _net_outputs(self, raw: np.ndarray) -> np.ndarray:
         return raw
+
+    def _combine(self, members: list[np.ndarray]) -> np.ndarray:
+        """Let the networks vote as their loss demands."""
+        return (np.mean if self.loss == "squared_error" else np.median)(members, axis=0)
 
     def _readout_outputs(self, name: str, fitted: Any, features: np.ndarray) -> np.ndarray:
         values = np.asarray(fitted.predict(features)).reshape(len(features), -1)
@@ -957,6 +963,9 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
 
     def _net_outputs(self, raw: np.ndarray) -> np.ndarray:
         return softmax(raw / self.temperature_, axis=1)
+
+    def _combine(self, members: list[np.ndarray]) -> np.ndarray:
+        return np.mean(members, axis=0)
 
     def _readout_outputs(self, name: str, fitted: Any, features: np.ndarray) -> np.ndarray:
         return fitted.predict_proba(features)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_kt.readouts import ErrorModel, default_readouts, select_weights
+from sklearn_kt.readouts import (
+    ErrorModel,
+    MedianTreesRegressor,
+    default_readouts,
+    select_weights,
+)
 
 BLOCKS = ("embedding", "properties", "descriptors", "fractions")
 
@@ -18,12 +28,34 @@ def test_readouts_follow_what_is_there() -> None:
     assert set(numbers) == {"trees", "transfer_trees", "kernel"}
     assert numbers["transfer_trees"].blocks == ("properties", "descriptors", "fractions")
     assert "kernel" not in default_readouts(BLOCKS, 9_000, classification=False)
-    assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, kernel=False)
+    assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, fast=True)
     assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, n_outputs=2)
     classes = default_readouts(BLOCKS, 100, classification=True)
     assert set(classes) == {"trees", "transfer_trees", "boosting"}
     text = default_readouts(("embedding", *BLOCKS[2:]), 100, classification=True)
     assert text["transfer_trees"].blocks == ("embedding", "descriptors", "fractions")
+
+
+@parametrize_with_checks([MedianTreesRegressor(10)])
+def test_sklearn_contract(estimator: BaseEstimator, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_median_of_the_trees(n_outputs: int) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 3)), rng.normal(size=(40, n_outputs)).squeeze()
+    forest = MedianTreesRegressor(7, random_state=0).fit(X, y)
+    new = rng.normal(size=(9, 3))
+    each = [tree.predict(new) for tree in forest.estimators_]
+    assert_allclose(forest.predict(new), np.sort(each, axis=0)[3])
+    assert_allclose(forest.set_params(n_jobs=2).predict(new), np.sort(each, axis=0)[3])
+
+
+def test_what_trees_predict_suits_the_loss() -> None:
+    for median, kind in ((True, MedianTreesRegressor), (False, ExtraTreesRegressor)):
+        readouts = default_readouts(BLOCKS, 100, classification=False, median=median)
+        assert type(readouts["trees"].estimator) is kind
 
 
 def test_weights_find_the_blend_that_cancels_errors() -> None:
