@@ -492,12 +492,18 @@ def _add_structures(commands: Any) -> None:
     parser = commands.add_parser(
         "structures",
         help="propose crystal structures for formulas",
-        description="Propose crystal structures by substitution into known prototypes: print the"
-        " ranked candidates and write a CIF file for each.",
+        description="Propose crystal structures by substitution into known prototypes or by a"
+        " language model: print the ranked candidates and write a CIF file for each.",
     )
     parser.add_argument("formulas", nargs="+", metavar="FORMULA", help="as in BaTiO3")
     parser.add_argument(
         "--n", type=_positive, default=5, metavar="N", help="candidates of each (default: 5)"
+    )
+    parser.add_argument(
+        "--generator",
+        choices=("prototype", "crystallm", "both"),
+        default="prototype",
+        help="crystallm is a language model of crystals (default: prototype)",
     )
     parser.add_argument(
         "--rank-by",
@@ -537,11 +543,11 @@ def _add_train_crystallm(commands: Any) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="where the model goes")
     for name, default, text in (
         ("steps", 20_000, "updates of the weights"),
-        ("batch-size", 8, "texts per update"),
-        ("n-layer", 6, "layers"),
-        ("n-head", 6, "heads of attention"),
-        ("n-embd", 192, "width"),
-        ("context", 1024, "most tokens of a text"),
+        ("batch-tokens", 4096, "tokens per update"),
+        ("n-layer", 4, "layers"),
+        ("n-head", 4, "heads of attention"),
+        ("n-embd", 256, "width"),
+        ("context", 256, "most tokens of a text"),
     ):
         parser.add_argument(
             f"--{name}",
@@ -551,8 +557,16 @@ def _add_train_crystallm(commands: Any) -> None:
             help=f"{text} (default: {default})",
         )
     parser.add_argument(
-        "--learning-rate", type=float, default=1e-3, metavar="X", help="peak (default: 0.001)"
+        "--learning-rate", type=float, default=2e-3, metavar="X", help="peak (default: 0.002)"
     )
+    parser.add_argument(
+        "--form",
+        choices=("short", "full"),
+        default="short",
+        help="texts without what follows from the rest, or the published form with about 1000"
+        " tokens (default: short)",
+    )
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave out crystals that cannot be read"
     )

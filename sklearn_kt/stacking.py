@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from tqdm.auto import tqdm
 from .compositions import CompositionBatch
 from .descriptors import elemental_descriptors
 from .embedding import BackboneMixin, Data
-from .exceptions import InputError
+from .exceptions import CompositionWarning, InputError
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import ErrorModel, select_weights
@@ -28,6 +29,9 @@ __all__ = ["StackedKTClassifier", "StackedKTRegressor"]
 
 # Rows (of each class) that every fold needs.
 _MIN_FOLD_ROWS = 4
+_SHOWN = 3
+# of models that predict NaN for rows without a structure
+_NO_STRUCTURE = r".*have no structure.*fallback='nan'"
 
 
 class _BaseStackedKT(BackboneMixin, BaseEstimator):
@@ -84,9 +88,9 @@ class _BaseStackedKT(BackboneMixin, BaseEstimator):
             outputs: dict[str, list[np.ndarray]] = {name: [] for name in named}
             jobs = [(name, fold) for name in named for fold in folds]
             for name, (train, test) in tqdm(jobs, "folds", disable=not self.verbose):
-                fitted = clone(named[name]).fit(data[train], y[train])
-                outputs[name].append(self._output(fitted, data[test]))
-            stacked = {name: np.concatenate(parts) for name, parts in outputs.items()}
+                fitted = self._quietly(clone(named[name]).fit, data[train], y[train])
+                outputs[name].append(self._quietly(self._output, fitted, data[test]))
+            stacked = _filled({name: np.concatenate(parts) for name, parts in outputs.items()})
             truth = y[held_out]
             self.weights_ = select_weights(stacked, lambda blend: self._loss(truth, blend))
             blended = sum(w * stacked[name] for name, w in self.weights_.items())
@@ -97,16 +101,19 @@ class _BaseStackedKT(BackboneMixin, BaseEstimator):
             # too few rows to compare anything on
             self.weights_ = {name: 1 / len(named) for name in named}
         self.estimators_ = {
-            name: clone(named[name]).fit(data, y)
+            name: self._quietly(clone(named[name]).fit, data, y)
             for name in tqdm(self.weights_, "models", disable=not self.verbose)
         }
+        self._report("fitted on")
         return self
 
     def _named(self, seed: int) -> dict[str, Any]:
         if self.estimators is None:
+            common = {"random_state": seed, "n_jobs": self.n_jobs}
             return {
-                name: model(random_state=seed, n_jobs=self.n_jobs)
-                for name, model in self._defaults.items()
+                "imkt": self._defaults["imkt"](**common),
+                # where there is no structure, the other model stands in
+                "exkt": self._defaults["exkt"](fallback="nan", **common),
             }
         pairs = list(self.estimators)
         if not pairs or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
@@ -117,10 +124,33 @@ class _BaseStackedKT(BackboneMixin, BaseEstimator):
 
     def _blend(self, X: Any) -> np.ndarray:
         data = self._read(X, reset=False)
-        outputs = [
-            w * self._output(self.estimators_[name], data) for name, w in self.weights_.items()
-        ]
-        return np.sum(outputs, axis=0)
+        outputs = _filled(
+            {
+                name: self._quietly(self._output, self.estimators_[name], data)
+                for name in self.weights_
+            }
+        )
+        self._report("predicted for")
+        return np.sum([w * outputs[name] for name, w in self.weights_.items()], axis=0)
+
+    def _quietly(self, call: Any, *arguments: Any) -> Any:
+        """Run without the warnings of each model about rows that it leaves to the others."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", _NO_STRUCTURE, CompositionWarning)
+            return call(*arguments)
+
+    def _report(self, verb: str) -> None:
+        """Say once which rows a model had no structure for, and leaves to the others."""
+        for name, model in self.estimators_.items():
+            rows = getattr(model, "fallback_rows_", [])
+            if rows and getattr(model, "fallback", None) == "nan" and len(self.estimators_) > 1:
+                shown = ", ".join(map(str, rows[:_SHOWN])) + (", ..." if len(rows) > _SHOWN else "")
+                warnings.warn(
+                    f"{len(rows)} rows that {type(self).__name__} was {verb} have no structure "
+                    f"(rows {shown}); for these the other models stand in for {name!r}.",
+                    CompositionWarning,
+                    stacklevel=4,
+                )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -137,7 +167,8 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
         Regressors that read compositions: those of this package, or pipelines that
         begin with :class:`CompositionEmbedder`. None is
         :class:`ImplicitKTRegressor` and :class:`ExplicitKTRegressor` with their
-        defaults.
+        defaults. Where a model predicts NaN, as the latter does for rows without a
+        structure, the mean of the others stands in, with a warning.
     cv : int, default=3
         Folds to judge the models on. Each model is fitted ``cv + 1`` times.
     random_state : int, RandomState instance or None, default=None
@@ -384,6 +415,17 @@ class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
 
     def _fit_error_model(self, *unused: Any) -> None:
         """Probabilities are their own uncertainty."""
+
+
+def _filled(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Put the mean of the other models where one has no output."""
+    values = np.stack(list(outputs.values()))
+    missing = np.isnan(values)
+    if not missing.any():
+        return dict(outputs)
+    count = np.maximum((~missing).sum(axis=0), 1)
+    mean = np.where(missing.all(axis=0), np.nan, np.nansum(values, axis=0) / count)
+    return dict(zip(outputs, np.where(missing, mean, values), strict=True))
 
 
 def _error_features(data: Data) -> np.ndarray:

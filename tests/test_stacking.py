@@ -25,7 +25,7 @@ from sklearn_kt import (
     StackedKTClassifier,
     StackedKTRegressor,
 )
-from sklearn_kt.exceptions import CompositionError, InputError
+from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
 
 METALS = ("Li", "Na", "K", "Rb", "Mg", "Ca")
 FORMULAS = [f"{m}{n}{x}" for m in METALS for x in ("F", "Cl", "Br", "O") for n in (1, 2)]
@@ -139,3 +139,30 @@ def test_bad_rows() -> None:
         StackedKTRegressor([("a", ridge())]).fit(["NaCl", "xyz"], [1, 2])
     with pytest.raises(ValueError, match="cv"):
         StackedKTRegressor(cv=1).fit(FORMULAS, TARGET)
+
+
+class Gappy(Constant):
+    """Knows nothing of fluorides."""
+
+    fallback = "nan"
+
+    def predict(self, X: Any) -> np.ndarray:
+        formulas = list(X.formulas()) if hasattr(X, "formulas") else list(X)
+        gaps = np.array(["F" in f for f in formulas])
+        self.fallback_rows_ = np.flatnonzero(gaps).tolist()
+        return np.where(gaps, np.nan, self.value)
+
+
+def test_others_stand_in_where_one_has_no_answer() -> None:
+    y = np.full(len(FORMULAS), 0.5)
+    model = StackedKTRegressor([("all", Constant(0.0)), ("most", Gappy(1.0))])
+    model.fit(FORMULAS, y)
+    assert set(model.weights_) == {"all", "most"}
+    with pytest.warns(CompositionWarning, match=r"1 rows .* \(rows 1\); .* stand in for 'most'"):
+        values = model.predict(["NaCl", "NaF"])
+    assert values[1] == 0.0 < values[0]
+
+
+def test_default_explicit_model_leaves_rows_without_structures_to_the_other() -> None:
+    assert StackedKTRegressor()._named(7)["exkt"].fallback == "nan"
+    assert StackedKTClassifier()._named(7)["exkt"].fallback == "nan"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Composition, Lattice, Structure
+from pymatgen.io.cif import CifWriter
 
 from sklearn_kt.cli import main
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError
@@ -35,14 +35,35 @@ from sklearn_kt.structures.crystallm import (
 )
 from sklearn_kt.structures.crystallm import generator as generator_module
 from sklearn_kt.structures.crystallm import training as training_module
+from sklearn_kt.structures.crystallm.build import held_out_compositions, training_texts
 from sklearn_kt.structures.crystallm.model import CrystaLLM, Sample, _bracketed
-from sklearn_kt.structures.crystallm.text import hall_numbers, prompt
+from sklearn_kt.structures.crystallm.search import Found, tree_search
+from sklearn_kt.structures.crystallm.short import is_short, lengthen, shorten
+from sklearn_kt.structures.crystallm.text import hall_numbers, prompt, text_of_orbits
+from sklearn_kt.structures.crystallm.training import export_crystallm
 
 SALT = Structure.from_spacegroup(
     "Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
 )
 TEXT = text_of_crystal(SALT)
+SHORT = shorten(TEXT)
 TINY: dict[str, Any] = {"n_layer": 2, "n_head": 2, "n_embd": 32}
+
+
+def library_texts(n: int) -> list[str]:
+    """Texts of crystals drawn from the library."""
+    library = load_library()
+    arrays, texts = library.arrays, []
+    for row in np.random.default_rng(0).permutation(len(library))[:n].tolist():
+        orbits = zip(
+            *(
+                arrays[f"orbit_{k}"][slice(*arrays["orbit_start"][row : row + 2])].tolist()
+                for k in ("element", "multiplicity", "position")
+            ),
+            strict=True,
+        )
+        texts.append(text_of_orbits(arrays["hall"][row], arrays["lattice"][row].tolist(), orbits))
+    return texts
 
 
 class TestTokenizer:
@@ -85,7 +106,7 @@ class TestTokenizer:
     def test_decoding_never_fails(self, numbers: list[int]) -> None:
         tokenizer = CIFTokenizer()
         text = tokenizer.decode(numbers)
-        assert text == "".join(tokenizer.tokens[n] for n in numbers)
+        assert text == "".join(tokenizer.tokens[n].removesuffix("_sg") for n in numbers)
 
     @given(st.text())
     def test_any_text_has_tokens(self, text: str) -> None:
@@ -126,21 +147,31 @@ class TestText:
             if checked == 40:
                 break
 
-    def test_thousands_of_texts_round_trip(self, data_dir: Path) -> None:
-        # the writer's own pieces, put together from the files without finding symmetry again
+    def test_thousands_of_texts_round_trip(self) -> None:
         tokenizer = CIFTokenizer()
-        with gzip.open(data_dir / "structures/oqmd_icsd_32k.jsonl.gz", "rt") as lines:
-            rows = [json.loads(line) for line, _ in zip(lines, range(3000), strict=False)]
-        for row in rows:
-            sites = "".join(
-                f"{s} {s}{i} 1 {x:.4f} {y:.4f} {z:.4f} 1\n"
-                for i, ((s, _), (x, y, z)) in enumerate(
-                    zip(row["species"], np.abs(row["coords"]), strict=False)
-                )
-                if s in tokenizer.elements
-            )
-            text = f"data_\n_cell_length_a {row['lattice'][0]:.4f}\n{sites}\n"
+        for text in library_texts(1500):
             assert tokenizer.decode(tokenizer.encode(text)) == text
+
+    def test_same_text_as_pymatgens_writer(self) -> None:
+        library = load_library()
+        for row in np.random.default_rng(2).permutation(len(library))[:12].tolist():
+            structure = Candidate(*library.cell(row)).structure
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                lines = str(CifWriter(structure, symprec=0.1)).splitlines()
+            ours = text_of_crystal(structure).splitlines()
+            theirs = [" ".join(line.split()) for line in lines]
+            for name in ("_chemical_formula_sum", "_symmetry_space", "_cell_formula_units_Z"):
+                assert [x for x in ours if x.startswith(name)] == [
+                    x.replace("   ", " ") for x in theirs if x.startswith(name)
+                ]
+            wanted = [row.split() for row in theirs if len(row.split()) == 7]
+            found = [row.split() for row in ours if len(row.split()) == 7]
+            assert [w[:3] for w in wanted] == [f[:3] for f in found]
+            differences = np.array([w[3:6] for w in wanted], float) - np.array(
+                [f[3:6] for f in found], float
+            )
+            assert np.abs(differences).max() < 2e-4
 
     def test_prompts(self) -> None:
         assert prompt({19: 1, 17: 1}, 2) == "data_K2Cl2\n"
@@ -196,12 +227,65 @@ class TestText:
         for text in (noise, TEXT[:300] + noise, TEXT[:-60] + noise):
             with contextlib.suppress(CIFRejectedError):
                 crystal_of_text(text, check_bonds=False)
+        for text in (noise, SHORT[:60] + noise, SHORT[:-20] + noise):
+            with contextlib.suppress(CIFRejectedError):
+                lengthen(text)
 
     def test_disordered_crystal(self) -> None:
         structure = SALT.copy()
         structure.replace_species({"Na": {"Na": 0.5, "K": 0.5}})
         with pytest.raises(InputError, match="partially occupied"):
             text_of_crystal(structure)
+
+
+class TestShortForm:
+    def test_of_salt(self) -> None:
+        assert SHORT == (
+            "data_Na4Cl4\n_symmetry_space_group_name_H-M Fm-3m\n_cell_length_a 5.69\n"
+            "Na 4 0.0 0.0 0.0\nCl 4 0.0 0.0 0.5\n\n"
+        )
+        assert is_short(SHORT)
+        assert not is_short(TEXT)
+        assert lengthen(SHORT) == TEXT
+
+    def test_library_crystals_round_trip(self) -> None:
+        matcher = StructureMatcher(scale=False, ltol=0.05, stol=0.05, angle_tol=2)
+        for text in [t for t in library_texts(120) if t.count(" 1\n") < 12][:60]:
+            again = lengthen(shorten(text))
+            before, after = (crystal_of_text(t, check_bonds=False) for t in (text, again))
+            assert matcher.fit(before.structure, after.structure), text
+            # all but digits is the same
+            assert [x.split()[:3] for x in again.splitlines()] == [
+                x.split()[:3] if not x.startswith(("_cell_l", "_cell_a", "_cell_v")) else y.split()
+                for x, y in zip(text.splitlines(), again.splitlines(), strict=True)
+            ]
+
+    def test_sites_move_to_where_their_multiplicity_is(self) -> None:
+        blurred = SHORT.replace("Na 4 0.0 0.0 0.0", "Na 4 0.01 0.99 0.03")
+        assert lengthen(blurred) == TEXT
+
+    @pytest.mark.parametrize(
+        ("old", "new", "reason"),
+        [
+            ("data_Na4Cl4", "Na4Cl4", "syntax"),
+            ("data_Na4Cl4", "data_Qq4", "syntax"),
+            ("Fm-3m", "Fm3x", "space group"),
+            ("_cell_length_a 5.69", "_cell_length_b 5.69", "syntax"),
+            ("5.69", "five", "syntax"),
+            ("5.69", "0.1", "cell"),
+            ("Na 4 0.0 0.0 0.0", "Na 4 0.25 0.25 0.25", "multiplicity"),
+            ("Na 4 0.0 0.0 0.0", "Na 5 0.0 0.0 0.0", "multiplicity"),
+            ("Na 4 0.0 0.0 0.0", "Na 4 0.0 0.0", "syntax"),
+            ("Na 4 0.0 0.0 0.0", "Na four 0.0 0.0 0.0", "syntax"),
+            ("Na 4 0.0 0.0 0.0", "Na 4 0.0 0.0 nan", "syntax"),
+            ("Na 4 0.0 0.0 0.0\nCl 4 0.0 0.0 0.5\n", "", "syntax"),
+        ],
+    )
+    def test_reasons_of_rejection(self, old: str, new: str, reason: str) -> None:
+        assert old in SHORT
+        with pytest.raises(CIFRejectedError) as error:
+            lengthen(SHORT.replace(old, new))
+        assert error.value.reason == reason
 
 
 def nanogpt(model: CrystaLLM, prefix: str = "") -> dict[str, Any]:
@@ -325,18 +409,26 @@ class TestGeneration:
 class Parrot:
     """A model that writes the same texts whatever it is asked for."""
 
+    form = "full"
+
     def __init__(self) -> None:
         wide = text_of_crystal(SALT.copy().apply_strain(0.02, inplace=False))
+        caesium = Structure(Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
         self.texts = [
+            Sample(text_of_crystal(caesium), -0.05, True),
             Sample(TEXT, -0.1, True),
             Sample(wide, -0.2, True),
             Sample(TEXT.replace("Na Na0 4", "Na Na0 8"), -0.05, True),
+            Sample(TEXT.replace("Cl", "Br"), -0.05, True),
             Sample(TEXT[:100], -0.01, False),
         ]
-        self.asked: list[tuple[str, int]] = []
+        self.asked: list[tuple[str, int, int]] = []
+
+    def log_likelihoods(self, texts: list[str]) -> np.ndarray:
+        return np.log([{"data_Na4Cl4\n": 0.7, "data_Na1Cl1\n": 0.3}.get(t, 1e-9) for t in texts])
 
     def generate(self, prompt: str, n: int, **settings: Any) -> list[Sample]:
-        self.asked.append((prompt, settings["seed"]))
+        self.asked.append((prompt, n, settings["seed"]))
         return (self.texts * n)[:n]
 
 
@@ -348,35 +440,138 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> Parrot:
 
 
 class TestGenerator:
-    def test_valid_crystals_are_ranked(self, parrot: Parrot) -> None:
-        generator = CrystaLLMGenerator("folder", n_samples=8, batch_size=4)
-        [candidates] = generator.generate(["NaCl"])
-        # the stretched cell matches the first, so it is a duplicate
-        assert len(candidates) == 1
-        assert candidates[0].score == -0.1
-        assert candidates[0].provenance["rejected"] == {"multiplicity": 2, "length": 2}
-        assert [text for text, _ in parrot.asked] == ["data_Na4Cl4\n", "data_Na2Cl2\n"]
+    def test_valid_crystals_are_ranked_by_votes(self, parrot: Parrot) -> None:
+        [candidates] = CrystaLLMGenerator(n_samples=6, z=4).generate(["NaCl"])
+        # the stretched cell matches the first, so it is a vote for it
+        assert [c.provenance["space_group"] for c in candidates] == ["Fm-3m", "Pm-3m"]
+        assert [c.score for c in candidates] == pytest.approx([2 / 3, 1 / 3])
+        assert [c.provenance["votes"] for c in candidates] == [2, 1]
+        assert candidates[0].provenance["log_likelihood"] == -0.1
+        assert candidates[0].provenance["rejected"] == {
+            "multiplicity": 1, "formula": 1, "length": 1
+        }  # fmt: skip
+
+    def test_ranked_by_likelihood_or_energy(self, parrot: Parrot) -> None:
+        asked: dict[str, Any] = {"n_samples": 3, "z": 4}
+        by_likelihood, by_energy = (
+            CrystaLLMGenerator(rank_by=rank_by, **asked).generate(["NaCl"])[0]
+            for rank_by in ("likelihood", "energy")
+        )
+        assert [c.provenance["space_group"] for c in by_likelihood] == ["Pm-3m", "Fm-3m"]
+        assert [c.score for c in by_likelihood] == [-0.05, -0.1]
+        assert [c.provenance["space_group"] for c in by_energy] == ["Fm-3m", "Pm-3m"]
+        assert by_energy[0].score == -by_energy[0].provenance["energy"]
+        parrot.texts = parrot.texts[-1:]
+        assert CrystaLLMGenerator(rank_by="energy", **asked).generate(["NaCl"]) == [[]]
+
+    def test_headers_share_out_the_texts(self, parrot: Parrot) -> None:
+        CrystaLLMGenerator(n_samples=9).generate(["NaCl"])
+        assert [text[:2] for text in parrot.asked] == [("data_Na4Cl4\n", 6), ("data_Na1Cl1\n", 3)]
 
     def test_space_group_and_units(self, parrot: Parrot) -> None:
-        generator = CrystaLLMGenerator("folder", z=4, space_group="Fm-3m", n_samples=2)
+        generator = CrystaLLMGenerator(z=4, space_group="Fm-3m", n_samples=2)
         assert generator.generate(["NaCl"])[0]
         assert parrot.asked[0][0].endswith("H-M Fm-3m\n")
+        assert "_atom_type_radius" in parrot.asked[0][0]
+        parrot.form = "short"
+        generator.generate(["NaCl"])
+        assert parrot.asked[1][0] == "data_Na4Cl4\n_symmetry_space_group_name_H-M Fm-3m\n"
         with pytest.raises(InputError, match="'Fm3m' has no token"):
-            CrystaLLMGenerator("folder", space_group="Fm3m").generate(["NaCl"])
+            CrystaLLMGenerator(space_group="Fm3m").generate(["NaCl"])
+
+    def test_short_texts_are_read(self, parrot: Parrot) -> None:
+        parrot.texts = [Sample(SHORT, -0.1, True)]
+        [[candidate]] = CrystaLLMGenerator(n_samples=1, z=4).generate(["NaCl"])
+        assert candidate.structure.volume == pytest.approx(5.69**3)
 
     def test_rows_do_not_depend_on_others(self, parrot: Parrot) -> None:
-        CrystaLLMGenerator("folder", n_samples=1).generate(["KCl", "NaCl"])
-        CrystaLLMGenerator("folder", n_samples=1).generate(["NaCl"])
+        CrystaLLMGenerator(n_samples=1).generate(["KCl", "NaCl"])
+        CrystaLLMGenerator(n_samples=1).generate(["NaCl"])
         assert parrot.asked[1] == parrot.asked[2]
 
     def test_what_it_cannot_write(self, parrot: Parrot) -> None:
-        assert CrystaLLMGenerator("folder").generate(["RaCl2"]) == [[]]
-        assert CrystaLLMGenerator("folder", max_cell_atoms=4).generate(["Na3ClO"]) == [[]]
+        assert CrystaLLMGenerator().generate(["RaCl2"]) == [[]]
+        assert CrystaLLMGenerator(max_cell_atoms=4).generate(["Na3ClO"]) == [[]]
         assert parrot.asked == []
+
+    def test_interrupted_run_keeps_what_is_done(
+        self, parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sklearn_kt.structures.base._CHUNK", 1)
+        generate, stop = parrot.generate, True
+
+        def interrupted(prompt: str, *arguments: Any, **settings: Any) -> list[Sample]:
+            if stop and "K" in prompt:
+                raise KeyboardInterrupt
+            return generate(prompt, *arguments, **settings)
+
+        parrot.generate = interrupted  # type: ignore[method-assign]
+        generator = CrystaLLMGenerator(n_samples=2, z=4, cache_dir=tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            generator.generate(["NaCl", "KCl"])
+        assert len(parrot.asked) == 1
+        stop = False
+        assert generator.generate(["NaCl", "KCl"])[0]
+        # only the second was asked for again
+        assert [text for text, *_ in parrot.asked] == ["data_Na4Cl4\n", "data_K4Cl4\n"]
 
     def test_missing_model(self, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="not a folder"):
             CrystaLLMGenerator(tmp_path / "none").generate(["NaCl"])
+
+
+class Dice:
+    """A model of two texts, of which the worse one is likelier."""
+
+    tokenizer = CIFTokenizer()
+    context = 40
+
+    def __init__(self) -> None:
+        self.good, self.bad = (self.tokenizer.encode(f"data_{x}\n\n") for x in ("O", "N"))
+
+    def probabilities(self, ids: list[int]) -> np.ndarray:
+        out = np.full(371, 1e-9)
+        for text, share in ((self.good, 0.2), (self.bad, 0.8)):
+            if text[: len(ids)] == ids and len(ids) < len(text):
+                out[text[len(ids)]] += share
+        return out / out.sum()
+
+    def extend(
+        self, ids: list[int], n: int, **settings: Any
+    ) -> list[tuple[list[int], float, bool]]:
+        rest = self.good if ids == self.good[: len(ids)] and len(ids) > 1 else self.bad
+        return [(rest[len(ids) :], -1.0, True)] * n
+
+
+class TestTreeSearch:
+    def test_goes_where_scores_are_low(self) -> None:
+        def judge(found: Found) -> None:
+            found.score = 0.0 if "O" in found.text else 1.0
+
+        found = tree_search(Dice(), "data_", judge, n_simulations=60, exploration=1.0, width=2)  # type: ignore[arg-type]
+        assert len(found) == 60
+        assert {f.text for f in found} == {"data_O\n\n", "data_N\n\n"}
+        # the model alone would write it in one of five
+        assert sum("O" in f.text for f in found[20:]) > 20
+
+    def test_penalties_turn_it_away(self) -> None:
+        def judge(found: Found) -> None:
+            if "N" in found.text:
+                found.penalty = -1.0
+            else:
+                found.score = 0.0
+
+        found = tree_search(Dice(), "data_", judge, n_simulations=40, exploration=1.0, width=2)  # type: ignore[arg-type]
+        assert sum("O" in f.text for f in found) > 20
+
+    def test_generator_with_a_real_network(self, tmp_path: Path) -> None:
+        train_crystallm(SALTS, tmp_path / "run", PLAN)
+        generator = CrystaLLMGenerator(
+            tmp_path / "run", search="tree", n_samples=3, max_new_tokens=12
+        )
+        assert generator.generate(["NaCl"]) == [[]]
+        with pytest.raises(ValueError, match="search"):
+            CrystaLLMGenerator(search="breadth").generate(["NaCl"])
 
 
 SALTS = [
@@ -385,43 +580,81 @@ SALTS = [
     )
     for first, second, a in [("Na", "Cl", 5.7), ("K", "Cl", 6.4), ("K", "Br", 6.7), ("Li", "F", 4)]
 ]
-PLAN = TrainingPlan(**TINY, context=64, steps=6, batch_size=2, save_every=2, warmup=2)
+PLAN = TrainingPlan(**TINY, context=80, batch_tokens=160, steps=6, save_every=2, warmup=2)
 
 
 class TestTraining:
-    def test_loss_falls_and_the_model_loads(self, tmp_path: Path, untouched_globals: None) -> None:
+    @pytest.mark.parametrize("changes", [{}, {"bf16": True}, {"form": "full", "context": 400}])
+    def test_loss_falls_and_the_model_loads(
+        self, tmp_path: Path, untouched_globals: None, changes: dict
+    ) -> None:
+        settings: dict[str, Any] = {"context": 80, "steps": 40, "save_every": 20, **changes}
         plan = TrainingPlan(
-            **TINY, context=64, steps=60, batch_size=4, save_every=30, learning_rate=1e-2
+            **TINY, batch_tokens=800, learning_rate=1e-2, warmup=2, average=0.8, **settings
         )
         model = train_crystallm(SALTS, tmp_path / "model", plan)
         history = torch.load(tmp_path / "model" / "state.pt", weights_only=True)["history"]
-        assert history[-1]["valid"] < 0.7 * np.log(371)
+        assert history[-1]["train"] < history[0]["train"]
+        assert history[-1]["valid"] < 0.5 * np.log(371)
+        assert (model.form, model.context) == (plan.form, plan.context)
         assert model.generate("data_Na4Cl4\n", 1, max_new_tokens=4)
         card = (tmp_path / "model" / "README.md").read_text()
-        assert "60 steps" in card
+        assert "40 of 40 steps; 3 texts" in card
         found = CrystaLLMGenerator(tmp_path / "model", n_samples=1, max_new_tokens=5)
         assert found.generate(["NaCl"]) == [[]]
+
+    def test_a_model_that_knows_a_crystal_writes_it(self, tmp_path: Path) -> None:
+        plan = TrainingPlan(
+            n_layer=2, n_head=2, n_embd=64, context=80, batch_tokens=320, steps=120,
+            learning_rate=1e-2, warmup=5, average=0.8, dropout=0.0, save_every=120,
+        )  # fmt: skip
+        train_crystallm([SALTS[0]] * 6, tmp_path / "model", plan)
+        [candidates] = CrystaLLMGenerator(tmp_path / "model", n_samples=4).generate(["NaCl"])
+        assert StructureMatcher().fit(candidates[0].structure, SALTS[0])
+        assert candidates[0].structure.volume == pytest.approx(5.7**3)
+
+    def test_batches_hold_every_text_once(self) -> None:
+        lengths = np.random.default_rng(0).integers(20, 80, 500)
+        batches = training_module._batches(lengths, PLAN, np.random.default_rng(1))
+        assert sorted(np.concatenate(batches).tolist()) == list(range(500))
+        assert all(len(rows) * lengths[rows].max() <= PLAN.batch_tokens for rows in batches)
+
+    def test_padding_does_not_count(self) -> None:
+        network = training_module._untrained(PLAN).network.eval()
+        texts = [np.arange(5, 25), np.arange(30, 70)]
+        with torch.no_grad():
+            losses = [
+                float(training_module._loss(network, part, PLAN, "cpu"))
+                for part in (texts, texts[:1], texts[1:])
+            ]
+        assert losses[0] == pytest.approx((19 * losses[1] + 39 * losses[2]) / 58, rel=1e-5)
 
     def test_stopped_run_goes_on_as_if_nothing_had_been(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = train_crystallm(SALTS, tmp_path / "whole", PLAN)
-        windows, steps = training_module._windows, []
+        rate, steps = training_module._rate, []
 
-        def interrupted(*arguments: Any) -> Any:
+        def interrupted(*arguments: Any) -> float:
             steps.append(1)
             if len(steps) == 6:
                 raise KeyboardInterrupt
-            return windows(*arguments)
+            return rate(*arguments)
 
-        monkeypatch.setattr(training_module, "_windows", interrupted)
+        monkeypatch.setattr(training_module, "_rate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_crystallm(SALTS, tmp_path / "parts", PLAN)
         monkeypatch.undo()
+        # what there is can be used meanwhile
+        assert export_crystallm(tmp_path / "parts", tmp_path / "so far").context == 80
         # the crystals are remembered with the run
         resumed = train_crystallm("no longer there", tmp_path / "parts", PLAN)
         for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
             assert torch.equal(a, b)
+        # more steps may be asked for
+        longer = TrainingPlan(**{**vars(PLAN), "steps": 8})
+        train_crystallm("no longer there", tmp_path / "parts", longer)
+        assert "8 of 8 steps" in (tmp_path / "parts" / "README.md").read_text()
 
     def test_another_plan_or_folder(self, tmp_path: Path) -> None:
         train_crystallm(SALTS, tmp_path / "run", PLAN)
@@ -430,6 +663,28 @@ class TestTraining:
         (tmp_path / "file").write_text("")
         with pytest.raises(InputError, match="not an empty folder"):
             train_crystallm(SALTS, tmp_path, PLAN)
+        (tmp_path / "early").mkdir()
+        (tmp_path / "run" / "plan.json").rename(tmp_path / "early" / "plan.json")
+        with pytest.raises(CheckpointError, match="not come so far"):
+            export_crystallm(tmp_path / "early")
+
+    def test_full_disk_leaves_the_last_state(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        save, saved = torch.save, []
+
+        def full(state: Any, path: Path) -> None:
+            if saved:
+                Path(path).write_bytes(b"half")
+                raise OSError(28, "No space left on device")
+            saved.append(1)
+            save(state, path)
+
+        monkeypatch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            train_crystallm(SALTS, tmp_path / "run", PLAN)
+        assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
+        assert not list((tmp_path / "run").glob(".*.part"))
 
     def test_damaged_state(self, tmp_path: Path) -> None:
         train_crystallm(SALTS, tmp_path / "run", PLAN)
@@ -437,26 +692,42 @@ class TestTraining:
         state.write_bytes(state.read_bytes()[:500])
         with pytest.raises(CheckpointError, match="remove it to start"):
             train_crystallm(SALTS, tmp_path / "run", PLAN)
+        torch.save({"step": 1}, state)
+        with pytest.raises(CheckpointError, match="damaged"):
+            export_crystallm(tmp_path / "run")
 
     def test_crystals_without_tokens(self, tmp_path: Path) -> None:
         radium = Structure(Lattice.cubic(5), ["Ra"], [[0, 0, 0]])
         with pytest.warns(CompositionWarning, match="1 crystals have no text"):
             train_crystallm([*SALTS, radium], tmp_path / "run", PLAN)
-        with pytest.raises(InputError, match="at least 2 crystals"):
-            train_crystallm(SALTS[:1], tmp_path / "one", PLAN)
-        with pytest.raises(InputError, match="smaller context"):
-            train_crystallm(SALTS, tmp_path / "two", TrainingPlan(**TINY, steps=1))
+        short = TrainingPlan(**{**vars(PLAN), "context": 40})
+        with (
+            pytest.warns(CompositionWarning, match="4 have texts of more than 40"),
+            pytest.raises(InputError, match="at least 2 crystals"),
+        ):
+            train_crystallm(SALTS, tmp_path / "one", short)
 
-    @pytest.mark.parametrize("bad", [{"steps": 0}, {"n_embd": 33}, {"validation": 1.0}])
+    @pytest.mark.parametrize(
+        "bad",
+        [{"steps": 0}, {"n_embd": 33}, {"validation": 1.0}, {"dropout": 1.0}, {"form": "long"},
+         {"batch_tokens": 10}],
+    )  # fmt: skip
     def test_bad_plans(self, bad: dict) -> None:
         with pytest.raises(InputError, match=next(iter(bad))):
             TrainingPlan(**{**TINY, **bad})
+
+    def test_training_texts_leave_out_what_is_for_evaluation(self, data_dir: Path) -> None:
+        held_out = held_out_compositions(data_dir)
+        for text, _ in zip(training_texts(data_dir), range(100), strict=False):
+            formula = Composition(text[5 : text.index("\n")]).reduced_composition
+            assert frozenset((e.Z, int(n)) for e, n in formula.items()) not in held_out
+        assert len(held_out) > 20_000
 
     def test_command(self, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         for i, structure in enumerate(SALTS):
             structure.to(str(tmp_path / f"{i}.cif"))
         arguments = ["train-crystallm", tmp_path, "--output", tmp_path / "model", "--steps", 2]
-        sizes = ["--n-layer", 1, "--n-head", 1, "--n-embd", 16, "--context", 64]
+        sizes = ["--n-layer", 1, "--n-head", 1, "--n-embd", 16, "--context", 80]
         assert main([str(a) for a in [*arguments, *sizes]]) == 0
         assert "loss" in capsys.readouterr().out
-        assert load_crystallm(tmp_path / "model").context == 64
+        assert load_crystallm(tmp_path / "model").context == 80

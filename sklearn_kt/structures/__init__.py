@@ -2,7 +2,8 @@
 
 Every generator has ``generate(compositions, n_candidates)``, which gives a list of
 :class:`Candidate` for each composition, best first, and is a scikit-learn
-transformer. :class:`PrototypeGenerator` needs nothing but the package,
+transformer. :class:`PrototypeGenerator` substitutes into known crystals,
+:class:`CrystaLLMGenerator` lets a language model write them,
 :class:`StructureLookup` gives crystals of your own, :class:`EnsembleGenerator`
 asks several.
 """
@@ -10,6 +11,7 @@ asks several.
 from __future__ import annotations
 
 from .base import BaseStructureGenerator, Candidate
+from .crystallm import CrystaLLMGenerator
 from .embedder import StructureEmbedder
 from .ensemble import EnsembleGenerator
 from .library import PrototypeLibrary, load_library
@@ -19,6 +21,7 @@ from .prototypes import PrototypeGenerator
 __all__ = [
     "BaseStructureGenerator",
     "Candidate",
+    "CrystaLLMGenerator",
     "EnsembleGenerator",
     "PrototypeGenerator",
     "PrototypeLibrary",

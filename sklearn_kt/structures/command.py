@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn_kt.exceptions import InputError
 
 from .base import BaseStructureGenerator, Candidate
+from .crystallm import CrystaLLMGenerator
 from .ensemble import EnsembleGenerator
 from .lookup import StructureLookup
 from .prototypes import PrototypeGenerator
@@ -29,8 +30,8 @@ def structure_tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFra
     Parameters
     ----------
     args : argparse.Namespace
-        ``formulas``, ``n``, ``rank_by``, ``relax``, ``known``, ``output_dir`` and
-        ``n_jobs`` of the command line.
+        ``formulas``, ``n``, ``generator``, ``rank_by``, ``relax``, ``known``,
+        ``output_dir`` and ``n_jobs`` of the command line.
 
     Yields
     ------
@@ -42,17 +43,20 @@ def structure_tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFra
     InputError
         If no formula has a candidate.
     """
-    generator: BaseStructureGenerator = PrototypeGenerator(
-        n_candidates=args.n, rank_by=args.rank_by, relax=args.relax, n_jobs=args.n_jobs, verbose=1
-    )
+    members: list[BaseStructureGenerator] = []
     if args.known:
-        generator = EnsembleGenerator([StructureLookup(args.known), generator], verbose=1)
+        members.append(StructureLookup(args.known))
+    if args.generator != "crystallm":
+        members.append(PrototypeGenerator(rank_by=args.rank_by, relax=args.relax))
+    if args.generator != "prototype":
+        members.append(CrystaLLMGenerator())
+    generator = EnsembleGenerator(members, n_jobs=args.n_jobs, verbose=1)
     found = generator.generate(args.formulas, args.n)
     if not any(found):
         raise InputError(
             f"there is no candidate for {', '.join(args.formulas)}: the library has no crystal "
             "of such an anonymous formula, or an element it does not know. Pass crystals of "
-            "your own with --known."
+            "your own with --known, or try --generator both."
         )
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +109,8 @@ def train(args: argparse.Namespace) -> str:
     """
     from .crystallm import TrainingPlan, train_crystallm
 
-    names = ("steps", "batch_size", "n_layer", "n_head", "n_embd", "context", "learning_rate")
+    names = ["steps", "batch_tokens", "n_layer", "n_head", "n_embd", "context", "form"]
+    names += ["learning_rate", "bf16"]
     plan = TrainingPlan(**{n: getattr(args, n) for n in names}, seed=args.random_state)
     train_crystallm(
         args.structures,

@@ -14,7 +14,7 @@ from .base import BaseStructureGenerator, Candidate
 from .prototypes import PrototypeGenerator
 from .stoichiometry import Stoichiometry
 
-__all__ = ["EnsembleGenerator", "distinct"]
+__all__ = ["EnsembleGenerator", "alike", "distinct"]
 
 
 class EnsembleGenerator(BaseStructureGenerator):
@@ -149,14 +149,35 @@ def distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
     kept : list of Candidate
         In the same order.
     """
+    return [group[0] for group in alike(candidates)]
+
+
+def alike(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Group crystals that match.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Best first.
+
+    Returns
+    -------
+    groups : list of list of Candidate
+        By pymatgen's ``StructureMatcher`` with its defaults, compared with the first
+        of each group; groups and members in the order given.
+    """
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     matcher = StructureMatcher()
-    kept: list[Candidate] = []
+    groups: list[list[Candidate]] = []
     structures: list[Any] = []
     for candidate in candidates:
         structure = candidate.structure
-        if not any(matcher.fit(structure, other) for other in structures):
-            kept.append(candidate)
+        for group, other in zip(groups, structures, strict=True):
+            if matcher.fit(structure, other):
+                group.append(candidate)
+                break
+        else:
+            groups.append([candidate])
             structures.append(structure)
-    return kept
+    return groups

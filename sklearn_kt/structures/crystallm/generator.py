@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from scipy.special import softmax
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.structures.base import BaseStructureGenerator, Candidate
-from sklearn_kt.structures.ensemble import distinct
-from sklearn_kt.structures.stoichiometry import Stoichiometry
+from sklearn_kt.structures.chgnet import rank_by_energy
+from sklearn_kt.structures.ensemble import alike
+from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula
 
-from .model import CrystaLLM, load_crystallm
+from .model import SHIPPED, CrystaLLM, load_crystallm
+from .search import Found, tree_search
+from .short import is_short, lengthen
 from .text import CIFRejectedError, crystal_of_text, prompt
-from .tokenizer import CIFTokenizer
+from .tokenizer import ELEMENT_TOKENS, CIFTokenizer
 
 __all__ = ["CrystaLLMGenerator"]
 
-# Formula units to try, the commonest first.
-_UNITS = (4, 2, 1, 3, 8, 6)
+# Formula units that are looked at.
+_UNITS = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 18, 20, 24, 32, 36, 48)
 
 
 class CrystaLLMGenerator(BaseStructureGenerator):
@@ -32,19 +38,25 @@ class CrystaLLMGenerator(BaseStructureGenerator):
 
     Parameters
     ----------
-    checkpoint : str or Path
+    checkpoint : str, Path or None, default=None
         Folder of a model: a published ``ckpt.pt``, the Hugging Face port, or one
-        written by ``sklearn-kt train-crystallm``.
+        written by ``sklearn-kt train-crystallm``; None is the small one in the
+        package.
     space_group : str or None, default=None
         Hermann-Mauguin symbol to prompt with, as in ``Fm-3m``; None leaves it to the
         model.
     z : int or "search", default="search"
-        Formula units in the conventional cell; ``"search"`` takes 4, 2, 1, 3, 8 and
-        6 in turn.
-    n_samples : int, default=12
+        Formula units in the conventional cell; ``"search"`` shares the samples out
+        by the probabilities that the model gives to the headers.
+    n_samples : int, default=20
         Texts to write for each composition.
-    batch_size : int, default=6
-        Texts at once.
+    search : {"sample", "tree"}, default="sample"
+        Draw texts independently; or search a tree of their beginnings, led by
+        CHGNet's energy per atom (needs the extra ``structures``) and far slower.
+    rank_by : {"votes", "likelihood", "energy"}, default="votes"
+        How distinct crystals are ordered: by how many of the valid texts come to
+        them, equal ones by likelihood; by the mean log-likelihood of the tokens; or
+        by CHGNet's energy.
     temperature : float, default=1.0
         Below 1 the likelier texts are favoured.
     top_k : int or None, default=10
@@ -52,7 +64,7 @@ class CrystaLLMGenerator(BaseStructureGenerator):
     top_p : float or None, default=None
         Draw each token from the likeliest that have this probability together.
     max_new_tokens : int, default=1000
-        Longest text.
+        Longest text; the model's context bounds it too.
     max_cell_atoms : int, default=60
         Cells with more atoms are not asked for.
     check_bonds : bool, default=True
@@ -85,10 +97,13 @@ class CrystaLLMGenerator(BaseStructureGenerator):
 
     Notes
     -----
-    Candidates are ranked by the mean log-likelihood of their tokens; duplicates are
-    dropped. Provenance has the counts of rejected texts by reason. The published
-    models were trained on all of their data, test split included: do not evaluate
-    them on the Materials Project or OQMD.
+    A text is kept if it can be read, its formula is the one asked for, its
+    multiplicities add up, its space group is the true one, and no atoms or bonds are
+    impossible [1]_. Provenance has the counts of rejected texts by reason. The model
+    in the package writes the short form of the text
+    (:mod:`sklearn_kt.structures.crystallm.short`). The published models were trained
+    on all of their data, test split included: do not evaluate them on the Materials
+    Project or OQMD.
 
     References
     ----------
@@ -98,19 +113,21 @@ class CrystaLLMGenerator(BaseStructureGenerator):
 
     Examples
     --------
-    Needs a model on disk:
-
-    >>> generator = CrystaLLMGenerator("path/of/crystallm_v1_small")  # doctest: +SKIP
-    >>> generator.generate(["BaTiO3"])  # doctest: +SKIP
+    >>> from sklearn_kt.structures import CrystaLLMGenerator
+    >>> generator = CrystaLLMGenerator(n_samples=4, z=4, space_group="Fm-3m")
+    >>> [candidates] = generator.generate(["MgO"], n_candidates=1)  # doctest: +SKIP
+    >>> [candidate.formula for candidate in candidates]  # doctest: +SKIP
+    ['MgO']
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         **BaseStructureGenerator._parameter_constraints,
-        "checkpoint": [str, Path],
+        "checkpoint": [str, Path, None],
         "space_group": [str, None],
         "z": [Interval(Integral, 1, None, closed="left"), StrOptions({"search"})],
         "n_samples": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "search": [StrOptions({"sample", "tree"})],
+        "rank_by": [StrOptions({"votes", "likelihood", "energy"})],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "top_k": [Interval(Integral, 1, None, closed="left"), None],
         "top_p": [Interval(Real, 0, 1, closed="right"), None],
@@ -124,12 +141,13 @@ class CrystaLLMGenerator(BaseStructureGenerator):
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         *,
         space_group: str | None = None,
         z: int | str = "search",
-        n_samples: int = 12,
-        batch_size: int = 6,
+        n_samples: int = 20,
+        search: str = "sample",
+        rank_by: str = "votes",
         temperature: float = 1.0,
         top_k: int | None = 10,
         top_p: float | None = None,
@@ -151,7 +169,8 @@ class CrystaLLMGenerator(BaseStructureGenerator):
         self.space_group = space_group
         self.z = z
         self.n_samples = n_samples
-        self.batch_size = batch_size
+        self.search = search
+        self.rank_by = rank_by
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p
@@ -170,7 +189,7 @@ class CrystaLLMGenerator(BaseStructureGenerator):
         self.verbose = verbose
 
     def _can_make(self, formula: Stoichiometry) -> bool:
-        return all(ELEMENTS[z - 1] in CIFTokenizer().elements for z in formula.counts)
+        return all(ELEMENTS[z - 1] in ELEMENT_TOKENS for z in formula.counts)
 
     def _generate_one(self, formula: Stoichiometry, wanted: int) -> list[Candidate]:
         if self.space_group is not None and self.space_group not in CIFTokenizer().space_groups:
@@ -182,66 +201,121 @@ class CrystaLLMGenerator(BaseStructureGenerator):
         units = tuple(u for u in units if u * formula.n_atoms <= self.max_cell_atoms)
         if not units or not self._can_make(formula):
             return []
-        model = _load(str(self.checkpoint), self.local_files_only, self.device)
+        model = _load(self._source(), self.local_files_only, self.device)
         rejected: Counter[str] = Counter()
         valid: list[Candidate] = []
-        for turn, start in enumerate(range(0, self.n_samples, self.batch_size)):
-            seed = f"{self.random_state}\n{sorted(formula.counts.items())}\n{turn}"
-            samples = model.generate(
-                prompt(formula.counts, units[turn % len(units)], self.space_group),
-                min(self.batch_size, self.n_samples - start),
-                temperature=self.temperature,
-                top_k=self.top_k,
-                top_p=self.top_p,
-                max_new_tokens=self.max_new_tokens,
-                seed=int.from_bytes(hashlib.sha256(seed.encode()).digest()[:6], "little"),
-            )
-            for sample in samples:
-                if not sample.finished:
-                    rejected["length"] += 1
-                    continue
+        for z, n in _shares(model, formula, units, self.n_samples):
+            for text, likelihood, finished in self._texts(model, formula, z, n):
                 try:
-                    crystal = crystal_of_text(sample.text, check_bonds=self.check_bonds)
+                    if not finished:
+                        raise CIFRejectedError("length", "the text has no end")
+                    crystal = _read(text, formula, check_bonds=self.check_bonds)
                 except CIFRejectedError as error:
                     rejected[error.reason] += 1
                     continue
                 provenance = {
                     "generator": "CrystaLLMGenerator",
                     "space_group": crystal.provenance["space_group"],
-                    "z": units[turn % len(units)],
+                    "z": z,
+                    "log_likelihood": likelihood,
                 }
-                valid.append(
-                    Candidate(
-                        crystal.lattice,
-                        crystal.numbers,
-                        crystal.coords,
-                        sample.log_likelihood,
-                        provenance,
-                    )
-                )
-        valid.sort(key=lambda candidate: -candidate.score)
+                valid.append(replace(crystal, score=likelihood, provenance=provenance))
         counts = {"samples": self.n_samples, "rejected": dict(rejected)}
-        return [
-            Candidate(c.lattice, c.numbers, c.coords, c.score, {**c.provenance, **counts})
-            for c in distinct(valid)[:wanted]
+        found = self._ranked(valid)[:wanted]
+        return [replace(c, provenance={**c.provenance, **counts}) for c in found]
+
+    def _source(self) -> str | None:
+        return None if self.checkpoint is None else str(self.checkpoint)
+
+    def _texts(
+        self, model: CrystaLLM, formula: Stoichiometry, z: int, n: int
+    ) -> list[tuple[str, float, bool]]:
+        """Texts with their likelihoods, and whether they came to an end."""
+        seed = f"{self.random_state}\n{sorted(formula.counts.items())}\n{z}"
+        settings: dict[str, Any] = {
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "max_new_tokens": self.max_new_tokens,
+            "seed": int.from_bytes(hashlib.sha256(seed.encode()).digest()[:6], "little"),
+        }
+        start = prompt(formula.counts, z, self.space_group, properties=model.form == "full")
+        if self.search == "sample":
+            return [
+                (s.text, s.log_likelihood, s.finished) for s in model.generate(start, n, **settings)
+            ]
+
+        def judge(found: Found) -> None:
+            try:
+                crystal = _read(found.text, formula, check_bonds=self.check_bonds)
+            except CIFRejectedError as error:
+                # the better the bonds, the less it costs
+                found.penalty = error.bond_score - 1
+                return
+            found.score = -rank_by_energy([crystal])[0].score
+
+        texts = tree_search(model, start, judge, n_simulations=n, **settings)
+        return [(f.text, f.log_likelihood, f.finished) for f in texts]
+
+    def _ranked(self, valid: list[Candidate]) -> list[Candidate]:
+        """Distinct crystals, best first."""
+        valid = sorted(valid, key=lambda candidate: -candidate.score)
+        groups = alike(valid)
+        if self.rank_by == "likelihood":
+            return [group[0] for group in groups]
+        votes = [
+            replace(
+                group[0],
+                score=len(group) / len(valid),
+                provenance={**group[0].provenance, "votes": len(group)},
+            )
+            for group in groups
         ]
+        if self.rank_by == "energy":
+            return rank_by_energy(votes) if votes else []
+        return sorted(votes, key=lambda candidate: -candidate.score)
 
     def _signature(self) -> Any:
-        names = ["space_group", "z", "n_samples", "batch_size", "temperature", "top_k", "top_p"]
-        names += ["max_new_tokens", "max_cell_atoms", "check_bonds", "random_state"]
-        return [_digest(str(self.checkpoint)), *(getattr(self, name) for name in names)]
+        names = ["space_group", "z", "n_samples", "search", "rank_by", "temperature", "top_k"]
+        names += ["top_p", "max_new_tokens", "max_cell_atoms", "check_bonds", "random_state"]
+        return [_digest(self._source()), *(getattr(self, name) for name in names)]
+
+
+def _shares(
+    model: CrystaLLM, formula: Stoichiometry, units: tuple[int, ...], n_samples: int
+) -> list[tuple[int, int]]:
+    """Share the texts out over formula units, by the headers' probabilities."""
+    if len(units) == 1:
+        return [(units[0], n_samples)]
+    logs = model.log_likelihoods([prompt(formula.counts, z) for z in units])
+    share = n_samples * softmax(logs)
+    counts = np.floor(share).astype(int)
+    for i in np.argsort(counts - share, kind="stable")[: n_samples - counts.sum()]:
+        counts[i] += 1
+    order = np.argsort(-share, kind="stable").tolist()
+    return [(units[i], int(counts[i])) for i in order if counts[i]]
+
+
+def _read(text: str, formula: Stoichiometry, *, check_bonds: bool) -> Candidate:
+    """Read a crystal of either form, and see that it is what was asked for."""
+    crystal = crystal_of_text(lengthen(text) if is_short(text) else text, check_bonds=check_bonds)
+    found = integer_formula(Counter(crystal.numbers.tolist()), len(crystal.numbers))
+    if found is None or dict(found.counts) != dict(formula.counts):
+        raise CIFRejectedError("formula", f"the crystal is {crystal.formula}")
+    return crystal
 
 
 @lru_cache(maxsize=2)
-def _load(checkpoint: str, local_files_only: bool, device: str) -> CrystaLLM:
+def _load(checkpoint: str | None, local_files_only: bool, device: str) -> CrystaLLM:
     return load_crystallm(checkpoint, local_files_only=local_files_only, device=device)
 
 
 @lru_cache(maxsize=8)
-def _digest(checkpoint: str) -> str:
+def _digest(checkpoint: str | None) -> str:
     """Identify weights by content, or a hub's model by its name."""
-    digest = hashlib.sha256(checkpoint.encode() if not Path(checkpoint).is_dir() else b"")
-    for file in sorted(Path(checkpoint).glob("*")):
+    folder = SHIPPED if checkpoint is None else Path(checkpoint)
+    digest = hashlib.sha256(b"" if folder.is_dir() else str(checkpoint).encode())
+    for file in sorted(folder.glob("*")):
         if file.suffix in {".pt", ".safetensors"}:
             with file.open("rb") as handle:
                 digest.update(hashlib.file_digest(handle, "sha256").digest())

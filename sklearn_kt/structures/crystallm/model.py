@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import pickle
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import CheckpointError
+from sklearn_kt.structures.build import element_features
 
-from .tokenizer import CIFTokenizer
+from .tokenizer import ELEMENT_TOKENS, CIFTokenizer
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
 
-__all__ = ["CrystaLLM", "Sample", "load_crystallm", "new_crystallm"]
+__all__ = ["SHIPPED", "CrystaLLM", "Sample", "load_crystallm", "new_crystallm"]
+
+#: The model in the package.
+SHIPPED = Path(__file__).parent / "checkpoint"
 
 _NANOGPT = "ckpt.pt"
 _TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
@@ -58,6 +65,8 @@ class CrystaLLM:
     ----------
     tokenizer : CIFTokenizer
         Of the network's dialect.
+    form : {"short", "full"}
+        What it writes: texts without what follows from the rest, or published ones.
     context : int
         Most tokens of prompt and text.
     """
@@ -70,6 +79,7 @@ class CrystaLLM:
             )
         self.network = network.eval()
         self.tokenizer = CIFTokenizer(brackets=size == _SIZES[1])
+        self.form = str(getattr(network.config, "cif_form", "full"))
         self.context = int(network.config.n_positions)
 
     def generate(
@@ -107,19 +117,60 @@ class CrystaLLM:
         samples : list of Sample
             In the order of drawing.
         """
+        encode = self.tokenizer.encode
+        start = encode(_bracketed(prompt) if self.tokenizer.brackets else prompt)
+        written = self.extend(
+            start,
+            n,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+        )
+        return [
+            Sample(prompt + self.tokenizer.decode(ids), likelihood, finished)
+            for ids, likelihood, finished in written
+        ]
+
+    def extend(
+        self,
+        start: Sequence[int],
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = 10,
+        top_p: float | None = None,
+        max_new_tokens: int = 3000,
+        seed: int = 0,
+    ) -> list[tuple[list[int], float, bool]]:
+        """Continue tokens; as :meth:`generate`.
+
+        Parameters
+        ----------
+        start : sequence of int
+            Tokens.
+        n, temperature, top_k, top_p, max_new_tokens, seed
+            As for :meth:`generate`.
+
+        Returns
+        -------
+        written : list of (list of int, float, bool)
+            New tokens, their mean log-likelihood, and whether the text came to its end.
+        """
         import torch
 
-        encode, decode = self.tokenizer.encode, self.tokenizer.decode
-        start = encode(_bracketed(prompt) if self.tokenizer.brackets else prompt)
-        steps = min(max_new_tokens, self.context - len(start))
+        steps = max(min(max_new_tokens, self.context - len(start)), 0)
         generator = torch.Generator().manual_seed(seed)
         device = self.network.device
-        newline, end = encode("\n")[0], encode("<eos>")[-1:] if self.tokenizer.brackets else [-1]
-        ids = torch.tensor([start] * n, device=device)
-        written = np.full((n, max(steps, 0)), -1)
+        newline = self.tokenizer.encode("\n")[0]
+        end = self.tokenizer.encode("<eos>")[-1] if self.tokenizer.brackets else -1
+        ids = torch.tensor([list(start)] * n, device=device)
+        written = np.full((n, steps), -1)
         likelihood, lengths = np.zeros(n), np.zeros(n, int)
-        active = np.ones(n, bool)
-        last = np.full(n, start[-1] if start else -1)
+        # rows that have not come to their end
+        rows = np.arange(n)
+        last = np.full(n, start[-1] if len(start) else -1)
         cache: Any = None
         with torch.no_grad():
             for step in range(steps):
@@ -129,36 +180,80 @@ class CrystaLLM:
                 chosen = _draw(logits, temperature, top_k, top_p, generator)
                 logs = torch.log_softmax(logits, dim=1).gather(1, chosen[:, None])[:, 0]
                 tokens = chosen.numpy()
-                written[active, step] = tokens[active]
-                likelihood[active] += logs.numpy()[active]
-                lengths[active] += 1
-                over = (tokens == end[0]) | ((tokens == newline) & (last == newline))
-                active &= ~over
-                last = tokens
-                if not active.any():
+                written[rows, step] = tokens
+                likelihood[rows] += logs.numpy()
+                lengths[rows] += 1
+                going = ~((tokens == end) | ((tokens == newline) & (last == newline)))
+                if not going.all():
+                    keep = torch.from_numpy(np.flatnonzero(going))
+                    cache.batch_select_indices(keep.to(device))
+                    chosen = chosen[keep]
+                rows, last = rows[going], tokens[going]
+                if not len(rows):
                     break
                 ids = chosen[:, None].to(device)
         return [
-            Sample(
-                prompt + decode([t for t in row.tolist() if t >= 0]),
-                float(total / max(length, 1)),
-                not going,
-            )
-            for row, total, length, going in zip(written, likelihood, lengths, active, strict=True)
+            (written[i, : lengths[i]].tolist(), float(likelihood[i] / max(lengths[i], 1)), done)
+            for i, done in enumerate(~np.isin(np.arange(n), rows))
         ]
+
+    def log_likelihoods(self, texts: Sequence[str]) -> np.ndarray:
+        """Logarithms of the probabilities of whole texts, from their second token on.
+
+        Parameters
+        ----------
+        texts : sequence of str, length n
+            In the plain dialect, such as headers to compare.
+
+        Returns
+        -------
+        logarithms : ndarray of shape (n,)
+            Sums over the tokens.
+        """
+        import torch
+
+        out = []
+        for text in texts:
+            ids = self.tokenizer.encode(_bracketed(text) if self.tokenizer.brackets else text)
+            tokens = torch.tensor([ids], device=self.network.device)
+            with torch.no_grad():
+                logs = torch.log_softmax(self.network(input_ids=tokens).logits[0].float(), dim=1)
+            out.append(float(logs[:-1].gather(1, tokens[0, 1:, None]).sum()))
+        return np.array(out)
+
+    def probabilities(self, ids: Sequence[int]) -> np.ndarray:
+        """Probability of each token to come next.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Tokens so far.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_tokens,)
+            They sum to 1.
+        """
+        import torch
+
+        with torch.no_grad():
+            tokens = torch.tensor([list(ids)], device=self.network.device)
+            logits = self.network(input_ids=tokens).logits[0, -1].float()
+        return torch.softmax(logits, dim=0).cpu().numpy().astype(float)
 
 
 def load_crystallm(
-    source: str | Path, *, local_files_only: bool = True, device: str = "cpu"
+    source: str | Path | None = None, *, local_files_only: bool = True, device: str = "cpu"
 ) -> CrystaLLM:
     """Load a model.
 
     Parameters
     ----------
-    source : str or Path
-        A folder with a published ``ckpt.pt``; a folder of transformers' GPT-2
-        (``config.json`` and safetensors), as :func:`train_crystallm` and the Hugging
-        Face port have it; or, with ``local_files_only=False``, a name on the hub.
+    source : str, Path or None, default=None
+        None is the model in the package. Else a folder with a published
+        ``ckpt.pt``; a folder of transformers' GPT-2 (``config.json`` and
+        safetensors), as :func:`train_crystallm` and the Hugging Face port have it;
+        or, with ``local_files_only=False``, a name on the hub.
     local_files_only : bool, default=True
         Never use the network.
     device : str, default="cpu"
@@ -174,6 +269,7 @@ def load_crystallm(
     CheckpointError
         If the files are missing, damaged, or not those of a CrystaLLM model.
     """
+    source = SHIPPED if source is None else source
     folder = Path(source)
     if (folder / _NANOGPT).is_file():
         return CrystaLLM(_of_nanogpt(folder / _NANOGPT).to(device))
@@ -186,12 +282,14 @@ def load_crystallm(
     from transformers import GPT2LMHeadModel
 
     try:
-        loaded: Any = GPT2LMHeadModel.from_pretrained(
-            str(source),
-            local_files_only=local_files_only,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with without_bars():
+            loaded: Any = GPT2LMHeadModel.from_pretrained(
+                str(source),
+                local_files_only=local_files_only,
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype="float32",
+            )
         network, report = loaded
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(
@@ -204,32 +302,74 @@ def load_crystallm(
 
 
 def new_crystallm(
-    *, n_layer: int = 6, n_head: int = 6, n_embd: int = 192, context: int = 1024, seed: int = 0
+    *,
+    n_layer: int = 4,
+    n_head: int = 4,
+    n_embd: int = 256,
+    context: int = 256,
+    dropout: float = 0.1,
+    form: str = "short",
+    seed: int = 0,
 ) -> CrystaLLM:
     """Make a model with random weights, to be trained.
 
     Parameters
     ----------
-    n_layer, n_head, n_embd : int, default=6, 6, 192
+    n_layer, n_head, n_embd : int, default=4, 4, 256
         Size of the network.
-    context : int, default=1024
+    context : int, default=256
         Most tokens of a text.
+    dropout : float, default=0.1
+        Of embeddings and of what each block adds.
+    form : {"short", "full"}, default="short"
+        Of the texts.
     seed : int, default=0
         Of the weights; the global generator is left alone.
 
     Returns
     -------
     model : CrystaLLM
-        Untrained.
+        Untrained. Elements that are alike have token vectors that are alike: they
+        are a random projection of the elements' properties.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CrystaLLM(_network(n_layer, n_head, n_embd, context, _SIZES[0]))
+        network = _network(n_layer, n_head, n_embd, context, _SIZES[0], dropout, form)
+        features = torch.tensor(element_features(), dtype=torch.float32)
+        rows = [ELEMENTS.index(symbol) + 1 for symbol in ELEMENT_TOKENS]
+        width = features.shape[1]
+        projected = features[rows] @ torch.randn(width, n_embd) / math.sqrt(width)
+        with torch.no_grad():
+            vectors = network.transformer.wte.weight[: len(rows)]
+            vectors += network.config.initializer_range * projected
+    return CrystaLLM(network)
 
 
-def _network(n_layer: int, n_head: int, n_embd: int, context: int, vocab: int) -> Any:
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers from showing bars for files that take no time."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _network(
+    n_layer: int,
+    n_head: int,
+    n_embd: int,
+    context: int,
+    vocab: int,
+    dropout: float = 0.1,
+    form: str = "full",
+) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
@@ -238,13 +378,17 @@ def _network(n_layer: int, n_head: int, n_embd: int, context: int, vocab: int) -
         n_embd=n_embd,
         n_layer=n_layer,
         n_head=n_head,
-        activation_function="gelu_new",
-        resid_pdrop=0.1,
-        embd_pdrop=0.1,
-        attn_pdrop=0.1,
+        # the same as "gelu_new", in one kernel
+        activation_function="gelu_pytorch_tanh",
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        # a quicker kernel without
+        attn_pdrop=0.0,
         bos_token_id=None,
         eos_token_id=None,
     )
+    # kept in config.json
+    config.cif_form = form
     return GPT2LMHeadModel(config)
 
 
@@ -267,7 +411,8 @@ def _of_nanogpt(path: Path) -> Any:
         ) from error
     if shape[-1] not in _SIZES:
         raise CheckpointError(f"CrystaLLM has 371 tokens; {path} has {shape[-1]}.")
-    network = _network(*shape)
+    n_layer, n_head, n_embd, context, vocab = shape
+    network = _network(n_layer, n_head, n_embd, context, vocab)
     expected = network.state_dict()
     given = {k: v for k, v in weights.items() if not k.endswith(_BUFFERS)}
     converted = {k: v.T.contiguous() if k.endswith(_TRANSPOSED) else v for k, v in given.items()}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,22 +19,36 @@ import numpy as np
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.structures.base import Candidate
+from sklearn_kt.structures.build import analyse
 from sklearn_kt.structures.library import GRID, lattice_vectors, orbit_images, setting
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-__all__ = ["CIFRejectedError", "bond_score", "crystal_of_text", "prompt", "text_of_crystal"]
+__all__ = [
+    "CIFRejectedError",
+    "bond_score",
+    "crystal_of_text",
+    "prompt",
+    "text_of_crystal",
+    "text_of_orbits",
+]
 
 _SYMPREC = 0.1
 _LENGTHS = (0.5, 1000.0)
 _ANGLES = (10.0, 170.0)
 _IDENTITY = "loop_\n_symmetry_equiv_pos_site_id\n_symmetry_equiv_pos_as_xyz\n1 'x, y, z'\n"
-_OPERATIONS = re.compile(
-    r"loop_\n_symmetry_equiv_pos_site_id\n_symmetry_equiv_pos_as_xyz\n(?:\d+ '[^']*'\n)+"
+#: Parameters of a cell.
+CELL = (
+    "_cell_length_a",
+    "_cell_length_b",
+    "_cell_length_c",
+    "_cell_angle_alpha",
+    "_cell_angle_beta",
+    "_cell_angle_gamma",
 )
-_DECIMAL = re.compile(r"\d+\.\d+")
 _COLUMNS = ("type_symbol", "label", "symmetry_multiplicity", "fract_x", "fract_y", "fract_z")
+_SITE_LOOP = "loop_\n" + "".join(f"_atom_site_{name}\n" for name in (*_COLUMNS, "occupancy"))
 # Coordinates this near to a multiple of 1/24 are one: they were rounded to four decimals.
 _ROUNDED = 2e-4
 # Allen's electronegativities of the noble gases that Pauling has none for
@@ -49,19 +64,22 @@ class CIFRejectedError(InputError):
     Parameters
     ----------
     reason : str
-        One of "syntax", "cell", "formula", "multiplicity", "space group", "overlap"
-        and "bonds".
+        One of "length", "syntax", "cell", "formula", "multiplicity", "space group",
+        "overlap" and "bonds".
     detail : str
         What was found.
+    bond_score : float, default=0.0
+        Share of the bonds that are possible, if only bonds are not.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, bond_score: float = 0.0) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.bond_score = bond_score
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.reason, self.detail)
+        return type(self), (self.reason, self.detail, self.bond_score)
 
 
 def text_of_crystal(structure: Structure) -> str:
@@ -82,33 +100,75 @@ def text_of_crystal(structure: Structure) -> str:
     InputError
         If the crystal is disordered, or spglib finds no symmetry.
     """
-    from pymatgen.io.cif import CifWriter
-
     if not structure.is_ordered:
         raise InputError("CrystaLLM's text has no partially occupied sites.")
+    numbers = [site.specie.Z for site in structure]
+    found = analyse(structure.lattice.matrix, numbers, structure.frac_coords)
+    if found is None:
+        raise InputError("the crystal has no symmetry that spglib finds.")
+    return text_of_orbits(found.hall, found.lattice, found.orbits)
+
+
+def text_of_orbits(
+    hall: int, parameters: Sequence[float], orbits: Iterable[tuple[int, int, Sequence[int]]]
+) -> str:
+    """Write a crystal whose symmetry is known.
+
+    Parameters
+    ----------
+    hall : int
+        Setting of the space group, numbered as in spglib.
+    parameters : sequence of float, length 6
+        Conventional a, b, c in Angstrom; alpha, beta, gamma in degrees.
+    orbits : iterable of (int, int, sequence of int)
+        Atomic number, multiplicity and position on the grid of each symmetry-unique
+        site, as in :class:`~sklearn_kt.structures.PrototypeLibrary`.
+
+    Returns
+    -------
+    text : str
+        As :func:`text_of_crystal` gives.
+    """
+    from pymatgen.core import Composition
+
+    rotations, translations, _ = setting(hall)
+    amounts: Counter[str] = Counter()
+    rows = []
+    for number, multiplicity, position in orbits:
+        images = orbit_images(np.asarray(position, np.int64), rotations, translations) / GRID
+        first = min(map(tuple, images.tolist()))
+        symbol = ELEMENTS[number - 1]
+        amounts[symbol] += multiplicity
+        rows.append((_negativity(symbol), -multiplicity, first, symbol))
+    rows.sort()
     with warnings.catch_warnings():
+        # noble gases have no electronegativity
         warnings.simplefilter("ignore")
-        bare = structure.copy()
-        bare.remove_oxidation_states()
-        try:
-            text = str(CifWriter(bare, symprec=_SYMPREC))
-        except (TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"the crystal has no symmetry that spglib finds ({error}).") from error
-    lines = (re.sub(r"[ \t]+", " ", line.strip()) for line in text.splitlines())
-    text = "\n".join(line for line in lines if line and not line.startswith("#")) + "\n"
-    text = _OPERATIONS.sub(_IDENTITY, text)
-    text = _DECIMAL.sub(lambda m: f"{float(m[0]):.4f}", text)
-    # an occupancy is written as an integer
-    text = re.sub(r"^([A-Z]\S* \S+ \d+ \S+ \S+ \S+) 1\.0000$", r"\1 1", text, flags=re.MULTILINE)
-    found = re.search(r"_chemical_formula_sum '?([^'\n]+)'?\n", text)
-    assert found is not None
-    formula = found[1].replace(" ", "")
-    text = re.sub(r"^data_\S*\n", f"data_{formula}\n", text)
-    head, mark, rest = text.partition("_symmetry_space_group_name_H-M")
-    return f"{head}{_properties(formula)}{mark}{rest}\n"
+        cell = Composition(amounts)
+        reduced, units = cell.get_reduced_composition_and_factor()
+        formula = cell.formula
+    symbol, number = group_of_hall(hall)
+    lengths = dict(zip(CELL, parameters, strict=True))
+    volume = abs(float(np.linalg.det(lattice_vectors(np.array(parameters)))))
+    name = formula.replace(" ", "")
+    total = f"'{formula}'" if len(amounts) > 1 else formula
+    sites = "".join(
+        f"{symbol} {symbol}{i} {-multiplicity} {' '.join(f'{v:.4f}' for v in first)} 1\n"
+        for i, (_, multiplicity, first, symbol) in enumerate(rows)
+    )
+    return (
+        f"data_{name}\n{atom_properties(name)}_symmetry_space_group_name_H-M {symbol}\n"
+        f"{''.join(f'{key} {value:.4f}' + chr(10) for key, value in lengths.items())}"
+        f"_symmetry_Int_Tables_number {number}\n"
+        f"_chemical_formula_structural {reduced.reduced_formula}\n"
+        f"_chemical_formula_sum {total}\n_cell_volume {volume:.4f}\n"
+        f"_cell_formula_units_Z {int(units)}\n{_IDENTITY}{_SITE_LOOP}{sites}\n"
+    )
 
 
-def prompt(formula: Mapping[int, int], z: int, space_group: str | None = None) -> str:
+def prompt(
+    formula: Mapping[int, int], z: int, space_group: str | None = None, *, properties: bool = True
+) -> str:
     r"""Write the start of a crystal's text.
 
     Parameters
@@ -119,12 +179,14 @@ def prompt(formula: Mapping[int, int], z: int, space_group: str | None = None) -
         Formula units in the cell.
     space_group : str, optional
         Hermann-Mauguin symbol, as in ``Fm-3m``.
+    properties : bool, default=True
+        Whether the table of elements stands before the space group; the short form
+        has none.
 
     Returns
     -------
     text : str
-        The header with the cell's formula; with a space group also the element
-        properties and its line.
+        The header with the cell's formula; with a space group also its line.
 
     Examples
     --------
@@ -140,7 +202,8 @@ def prompt(formula: Mapping[int, int], z: int, space_group: str | None = None) -
         name = cell.formula.replace(" ", "")
     if space_group is None:
         return f"data_{name}\n"
-    return f"data_{name}\n{_properties(name)}_symmetry_space_group_name_H-M {space_group}\n"
+    table = atom_properties(name) if properties else ""
+    return f"data_{name}\n{table}_symmetry_space_group_name_H-M {space_group}\n"
 
 
 def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
@@ -165,19 +228,7 @@ def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
     """
     text = re.sub(r"<\w+>\n?|[\[\]]", "", text)
     text = "\n".join(re.sub(r"[ \t]+", " ", line.strip()) for line in text.splitlines())
-    parameters = np.array(
-        [
-            _number(text, f"_cell_{kind}")
-            for kind in (
-                "length_a",
-                "length_b",
-                "length_c",
-                "angle_alpha",
-                "angle_beta",
-                "angle_gamma",
-            )
-        ]
-    )
+    parameters = np.array([_number(text, name) for name in CELL])
     lengths, angles = parameters[:3], parameters[3:]
     if (
         (lengths < _LENGTHS[0]).any()
@@ -189,13 +240,13 @@ def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
     lattice = lattice_vectors(parameters)
     if not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1:
         raise CIFRejectedError("cell", f"the angles {angles.tolist()} span no volume")
-    symbol = _field(text, "_symmetry_space_group_name_H-M").strip("'")
+    symbol = field(text, "_symmetry_space_group_name_H-M").strip("'")
     halls = hall_numbers()
     if symbol not in halls:
         raise CIFRejectedError("space group", f"{symbol!r} is not a space group")
     rotations, translations, _ = setting(halls[symbol][0])
     numbers, positions = [], []
-    for element, multiplicity, coords in _sites(text):
+    for element, multiplicity, coords in sites_of(text):
         images = orbit_images(_to_grid(coords), rotations, translations)
         if len(images) != multiplicity:
             raise CIFRejectedError(
@@ -217,7 +268,9 @@ def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
     if check_bonds:
         score = bond_score(candidate.structure)
         if score < 1:
-            raise CIFRejectedError("bonds", f"{score:.2f} of the bonds have possible lengths")
+            raise CIFRejectedError(
+                "bonds", f"{score:.2f} of the bonds have possible lengths", score
+            )
     return candidate
 
 
@@ -280,7 +333,30 @@ def hall_numbers() -> dict[str, tuple[int, int]]:
     return out
 
 
-def _properties(formula: str) -> str:
+@lru_cache(maxsize=600)
+def group_of_hall(hall: int) -> tuple[str, int]:
+    """Symbol and number of the space group of a setting."""
+    import spglib
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        kind = spglib.get_spacegroup_type(hall)
+    assert kind is not None
+    return str(kind.international_short), int(kind.number)
+
+
+@lru_cache(maxsize=120)
+def _negativity(symbol: str) -> float:
+    from pymatgen.core import Element
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value = float(Element(symbol).X)
+    # elements without an electronegativity are the last, as in pymatgen
+    return value if np.isfinite(value) else np.inf
+
+
+def atom_properties(formula: str) -> str:
     """Table of electronegativities and radii, as pymatgen has them."""
     from pymatgen.core import Element
 
@@ -297,7 +373,7 @@ def _properties(formula: str) -> str:
     return "loop_\n" + "".join(f"_atom_type_{name}\n" for name in names) + "".join(rows)
 
 
-def _field(text: str, name: str) -> str:
+def field(text: str, name: str) -> str:
     found = re.search(rf"^{re.escape(name)} (.+)$", text, re.MULTILINE)
     if found is None:
         raise CIFRejectedError("syntax", f"there is no {name}")
@@ -305,13 +381,13 @@ def _field(text: str, name: str) -> str:
 
 
 def _number(text: str, name: str) -> float:
-    value = _field(text, name)
+    value = field(text, name)
     if re.fullmatch(r"\d{1,6}(\.\d{1,10})?", value) is None:
         raise CIFRejectedError("syntax", f"{name} is {value!r}")
     return float(value)
 
 
-def _sites(text: str) -> list[tuple[str, int, list[float]]]:
+def sites_of(text: str) -> list[tuple[str, int, list[float]]]:
     block = text.partition("_atom_site_type_symbol")[2]
     rows = [line.split() for line in block.splitlines() if line and not line.startswith("_")]
     sites = []
@@ -348,8 +424,8 @@ def _check_formula(text: str, numbers: list[int]) -> None:
         sites = Composition({ELEMENTS[z - 1]: numbers.count(z) for z in set(numbers)})
         stated = {
             "data_": found[1],
-            "_chemical_formula_sum": _field(text, "_chemical_formula_sum").strip("'"),
-            "_chemical_formula_structural": _field(text, "_chemical_formula_structural"),
+            "_chemical_formula_sum": field(text, "_chemical_formula_sum").strip("'"),
+            "_chemical_formula_structural": field(text, "_chemical_formula_structural"),
         }
         for name, value in stated.items():
             try:

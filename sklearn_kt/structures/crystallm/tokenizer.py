@@ -16,13 +16,15 @@ from collections.abc import Sequence
 
 from sklearn_kt.exceptions import InputError
 
-__all__ = ["CIFTokenizer"]
+__all__ = ["ELEMENT_TOKENS", "CIFTokenizer"]
 
 _ELEMENTS = (
     "Si C Pb I Br Cl Eu O Fe Sb In S N U Mn Lu Se Tl Hf Ir Ca Ta Cr K Pm Mg Zn Cu Sn Ti B W P H "
     "Pd As Co Np Tc Hg Pu Al Tm Tb Ho Nb Ge Zr Cd V Sr Ni Rh Th Na Ru La Re Y Er Ce Pt Ga Li Cs "
     "F Ba Te Mo Gd Pr Bi Sc Ag Rb Dy Yb Nd Au Os Pa Sm Be Ac Xe Kr He Ne Ar"
 )
+#: The first tokens.
+ELEMENT_TOKENS = tuple(_ELEMENTS.split())
 _KEYWORDS = (
     "_cell_length_b _atom_site_occupancy _atom_site_attached_hydrogens _cell_length_a "
     "_cell_angle_beta _symmetry_equiv_pos_as_xyz _cell_angle_gamma _atom_site_fract_x "
@@ -87,14 +89,14 @@ class CIFTokenizer:
 
     def __init__(self, brackets: bool = False) -> None:
         self.brackets = brackets
-        elements, groups = _ELEMENTS.split(), _SPACE_GROUPS.split()
-        tokens = [*elements, *"0123456789", *_KEYWORDS.split(), *"xyz.()+-/',", " ", "\n"]
+        groups = _SPACE_GROUPS.split()
+        tokens = [*ELEMENT_TOKENS, *"0123456789", *_KEYWORDS.split(), *"xyz.()+-/',", " ", "\n"]
         tokens += [f"{group}{_SUFFIX}" for group in groups]
         tokens.append(_UNKNOWN)
         if brackets:
             tokens += _PORT
         self.tokens = tuple(tokens)
-        self.elements = frozenset(elements)
+        self.elements = frozenset(ELEMENT_TOKENS)
         self.space_groups = frozenset(groups)
         self._number = {token: i for i, token in enumerate(tokens)}
         by_length = sorted((t for t in tokens if t != _UNKNOWN), key=len, reverse=True)

@@ -1,4 +1,8 @@
-"""Training CrystaLLM on a folder of structures, with resuming."""
+"""Training CrystaLLM on crystals, with resuming.
+
+Every row of a batch is one text from its beginning; batches are of texts of like
+lengths, with a limit on tokens. What is saved is the moving average of the weights.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import pickle
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +23,22 @@ from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputErro
 from sklearn_kt.structures.build import read_rows
 from sklearn_kt.structures.lookup import read_structures
 
-from .model import CrystaLLM, load_crystallm, new_crystallm
+from .model import CrystaLLM, load_crystallm, new_crystallm, without_bars
+from .short import shorten
 from .text import text_of_crystal
 from .tokenizer import CIFTokenizer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-__all__ = ["TrainingPlan", "token_streams", "train_crystallm"]
+__all__ = ["TrainingPlan", "export_crystallm", "token_texts", "train_crystallm"]
 
 _STATE = "state.pt"
 _TOKENS = "tokens.npz"
 _PLAN = "plan.json"
+# Texts are sorted by length within so many batches.
+_SORTED_BATCHES = 40
+_NO_LABEL = -100
 
 
 @dataclass(frozen=True)
@@ -39,20 +47,33 @@ class TrainingPlan:
 
     Parameters
     ----------
-    n_layer, n_head, n_embd : int, default=6, 6, 192
-        Size of the network (2.8 million parameters).
-    context : int, default=1024
-        Tokens of a training window, and most of a text.
+    n_layer, n_head, n_embd : int, default=4, 4, 256
+        Size of the network (3.3 million parameters with a context of 256).
+    context : int, default=256
+        Most tokens of a text; longer ones are left out.
+    form : {"short", "full"}, default="short"
+        Texts without what follows from the rest, a third of the length
+        (:mod:`sklearn_kt.structures.crystallm.short`), or the published form,
+        which needs a context of about 1024.
     steps : int, default=20000
         Updates of the weights.
-    batch_size : int, default=8
-        Windows per update.
-    learning_rate : float, default=1e-3
-        Peak rate of AdamW, after a warm-up and before a cosine decay to a tenth.
-    warmup : int, default=100
+    batch_tokens : int, default=4096
+        Tokens per update, padding included.
+    learning_rate : float, default=2e-3
+        Peak rate of AdamW, after a warm-up and before a cosine decay to a
+        hundredth.
+    warmup : int, default=200
         Steps of the warm-up.
     weight_decay : float, default=0.1
-        Of AdamW.
+        Of AdamW, for matrices.
+    dropout : float, default=0.1
+        Of embeddings and of what each block adds.
+    average : float, default=0.998
+        Decay of the moving average of the weights, which is what is saved; 0 is
+        the last weights.
+    bf16 : bool, default=False
+        Compute in bfloat16 with weights in single precision; about twice as fast
+        on processors that have it.
     validation : float, default=0.02
         Share of the crystals that is never trained on.
     save_every : int, default=500
@@ -61,27 +82,41 @@ class TrainingPlan:
         Of weights, split and batches.
     """
 
-    n_layer: int = 6
-    n_head: int = 6
-    n_embd: int = 192
-    context: int = 1024
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 256
+    context: int = 256
+    form: str = "short"
     steps: int = 20_000
-    batch_size: int = 8
-    learning_rate: float = 1e-3
-    warmup: int = 100
+    batch_tokens: int = 4096
+    learning_rate: float = 2e-3
+    warmup: int = 200
     weight_decay: float = 0.1
+    dropout: float = 0.1
+    average: float = 0.998
+    bf16: bool = False
     validation: float = 0.02
     save_every: int = 500
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name not in ("seed", "validation", "warmup", "weight_decay") and not value > 0:
-                raise InputError(f"{name} must be positive, got {value}.")
+        positive = ("n_layer", "n_head", "n_embd", "context", "steps", "batch_tokens")
+        for name in (*positive, "learning_rate", "save_every"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name)}.")
+        for name in ("dropout", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be 0 or less than 1, got {getattr(self, name)}.")
         if self.n_embd % self.n_head:
             raise InputError(f"n_embd={self.n_embd} is not a multiple of n_head={self.n_head}.")
         if not 0 < self.validation < 1:
             raise InputError(f"validation must lie between 0 and 1, got {self.validation}.")
+        if self.form not in ("short", "full"):
+            raise InputError(f"form must be 'short' or 'full', got {self.form!r}.")
+        if self.batch_tokens < self.context:
+            raise InputError(
+                f"batch_tokens={self.batch_tokens} is less than one text of {self.context} tokens."
+            )
 
 
 def train_crystallm(
@@ -97,13 +132,15 @@ def train_crystallm(
 
     Parameters
     ----------
-    structures : str, Path or sequence of pymatgen.core.Structure
+    structures : str, Path or iterable of pymatgen.core.Structure
         A folder of CIF files or a table, as for
         :class:`~sklearn_kt.structures.StructureLookup`; a ``.jsonl.gz`` file with
-        ``lattice``, ``species`` and ``coords``; or the crystals themselves.
+        ``lattice``, ``species`` and ``coords``; the crystals themselves; or an
+        iterator over crystals or their texts in the published form.
     folder : str or Path
         Where the model goes. If it holds a stopped run of the same plan, that goes
-        on, with the crystals it began with.
+        on, with the crystals it began with. The number of steps may be another one;
+        the rate then follows the new schedule from there.
     plan : TrainingPlan, optional
         None is the defaults.
     device : str, default="cpu"
@@ -116,7 +153,7 @@ def train_crystallm(
     Returns
     -------
     model : CrystaLLM
-        With the weights of the last step, as saved.
+        With the averaged weights, as saved.
 
     Raises
     ------
@@ -136,63 +173,92 @@ def train_crystallm(
     folder = Path(folder)
     _claim(folder, plan)
     tokens = _tokens(structures, folder, plan, skip_bad, verbose)
-    model = new_crystallm(
-        n_layer=plan.n_layer,
-        n_head=plan.n_head,
-        n_embd=plan.n_embd,
-        context=plan.context,
-        seed=plan.seed,
+    _run(tokens, folder, plan, device, verbose)
+    return export_crystallm(folder)
+
+
+def export_crystallm(folder: str | Path, output: str | Path | None = None) -> CrystaLLM:
+    """Write the model of a run as far as it has come.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of :func:`train_crystallm`, which does this at its end.
+    output : str, Path or None, default=None
+        Where the model goes; None is `folder`.
+
+    Returns
+    -------
+    model : CrystaLLM
+        With the averaged weights in half precision, as saved.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no state yet, or it is damaged.
+    """
+    import torch
+
+    folder = Path(folder)
+    output = folder if output is None else Path(output)
+    plan = TrainingPlan(**json.loads((folder / _PLAN).read_text()))
+    model = _untrained(plan)
+    state = _state(folder / _STATE)
+    if state is None:
+        raise CheckpointError(f"{folder} has no {_STATE}: the run has not come so far yet.")
+    model.network.load_state_dict(state["average"])
+    with without_bars():
+        model.network.to(torch.float16).save_pretrained(output, safe_serialization=True)
+    parameters = sum(p.numel() for p in model.network.parameters())
+    last = state["history"][-1]
+    card = (
+        "# CrystaLLM trained by sklearn-kt train-crystallm\n\n"
+        f"{parameters:,} parameters; {last['step']:,} of {plan.steps:,} steps; "
+        f"{last['texts']:,} texts, {last['epochs']:.1f} times each; "
+        f"loss per token on crystals that were held out {last['valid']:.4f}.\n\n"
+        f"Plan: {json.dumps(asdict(plan))}\n\nDo not evaluate it on crystals it was trained on.\n"
     )
-    history = _run(model, tokens, folder, plan, device, verbose)
-    _write(model, folder, plan, tokens, history)
-    return load_crystallm(folder)
+    _replace(output / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+    return load_crystallm(output)
 
 
-def token_streams(
-    structures: Iterable[Structure], *, validation: float = 0.02, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, int]:
+def token_texts(
+    structures: Iterable[Structure | str], plan: TrainingPlan
+) -> tuple[list[np.ndarray], int, int]:
     """Tokenise crystals.
 
     Parameters
     ----------
-    structures : iterable of pymatgen.core.Structure
-        Ordered crystals.
-    validation : float, default=0.02
-        Share of the crystals in the second stream, at least one.
-    seed : int, default=0
-        Of the split and the order.
+    structures : iterable of pymatgen.core.Structure or str
+        Ordered crystals, or their texts in the published form.
+    plan : TrainingPlan
+        Of which `form` and `context` count.
 
     Returns
     -------
-    train, validation : ndarray of uint16
-        Texts one after the other, each ending with a blank line.
-    n_left_out : int
+    texts : list of ndarray of uint16
+        Each ends with a blank line.
+    n_wordless : int
         Crystals without a text, or with a word that has no token.
-
-    Raises
-    ------
-    InputError
-        If fewer than two crystals are left.
+    n_long : int
+        Crystals whose texts are longer than the context.
     """
     tokenizer = CIFTokenizer()
     unknown = tokenizer.tokens.index("<unk>")
-    texts, left_out = [], 0
+    texts, wordless, long = [], 0, 0
     for structure in structures:
         try:
-            numbers = tokenizer.encode(text_of_crystal(structure))
+            text = structure if isinstance(structure, str) else text_of_crystal(structure)
+            numbers = tokenizer.encode(shorten(text) if plan.form == "short" else text)
         except InputError:
-            left_out += 1
-            continue
+            numbers = [unknown]
         if unknown in numbers:
-            left_out += 1
+            wordless += 1
+        elif len(numbers) > plan.context:
+            long += 1
         else:
             texts.append(np.array(numbers, np.uint16))
-    if len(texts) < 2:
-        raise InputError(f"training needs at least 2 crystals, and {len(texts)} can be used.")
-    order = np.random.default_rng(seed).permutation(len(texts))
-    held_out = max(1, round(validation * len(texts)))
-    parts = [np.concatenate([texts[i] for i in rows]) for rows in np.split(order, [held_out])]
-    return parts[1], parts[0], left_out
+    return texts, wordless, long
 
 
 def _claim(folder: Path, plan: TrainingPlan) -> None:
@@ -200,7 +266,9 @@ def _claim(folder: Path, plan: TrainingPlan) -> None:
     if (folder / _PLAN).is_file():
         before = json.loads((folder / _PLAN).read_text())
         changed = sorted(k for k, v in asdict(plan).items() if before.get(k) != v)
-        if changed:
+        if changed == ["steps"]:
+            _write_plan(folder, plan)
+        elif changed:
             raise InputError(
                 f"{folder} holds a run with another {', '.join(changed)}; pass the same plan to "
                 "go on with it, or another folder."
@@ -209,69 +277,97 @@ def _claim(folder: Path, plan: TrainingPlan) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; choose another.")
     folder.mkdir(parents=True, exist_ok=True)
+    _write_plan(folder, plan)
+
+
+def _write_plan(folder: Path, plan: TrainingPlan) -> None:
     _replace(folder / _PLAN, lambda path: path.write_text(json.dumps(asdict(plan), indent=1)))
 
 
 def _tokens(
-    structures: Any, folder: Path, plan: TrainingPlan, skip_bad: bool, verbose: int
-) -> dict[str, np.ndarray]:
+    structures: Any,
+    folder: Path,
+    plan: TrainingPlan,
+    skip_bad: bool,
+    verbose: int,
+) -> dict[str, list[np.ndarray]]:
+    """Texts for training and validation, remembered in the folder."""
     path = folder / _TOKENS
     if path.is_file():
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+            return {
+                name: np.split(file[name], np.cumsum(file[f"{name}_lengths"])[:-1])
+                for name in ("train", "validation")
+            }
     from tqdm import tqdm
 
     source = tqdm(
         _structures(structures, skip_bad), desc="texts", disable=not verbose, file=sys.stderr
     )
-    train, held_out, left_out = token_streams(source, validation=plan.validation, seed=plan.seed)
-    if left_out:
+    texts, wordless, long = token_texts(source, plan)
+    if wordless or long:
         warnings.warn(
-            f"{left_out} crystals have no text, or an element or space group without a token, "
-            "and are left out.",
+            f"{wordless} crystals have no text, or an element or space group without a token, and "
+            f"{long} have texts of more than {plan.context} tokens; they are left out.",
             CompositionWarning,
             stacklevel=3,
         )
-    for name, stream in (("training", train), ("validation", held_out)):
-        if len(stream) <= plan.context:
-            raise InputError(
-                f"the {name} texts have {len(stream)} tokens together, and a window has "
-                f"{plan.context}; pass more crystals, a smaller context or a larger validation."
-            )
-    arrays = {"train": train, "validation": held_out}
+    if len(texts) < 2:
+        raise InputError(f"training needs at least 2 crystals, and {len(texts)} can be used.")
+    order = np.random.default_rng(plan.seed).permutation(len(texts))
+    held_out = max(1, round(plan.validation * len(texts)))
+    parts = {
+        "train": [texts[i] for i in order[held_out:]],
+        "validation": [texts[i] for i in order[:held_out]],
+    }
 
     def save(partial: Path) -> None:
+        arrays = {name: np.concatenate(part) for name, part in parts.items()}
+        arrays |= {f"{name}_lengths": np.array([*map(len, part)]) for name, part in parts.items()}
         with partial.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     _replace(path, save)
-    return arrays
+    return parts
 
 
-def _structures(source: Any, skip_bad: bool) -> Iterable[Structure]:
+def _structures(source: Any, skip_bad: bool) -> Iterable[Structure | str]:
     if isinstance(source, str | Path) and str(source).endswith(".jsonl.gz"):
         from pymatgen.core import Lattice, Structure
 
         for row in read_rows(Path(source)):
             species = [symbol for symbol, count in row["species"] for _ in range(count)]
             yield Structure(Lattice.from_parameters(*row["lattice"]), species, row["coords"])
+    elif isinstance(source, Iterator):
+        yield from source
     else:
         for candidate in read_structures(source, skip_bad=skip_bad):
             yield candidate.structure
 
 
+def _untrained(plan: TrainingPlan) -> CrystaLLM:
+    return new_crystallm(
+        n_layer=plan.n_layer,
+        n_head=plan.n_head,
+        n_embd=plan.n_embd,
+        context=plan.context,
+        dropout=plan.dropout,
+        form=plan.form,
+        seed=plan.seed,
+    )
+
+
 def _run(
-    model: CrystaLLM,
-    tokens: dict[str, np.ndarray],
+    tokens: dict[str, list[np.ndarray]],
     folder: Path,
     plan: TrainingPlan,
     device: str,
     verbose: int,
-) -> list[dict[str, float]]:
+) -> None:
     import torch
     from tqdm import tqdm
 
-    network = model.network.to(device).train()
+    network = _untrained(plan).network.to(device).train()
     decayed = [p for p in network.parameters() if p.ndim >= 2]
     others = [p for p in network.parameters() if p.ndim < 2]
     optimiser = torch.optim.AdamW(
@@ -282,18 +378,26 @@ def _run(
         lr=plan.learning_rate,
         betas=(0.9, 0.99),
     )
-    first, history = _restore(folder / _STATE, network, optimiser)
+    average = {name: value.clone() for name, value in network.state_dict().items()}
+    first, history = 0, []
+    state = _state(folder / _STATE)
+    if state is not None:
+        network.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        average = {name: value.to(device) for name, value in state["average"].items()}
+        first, history = int(state["step"]), list(state["history"])
+    lengths = np.array([len(text) for text in tokens["train"]])
     progress = tqdm(
         total=plan.steps, initial=first, desc="steps", disable=not verbose, file=sys.stderr
     )
+    losses = []
     with torch.random.fork_rng(devices=[]):
-        for step in range(first, plan.steps):
+        for step, epochs, rows in _schedule(lengths, plan, first):
             for group in optimiser.param_groups:
                 group["lr"] = plan.learning_rate * _rate(step, plan)
             # every step has a seed of its own, so that a resumed run is the same run
             torch.manual_seed(plan.seed * 1_000_003 + step)
-            windows = _windows(tokens["train"], plan, np.random.default_rng([plan.seed, step]))
-            loss = network(input_ids=windows.to(device), labels=windows.to(device)).loss
+            loss = _loss(network, [tokens["train"][i] for i in rows], plan, device)
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"the loss is not finite at step {step}; lower the learning rate."
@@ -302,83 +406,126 @@ def _run(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
-            progress.update()
+            losses.append(float(loss.detach()))
             done = step + 1
+            # the first steps would weigh too much in a fixed average
+            keep = min(plan.average, done / (done + 10))
+            with torch.no_grad():
+                for name, value in network.state_dict().items():
+                    average[name].lerp_(value, 1 - keep)
+            progress.update()
             if done % plan.save_every == 0 or done == plan.steps:
-                held_out = _validate(network, tokens["validation"], plan, device)
-                history.append({"step": done, "train": float(loss.detach()), "valid": held_out})
-                progress.set_postfix(valid=f"{held_out:.3f}")
+                held_out = _validate(average, tokens["validation"], plan, device)
+                history.append(
+                    {
+                        "step": done,
+                        "epochs": epochs,
+                        "texts": len(lengths),
+                        "train": float(np.mean(losses)),
+                        "valid": held_out,
+                    }
+                )
+                progress.set_postfix(train=f"{np.mean(losses):.3f}", valid=f"{held_out:.3f}")
+                losses = []
                 state = {
                     "step": done,
                     "history": history,
                     "model": network.state_dict(),
+                    "average": average,
                     "optimiser": optimiser.state_dict(),
                 }
                 _replace(folder / _STATE, lambda path, state=state: torch.save(state, path))
     progress.close()
-    network.eval()
-    return history
 
 
-def _restore(path: Path, network: Any, optimiser: Any) -> tuple[int, list[dict[str, float]]]:
+def _state(path: Path) -> dict[str, Any] | None:
+    """State of a stopped run; None if it has not come so far."""
     import torch
 
     if not path.is_file():
-        return 0, []
+        return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        return int(state["step"]), list(state["history"])
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        if missing := {"step", "history", "model", "average", "optimiser"} - set(state):
+            raise KeyError(*missing)
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path} is damaged ({type(error).__name__}); remove it to start the run anew."
         ) from error
+    return state
 
 
 def _rate(step: int, plan: TrainingPlan) -> float:
     if step < plan.warmup:
         return (step + 1) / plan.warmup
     share = (step - plan.warmup) / max(plan.steps - plan.warmup, 1)
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * share))
+    return 0.01 + 0.495 * (1 + math.cos(math.pi * share))
 
 
-def _windows(stream: np.ndarray, plan: TrainingPlan, rng: np.random.Generator) -> Any:
+def _schedule(
+    lengths: np.ndarray, plan: TrainingPlan, first: int
+) -> Iterator[tuple[int, float, np.ndarray]]:
+    """Step, epochs by its end, and the texts of its batch, from a step on."""
+    step = epoch = 0
+    while step < plan.steps:
+        batches = _batches(lengths, plan, np.random.default_rng([plan.seed, epoch]))
+        for i, rows in enumerate(batches):
+            if first <= step < plan.steps:
+                yield step, epoch + (i + 1) / len(batches), rows
+            step += 1
+        epoch += 1
+
+
+def _batches(lengths: np.ndarray, plan: TrainingPlan, rng: np.random.Generator) -> list[np.ndarray]:
+    """Texts of one epoch, those of like lengths together."""
+    order = rng.permutation(len(lengths))
+    per_batch = max(1, int(plan.batch_tokens / lengths.mean()))
+    batches = []
+    for start in range(0, len(order), _SORTED_BATCHES * per_batch):
+        chunk = order[start : start + _SORTED_BATCHES * per_batch]
+        chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
+        begin = 0
+        for end in range(1, len(chunk) + 1):
+            full = end < len(chunk) and (end + 1 - begin) * lengths[chunk[end]] > plan.batch_tokens
+            if full or end == len(chunk):
+                batches.append(chunk[begin:end])
+                begin = end
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _loss(network: Any, texts: Sequence[np.ndarray], plan: TrainingPlan, device: str) -> Any:
+    """Mean loss per token."""
     import torch
 
-    starts = rng.integers(0, len(stream) - plan.context, plan.batch_size)
-    rows = [stream[start : start + plan.context].astype(np.int64) for start in starts]
-    return torch.from_numpy(np.stack(rows))
-
-
-def _validate(network: Any, stream: np.ndarray, plan: TrainingPlan, device: str) -> float:
-    """Mean loss per token of a fixed set of windows."""
-    import torch
-
-    network.eval()
-    windows = _windows(stream, plan, np.random.default_rng(0)).to(device)
-    with torch.no_grad():
-        loss = float(network(input_ids=windows, labels=windows).loss)
-    network.train()
-    return loss
-
-
-def _write(
-    model: CrystaLLM,
-    folder: Path,
-    plan: TrainingPlan,
-    tokens: dict[str, np.ndarray],
-    history: Sequence[dict[str, float]],
-) -> None:
-    model.network.to("cpu").save_pretrained(folder, safe_serialization=True)
-    parameters = sum(p.numel() for p in model.network.parameters())
-    card = (
-        "# CrystaLLM trained by sklearn-kt train-crystallm\n\n"
-        f"{parameters:,} parameters, {plan.steps:,} steps on {len(tokens['train']):,} tokens; "
-        f"loss per token on crystals that were held out {history[-1]['valid']:.4f}.\n\n"
-        f"Plan: {json.dumps(asdict(plan))}\n\nDo not evaluate it on crystals it was trained on.\n"
+    width = max(map(len, texts))
+    ids = np.zeros((len(texts), width), np.int64)
+    labels = np.full_like(ids, _NO_LABEL)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = labels[row, : len(text)] = text
+    # texts begin at the left and attention looks back only: padding needs no mask
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=plan.bf16):
+        logits = network(input_ids=torch.from_numpy(ids[:, :-1]).to(device)).logits
+    targets = torch.from_numpy(labels[:, 1:]).to(device)
+    return torch.nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=_NO_LABEL
     )
-    _replace(folder / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+
+
+def _validate(
+    average: dict[str, Any], texts: Sequence[np.ndarray], plan: TrainingPlan, device: str
+) -> float:
+    """Mean loss per token of the averaged weights."""
+    import torch
+
+    network = _untrained(plan).network.to(device)
+    network.load_state_dict(average)
+    lengths = np.array([len(text) for text in texts])
+    total = 0.0
+    with torch.no_grad():
+        for rows in _batches(lengths, plan, np.random.default_rng(0)):
+            loss = _loss(network, [texts[i] for i in rows], plan, device)
+            total += float(loss) * int((lengths[rows] - 1).sum())
+    return total / max(int((lengths - 1).sum()), 1)
 
 
 def _replace(path: Path, write: Any) -> None:

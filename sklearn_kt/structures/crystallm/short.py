@@ -1,0 +1,215 @@
+"""The short form of CrystaLLM's text: what the rest of it does not follow from.
+
+The published text repeats itself: the space group fixes its number and most of the
+cell, the formula fixes the element properties, the site symmetry fixes coordinates
+to the last digit. A small model that is trained for hours, not weeks, is better
+off without. The short form has the same tokens in the same order; nothing but
+digits is lost (lengths have two decimals, angles one, coordinates three).
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+
+from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.structures.library import GRID, lattice_vectors, orbit_images, setting
+
+from .text import CIFRejectedError, atom_properties, field, hall_numbers, sites_of
+
+__all__ = ["is_short", "lengthen", "shorten"]
+
+_LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
+_ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
+_GROUP = "_symmetry_space_group_name_H-M"
+_FREE_MONOCLINIC = (*_LENGTHS, _ANGLES[1])
+# A site is moved at most so far (Angstrom) onto the position that its multiplicity asks for.
+_LARGEST_MOVE = 0.5
+_ROUNDS = 4
+
+
+def shorten(text: str) -> str:
+    r"""Leave out what follows from the rest.
+
+    Parameters
+    ----------
+    text : str
+        Of :func:`~sklearn_kt.structures.crystallm.text_of_crystal`.
+
+    Returns
+    -------
+    short : str
+        The header, the space group, the free parameters of the cell, and element,
+        multiplicity and coordinates of each site; ends with a blank line.
+    """
+    symbol = field(text, _GROUP).strip("'")
+    number = hall_numbers()[symbol][1]
+    lines = [text.partition("\n")[0], f"{_GROUP} {symbol}"]
+    for name in _free(number):
+        digits = 2 if name in _LENGTHS else 1
+        lines.append(f"{name} {float(field(text, name)):.{digits}f}")
+    for element, multiplicity, coords in sites_of(text):
+        lines.append(" ".join([element, str(multiplicity), *map(_fraction, coords)]))
+    return "\n".join(lines) + "\n\n"
+
+
+def lengthen(short: str) -> str:
+    """Put back what was left out.
+
+    Parameters
+    ----------
+    short : str
+        As :func:`shorten` gives, or a model writes.
+
+    Returns
+    -------
+    text : str
+        In the published form. Sites are moved onto the nearest position of the
+        space group that has the multiplicity stated, by half an Angstrom at most.
+
+    Raises
+    ------
+    CIFRejectedError
+        If something is missing, or a site has no such position nearby.
+    """
+    from pymatgen.core import Composition
+
+    name = re.match(r"data_([A-Za-z0-9]+)\n", short)
+    if name is None:
+        raise CIFRejectedError("syntax", "the text does not begin with data_ and a formula")
+    parts = re.findall(r"([A-Z][a-z]?)(\d{1,4})", name[1])
+    if "".join(map("".join, parts)) != name[1] or any(e not in ELEMENTS for e, _ in parts):
+        raise CIFRejectedError("syntax", f"data_{name[1]} is not a formula")
+    symbol = field(short, _GROUP)
+    if symbol not in hall_numbers():
+        raise CIFRejectedError("space group", f"{symbol!r} is not a space group")
+    hall, number = hall_numbers()[symbol]
+    cell = _cell(short, number)
+    lattice = lattice_vectors(np.array(list(cell.values())))
+    volume = abs(float(np.linalg.det(lattice)))
+    if not np.isfinite(volume) or volume < 1:
+        raise CIFRejectedError("cell", f"{list(cell.values())} span no volume")
+    rows = []
+    for i, (element, multiplicity, coords) in enumerate(_short_sites(short)):
+        placed = _placed(np.array(coords), multiplicity, hall, lattice)
+        numbers = " ".join(f"{value:.4f}" for value in placed)
+        rows.append(f"{element} {element}{i} {multiplicity} {numbers} 1\n")
+    with warnings.catch_warnings():
+        # noble gases have no electronegativity
+        warnings.simplefilter("ignore")
+        composition = Composition(name[1])
+        reduced, units = composition.get_reduced_composition_and_factor()
+    total = composition.formula if len(composition) == 1 else f"'{composition.formula}'"
+    parameters = "".join(f"{key} {value:.4f}\n" for key, value in cell.items())
+    return (
+        f"{name[0]}{atom_properties(name[1])}{_GROUP} {symbol}\n{parameters}"
+        f"_symmetry_Int_Tables_number {number}\n"
+        f"_chemical_formula_structural {reduced.reduced_formula}\n"
+        f"_chemical_formula_sum {total}\n_cell_volume {volume:.4f}\n"
+        f"_cell_formula_units_Z {int(units)}\n"
+        "loop_\n_symmetry_equiv_pos_site_id\n_symmetry_equiv_pos_as_xyz\n1 'x, y, z'\n"
+        "loop_\n_atom_site_type_symbol\n_atom_site_label\n_atom_site_symmetry_multiplicity\n"
+        "_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n_atom_site_occupancy\n"
+        f"{''.join(rows)}\n"
+    )
+
+
+def is_short(text: str) -> bool:
+    """Tell whether text is in the short form.
+
+    Parameters
+    ----------
+    text : str
+        Of a crystal.
+
+    Returns
+    -------
+    short : bool
+        False if it has the published form's table of sites.
+    """
+    return "_atom_site_type_symbol" not in text
+
+
+def _free(number: int) -> tuple[str, ...]:
+    """Parameters of the conventional cell that a space group leaves free."""
+    if number < 3:
+        return (*_LENGTHS, *_ANGLES)
+    if number < 16:
+        return _FREE_MONOCLINIC
+    if number < 75:
+        return _LENGTHS
+    return _LENGTHS[::2] if number < 195 else _LENGTHS[:1]
+
+
+def _cell(text: str, number: int) -> dict[str, float]:
+    free = _free(number)
+    values = {}
+    for name in free:
+        found = field(text, name)
+        if re.fullmatch(r"\d{1,4}(\.\d{1,6})?", found) is None:
+            raise CIFRejectedError("syntax", f"{name} is {found!r}")
+        values[name] = float(found)
+    a = values[_LENGTHS[0]]
+    tied = {_LENGTHS[1]: a, _LENGTHS[2]: a, **dict.fromkeys(_ANGLES, 90.0)}
+    if 143 <= number < 195:
+        tied[_ANGLES[2]] = 120.0
+    cell = {name: values.get(name, tied.get(name, 0.0)) for name in (*_LENGTHS, *_ANGLES)}
+    if not all(0.5 <= cell[k] <= 1000 for k in _LENGTHS) or not all(
+        10 <= cell[k] <= 170 for k in _ANGLES
+    ):
+        raise CIFRejectedError("cell", f"lengths and angles {list(cell.values())}")
+    return cell
+
+
+def _short_sites(text: str) -> list[tuple[str, int, list[float]]]:
+    sites = []
+    for line in text.split("\n")[1:]:
+        if not line or line.startswith("_"):
+            continue
+        row = line.split()
+        try:
+            element, multiplicity, coords = row[0], int(row[1]), [float(v) for v in row[2:]]
+        except (ValueError, IndexError):
+            raise CIFRejectedError("syntax", f"the site {line!r}") from None
+        inside = len(coords) == 3 and all(-10 <= v <= 10 for v in coords)
+        if not inside or element not in ELEMENTS or not 0 < multiplicity <= 192:
+            raise CIFRejectedError("syntax", f"the site {line!r}")
+        sites.append((element, multiplicity, coords))
+    if not sites:
+        raise CIFRejectedError("syntax", "there are no sites")
+    return sites
+
+
+def _placed(coords: np.ndarray, multiplicity: int, hall: int, lattice: np.ndarray) -> np.ndarray:
+    """Move a site onto the nearest position with the multiplicity stated."""
+    rotations, shifts, _ = setting(hall)
+    translations = shifts / GRID
+    order, rest = divmod(len(rotations), multiplicity)
+    images = rotations @ coords + translations
+    away = images - coords
+    away -= np.rint(away)
+    nearest = np.argsort(np.linalg.norm(away @ lattice, axis=1), kind="stable")[: max(order, 1)]
+    placed = coords
+    for _ in range(_ROUNDS):
+        away = (rotations @ placed + translations - placed)[nearest]
+        away -= np.rint(away)
+        placed = placed + away.mean(axis=0)
+    moved = float(np.linalg.norm((placed - coords) @ lattice))
+    position = np.rint(placed * GRID).astype(np.int64) % GRID
+    n_images = len(orbit_images(position, rotations, shifts))
+    if rest or n_images != multiplicity or moved > _LARGEST_MOVE:
+        raise CIFRejectedError(
+            "multiplicity",
+            f"no position of multiplicity {multiplicity} is within {_LARGEST_MOVE} Angstrom of "
+            f"{coords.tolist()}",
+        )
+    return position / GRID
+
+
+def _fraction(value: float) -> str:
+    rounded = f"{value % 1:.3f}"
+    if rounded == "1.000":
+        rounded = "0.000"
+    return re.sub(r"(\.\d+?)0+$", r"\1", rounded)
