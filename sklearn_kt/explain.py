@@ -660,11 +660,9 @@ class _Mask:
 
     def _outputs(self, inputs: Any) -> np.ndarray:
         estimator = self.model.estimator
-        raw = [estimator._run_net(net, inputs) for net in estimator.nets_]
-        members = [estimator._net_outputs(values) for values in raw]
-        outputs = np.mean(members, axis=0)
+        outputs = estimator._run_nets(inputs)
         if self.model.classifies:
-            return outputs
+            return estimator._weigh(outputs)
         return estimator.target_scaler_.inverse_transform(outputs)
 
 

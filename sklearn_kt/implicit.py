@@ -24,6 +24,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import LabelEncoder, StandardScaler
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from tqdm.auto import tqdm
@@ -378,17 +379,19 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         """Blended outputs; rows that are not compositions (``errors="nan"``) are NaN."""
         out = np.full((len(data), self._objective()[1]), np.nan)
         for part, rows in self._valid_chunks(data):
-            blend = 0.0
+            blend: Any = 0.0
             if _NETWORK in self.readout_weights_:
-                inputs = self._inputs(part)
-                members = [self._net_outputs(self._run_net(net, inputs)) for net in self.nets_]
-                blend = self.readout_weights_[_NETWORK] * self._combine(members)
+                blend = self.readout_weights_[_NETWORK] * self._run_nets(self._inputs(part))
             features = self._readout_features(part)
             for name, fitted in self.readouts_.items():
                 values = self._readout_outputs(name, fitted, features[name])
                 blend = blend + self.readout_weights_[name] * values
             out[rows] = blend
         return out
+
+    def _run_nets(self, inputs: Inputs) -> np.ndarray:
+        """Answer of the ensemble of networks."""
+        return self._combine([self._net_outputs(self._run_net(net, inputs)) for net in self.nets_])
 
     def _run_net(self, net: NeuralNet, inputs: Inputs) -> np.ndarray:
         from .training import forward, resolve_device
@@ -779,6 +782,10 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         Of AdamW.
     dropout : float, default=0.1
         In the head.
+    class_weight : dict, "balanced" or None, default=None
+        How much a class counts: probabilities are multiplied by its weight and made to add
+        up to 1 again. ``"balanced"`` gives each class the weight that it lacks in number
+        and maximises balanced accuracy; None keeps probabilities true to the training table.
     early_stopping : bool or "auto", default=False
         Keep the weights of the epoch that is best on a tenth of the rows,
         stratified by class and held out of each member; ``"auto"`` does so from
@@ -849,6 +856,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
     _parameter_constraints: ClassVar[dict[str, list]] = {
         **_BaseImplicitKT._parameter_constraints,
         "readout": [StrOptions({"auto", "fast", "head"}), HasMethods(["fit", "predict_proba"])],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
     def __init__(
@@ -865,6 +873,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         backbone_learning_rate: float | str = "auto",
         weight_decay: float = 0.01,
         dropout: float = 0.1,
+        class_weight: Any = None,
         early_stopping: bool | str = False,
         patience: int = 20,
         errors: str = "raise",
@@ -884,6 +893,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         self.backbone_learning_rate = backbone_learning_rate
         self.weight_decay = weight_decay
         self.dropout = dropout
+        self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.patience = patience
         self.errors = errors
@@ -906,7 +916,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
             Labels, in the rows' order.
         """
         check_is_fitted(self)
-        probabilities = self._outputs(self._read(X, reset=False))
+        probabilities = self._weigh(self._outputs(self._read(X, reset=False)))
         missing = np.isnan(probabilities).any(axis=1)
         labels = self.classes_[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
         if missing.any():
@@ -928,7 +938,8 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        return self._outputs(self._read(X, reset=False))
+        check_is_fitted(self)
+        return self._weigh(self._outputs(self._read(X, reset=False)))
 
     def _read_targets(self, y: Any) -> np.ndarray:
         y = validate_data(self, y=y)
@@ -940,6 +951,9 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         encoder = LabelEncoder().fit(y)
         self.classes_ = encoder.classes_
         self.temperature_ = 1.0
+        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        # no share of 0, which would leave a certain row without any probability
+        self._class_weights = np.maximum(weights, np.finfo(float).tiny)
         return encoder.transform(y).astype(np.int64)
 
     def _objective(self) -> tuple[str, int]:
@@ -972,6 +986,10 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
 
     def _score(self, targets: np.ndarray, outputs: np.ndarray) -> float:
         return float(log_loss(targets, outputs, labels=np.arange(len(self.classes_))))
+
+    def _weigh(self, probabilities: np.ndarray) -> np.ndarray:
+        weighted = probabilities * self._class_weights
+        return weighted / weighted.sum(axis=1, keepdims=True)
 
     def _fit_error_model(self, *unused: Any) -> None:
         """Probabilities are their own uncertainty."""

@@ -352,6 +352,20 @@ def test_classifier_readouts(checkpoint: Path) -> None:
         classifier(readout=Ridge()).fit(FORMULAS, LABELS)
 
 
+def test_class_weights_multiply_probabilities() -> None:
+    labels = np.where(np.quantile(TARGET, 0.2) < TARGET, "many", "few")
+    plain = ImplicitKTClassifier(readout="fast", random_state=0).fit(FORMULAS, labels)
+    expected = plain.predict_proba(FORMULAS) / [(labels == c).mean() for c in plain.classes_]
+    expected /= expected.sum(axis=1, keepdims=True)
+    for weights in ("balanced", {c: 1 / (labels == c).mean() for c in plain.classes_}):
+        model = ImplicitKTClassifier(readout="fast", class_weight=weights, random_state=0)
+        probabilities = model.fit(FORMULAS, labels).predict_proba(FORMULAS)
+        assert_allclose(probabilities, expected)
+        assert (model.predict(FORMULAS) == plain.classes_[probabilities.argmax(axis=1)]).all()
+    with pytest.raises(ValueError, match="few.*many.*not in class_weight"):
+        ImplicitKTClassifier(readout="fast", class_weight={"other": 2}).fit(FORMULAS, labels)
+
+
 def test_more_than_two_classes_and_any_labels() -> None:
     y = np.digitize(TARGET, np.quantile(TARGET, [0.3, 0.6])) * 10
     model = classifier(max_epochs=30).fit(FORMULAS, y)
