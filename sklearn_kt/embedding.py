@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,6 +68,19 @@ def available_blocks(encoder: Any) -> tuple[str, ...]:
     if encoder is None:
         return _BLOCKS[2:]
     return _BLOCKS if encoder.property_names else (_BLOCKS[0], *_BLOCKS[2:])
+
+
+class Features:
+    """Blocks of frozen features of the same rows; numeric rows are their own features."""
+
+    def __init__(self, blocks: Mapping[str, np.ndarray] | np.ndarray) -> None:
+        self._blocks = blocks
+
+    def side_by_side(self, names: Sequence[str]) -> np.ndarray:
+        """Columns of the named blocks, in that order."""
+        if isinstance(self._blocks, np.ndarray):
+            return self._blocks
+        return np.hstack([self._blocks[name] for name in names])
 
 
 class BackboneMixin:
@@ -182,13 +195,13 @@ class BackboneMixin:
         fractions = (amounts / amounts[:, :1]).astype(np.float32)
         return Inputs({"input_ids": ids, "fractions": fractions}, data.n_elements + 1)
 
-    def _blocks(self, data: Data, names: Sequence[str]) -> np.ndarray:
-        """Blocks of frozen features side by side; numeric rows are their own features."""
+    def _frozen_features(self, data: Data, names: Collection[str]) -> Features:
+        """Compute blocks of frozen features, running the encoder once for all."""
         from .training import forward, resolve_device
 
         if isinstance(data, np.ndarray):
-            return data
-        parts = []
+            return Features(data)
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
         for rows in chunks(len(data)):
             batch = data[rows]
             block: dict[str, np.ndarray] = {}
@@ -201,8 +214,9 @@ class BackboneMixin:
                 block["descriptors"] = elemental_descriptors(batch)
             if "fractions" in names:
                 block["fractions"] = batch.fractions()
-            parts.append(np.hstack([block[name] for name in names]))
-        return np.vstack(parts)
+            for name, part in parts.items():
+                part.append(block[name])
+        return Features({name: np.concatenate(part) for name, part in parts.items()})
 
 
 class CompositionEmbedder(BackboneMixin, TransformerMixin, BaseEstimator):
@@ -332,7 +346,7 @@ class CompositionEmbedder(BackboneMixin, TransformerMixin, BaseEstimator):
         out = np.full((len(data), len(self.get_feature_names_out())), np.nan)
         rows = np.flatnonzero(data.valid)
         if len(rows):
-            out[rows] = self._blocks(data[rows], self.blocks_)
+            out[rows] = self._frozen_features(data[rows], self.blocks_).side_by_side(self.blocks_)
         return out
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,7 +31,15 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from tqdm.auto import tqdm
 
 from .compositions import CompositionBatch
-from .embedding import BackboneMixin, Data, Weights, available_blocks, chunks, frozen_encoder
+from .embedding import (
+    BackboneMixin,
+    Data,
+    Features,
+    Weights,
+    available_blocks,
+    chunks,
+    frozen_encoder,
+)
 from .encoder import save_checkpoint, without_heads
 from .exceptions import InputError
 from .html_repr import FittedReprMixin
@@ -128,6 +137,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         self._readouts: dict[str, Readout] = {}
         self.readout_scores_: dict[str, float] = {}
         self.error_model_: ErrorModel | None = None
+        self._error_blocks: tuple[str, ...] = ()
         self.encoder_ = frozen_encoder(self.spec_, weights)
         if weights is not None:
             self.spec_, weights = without_heads(self.spec_, weights)
@@ -138,7 +148,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             self._readouts = {
                 _CUSTOM: Readout(available_blocks(self.encoder_), clone(self.readout))
             }
-            self._fit_readouts(data, y, seeds[-1])
+            self._fit_readouts(self._frozen_features(data, self._readout_blocks()), y, seeds[-1])
         return self
 
     def save_pretrained(self, folder: str | Path, *, member: int = 0) -> Path:
@@ -198,10 +208,13 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             if networks:
                 self._fit_nets(data, targets, weights, seeds, [everything] * self.n_estimators)
             else:
-                self._fit_readouts(data, targets, seed)
+                features = self._frozen_features(data, self._readout_blocks())
+                self._fit_readouts(features, targets, seed)
             return
+        self._error_blocks = self._blocks_of_errors()
         held_out = np.concatenate([test for _, test in folds])
-        outputs = self._out_of_fold(data, targets, weights, seeds, folds, networks)
+        features = self._frozen_features(data, self._readout_blocks() | {*self._error_blocks})
+        outputs = self._out_of_fold(data, features, targets, weights, seeds, folds, networks)
         truth = targets[held_out]
 
         def score(blend: np.ndarray) -> float:
@@ -218,8 +231,10 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             # the scout did without a fifth of the rows; the one network kept sees them all
             self._fit_nets(data, targets, weights, seeds, [everything])
         self._readouts = {k: v for k, v in self._readouts.items() if k in self.readout_weights_}
-        self._fit_readouts(data, targets, seed)
-        self._fit_error_model(data, held_out, truth, blended, seed)
+        self._fit_readouts(features, targets, seed)
+        if self._error_blocks:
+            known = features.side_by_side(self._error_blocks)[held_out]
+            self.error_model_ = ErrorModel(seed, self.n_jobs).fit(known, truth - blended)
         if not self._readouts and self.error_model_ is None:
             self.encoder_ = None
 
@@ -243,6 +258,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     def _out_of_fold(
         self,
         data: Data,
+        features: Features,
         targets: np.ndarray,
         weights: Weights,
         seeds: list[int],
@@ -260,24 +276,27 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             self._calibrate_nets(np.concatenate([targets[test] for _, test in folds]), raw)
             outputs[_NETWORK] = [self._net_outputs(values) for values in raw]
         jobs = [(name, fold) for name in self._readouts for fold in folds]
-        features = self._readout_features(data)
+        columns = self._readout_columns(features)
         for name, (train, test) in tqdm(jobs, "readouts", disable=not self.verbose):
             fitted = self._fit_one(
-                self._readouts[name], features[name][train], targets[train], seeds[-1]
+                self._readouts[name], columns[name][train], targets[train], seeds[-1]
             )
-            values = self._readout_outputs(name, fitted, features[name][test])
+            values = self._readout_outputs(name, fitted, columns[name][test])
             outputs.setdefault(name, []).append(values)
         return {name: np.concatenate(values) for name, values in outputs.items()}
 
-    def _readout_features(self, data: Data) -> dict[str, np.ndarray]:
-        blocks = {name: readout.blocks for name, readout in self._readouts.items()}
-        matrices = {block: self._blocks(data, block) for block in set(blocks.values())}
-        return {name: matrices[block] for name, block in blocks.items()}
+    def _readout_blocks(self) -> set[str]:
+        return {block for readout in self._readouts.values() for block in readout.blocks}
 
-    def _fit_readouts(self, data: Data, targets: np.ndarray, seed: int) -> None:
-        features = self._readout_features(data)
+    def _readout_columns(self, features: Features) -> dict[str, np.ndarray]:
+        blocks = {name: readout.blocks for name, readout in self._readouts.items()}
+        matrices = {names: features.side_by_side(names) for names in set(blocks.values())}
+        return {name: matrices[names] for name, names in blocks.items()}
+
+    def _fit_readouts(self, features: Features, targets: np.ndarray, seed: int) -> None:
+        columns = self._readout_columns(features)
         self.readouts_ = {
-            name: self._fit_one(readout, features[name], targets, seed)
+            name: self._fit_one(readout, columns[name], targets, seed)
             for name, readout in self._readouts.items()
         }
 
@@ -375,19 +394,31 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         )
         return fit_rows, valid_rows
 
-    def _outputs(self, data: Data) -> np.ndarray:
-        """Blended outputs; rows that are not compositions (``errors="nan"``) are NaN."""
+    def _outputs(
+        self, data: Data, measure: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Blended outputs and the size of their errors, if one is to measure it.
+
+        Rows that are not compositions (``errors="nan"``) are NaN.
+        """
         out = np.full((len(data), self._objective()[1]), np.nan)
+        spread = None if measure is None else out.copy()
+        names = self._readout_blocks()
+        if measure is not None:
+            names |= {*self._error_blocks}
         for part, rows in self._valid_chunks(data):
+            features = self._frozen_features(part, names)
             blend: Any = 0.0
             if _NETWORK in self.readout_weights_:
                 blend = self.readout_weights_[_NETWORK] * self._run_nets(self._inputs(part))
-            features = self._readout_features(part)
+            columns = self._readout_columns(features)
             for name, fitted in self.readouts_.items():
-                values = self._readout_outputs(name, fitted, features[name])
+                values = self._readout_outputs(name, fitted, columns[name])
                 blend = blend + self.readout_weights_[name] * values
             out[rows] = blend
-        return out
+            if spread is not None and measure is not None:
+                spread[rows] = measure(features.side_by_side(self._error_blocks))
+        return out, spread
 
     def _run_nets(self, inputs: Inputs) -> np.ndarray:
         """Answer of the ensemble of networks."""
@@ -610,12 +641,11 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
             :meth:`predict_interval`.
         """
         check_is_fitted(self)
-        errors = self._errors() if return_std else None
-        data = self._read(X, reset=False)
-        mean = self._unscale(self._outputs(data))
-        if errors is None:
-            return mean
-        return mean, self._spread(data, errors.std)
+        measure = self._errors().std if return_std else None
+        mean, spread = self._outputs(self._read(X, reset=False), measure)
+        if spread is None:
+            return self._unscale(mean)
+        return self._unscale(mean), self._unscale_spread(spread)
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
         """Predict intervals that hold the property with a given probability.
@@ -658,10 +688,10 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         check_is_fitted(self)
         if not 0 < coverage < 1:
             raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
-        errors = self._errors()
-        data = self._read(X, reset=False)
-        mean = self._unscale(self._outputs(data))
-        half = self._spread(data, lambda features: errors.width(features, coverage))
+        width = partial(self._errors().width, coverage=coverage)
+        outputs, spread = self._outputs(self._read(X, reset=False), width)
+        assert spread is not None
+        mean, half = self._unscale(outputs), self._unscale_spread(spread)
         return np.stack([mean - half, mean + half], axis=-1)
 
     def _read_targets(self, y: Any) -> np.ndarray:
@@ -697,18 +727,8 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         error = np.abs(outputs - targets)
         return float(np.mean(error**2 if self.loss == "squared_error" else error))
 
-    def _fit_error_model(
-        self,
-        data: Data,
-        rows: np.ndarray,
-        truth: np.ndarray,
-        outputs: np.ndarray,
-        seed: int,
-    ) -> None:
-        blocks = available_blocks(self.encoder_)
-        self._error_blocks = tuple(block for block in blocks if block != "embedding")
-        features = self._blocks(data[rows], self._error_blocks)
-        self.error_model_ = ErrorModel(seed, self.n_jobs).fit(features, truth - outputs)
+    def _blocks_of_errors(self) -> tuple[str, ...]:
+        return tuple(b for b in available_blocks(self.encoder_) if b != "embedding")
 
     def _errors(self) -> ErrorModel:
         if self.error_model_ is None:
@@ -718,16 +738,12 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
             )
         return self.error_model_
 
-    def _spread(self, data: Data, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Size of errors in the units of the targets; NaN where there is no composition."""
-        out = np.full((len(data), self._objective()[1]), np.nan)
-        for part, rows in self._valid_chunks(data):
-            out[rows] = measure(self._blocks(part, self._error_blocks))
-        out = out * self.target_scaler_.scale_
-        return out[:, 0] if self._flat else out
-
     def _unscale(self, scaled: np.ndarray) -> np.ndarray:
         values = self.target_scaler_.inverse_transform(scaled)
+        return values[:, 0] if self._flat else values
+
+    def _unscale_spread(self, scaled: np.ndarray) -> np.ndarray:
+        values = scaled * self.target_scaler_.scale_
         return values[:, 0] if self._flat else values
 
     def __sklearn_tags__(self) -> Any:
@@ -916,7 +932,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
             Labels, in the rows' order.
         """
         check_is_fitted(self)
-        probabilities = self._weigh(self._outputs(self._read(X, reset=False)))
+        probabilities = self._weigh(self._outputs(self._read(X, reset=False))[0])
         missing = np.isnan(probabilities).any(axis=1)
         labels = self.classes_[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
         if missing.any():
@@ -939,7 +955,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         """
         check_is_fitted(self)
         check_is_fitted(self)
-        return self._weigh(self._outputs(self._read(X, reset=False)))
+        return self._weigh(self._outputs(self._read(X, reset=False))[0])
 
     def _read_targets(self, y: Any) -> np.ndarray:
         y = validate_data(self, y=y)
@@ -991,8 +1007,9 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         weighted = probabilities * self._class_weights
         return weighted / weighted.sum(axis=1, keepdims=True)
 
-    def _fit_error_model(self, *unused: Any) -> None:
+    def _blocks_of_errors(self) -> tuple[str, ...]:
         """Probabilities are their own uncertainty."""
+        return ()
 
 
 def _train_all(

@@ -45,7 +45,7 @@ _LOSSES = {
 # narrow enough to keep batches random.
 _BUCKET_BATCHES = 32
 _WARMUP = 0.1
-_FORWARD_ROWS = 128
+_FORWARD_ROWS = 64
 # Parameters from which on a CPU's further threads pay.
 _SMALL_NETWORK = 10_000_000
 _GRADIENT_NORM = 1.0
