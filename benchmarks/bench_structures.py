@@ -1,16 +1,22 @@
 """Structure generators on crystals that the prototype library was not made of.
 
-    SKLEARN_KT_DATA=<folder> python benchmarks/bench_structures.py
+    SKLEARN_KT_DATA=<folder> python benchmarks/bench_structures.py prototypes
+    SKLEARN_KT_DATA=<folder> python benchmarks/bench_structures.py compare
 
 Compositions are drawn from the test splits of MP-20 and MPTS-52 (the latter is later in time
-than anything of MPTS-52 in the library). A candidate is right if pymatgen's StructureMatcher
-(ltol 0.3, stol 0.5, angle_tol 10) matches it to the most stable crystal that the split has of
-the composition. Settings:
+than anything of MPTS-52 in the library), and from WBM. A candidate is right if pymatgen's
+StructureMatcher (ltol 0.3, stol 0.5, angle_tol 10) matches it to the most stable crystal that the
+split has of the composition. Settings:
 
 - absent: compositions that the library does not have;
 - without_formula: any compositions, their own crystals taken out of the library;
 - without_family: the same, and without the crystals of the true prototype whose elements are
   from the same groups of the periodic table, element by element.
+
+``compare`` runs the CrystaLLM of the package beside the prototypes, on compositions that the
+library does not have and CrystaLLM was not trained on. A text of CrystaLLM is valid if it passes
+all checks; the first candidate of each generator is checked for impossible bonds; "both" takes
+turns. Each part leaves the other's results as they are; each set's are written when done.
 
 Compositions without a candidate count as wrong. Seconds are CPU seconds of one thread, and
 leave out matching.
@@ -32,15 +38,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from sklearn_kt.compositions import ELEMENTS
-from sklearn_kt.structures import Candidate, PrototypeGenerator, PrototypeLibrary, load_library
+from sklearn_kt.structures import (
+    Candidate,
+    CrystaLLMGenerator,
+    EnsembleGenerator,
+    PrototypeGenerator,
+    PrototypeLibrary,
+    load_library,
+)
 from sklearn_kt.structures.build import analyse, families, read_rows
+from sklearn_kt.structures.crystallm.text import bond_score
 from sklearn_kt.structures.prototypes import rank, substituted
 from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula, reduced_formula
 
 RESULT = Path(__file__).parent / "results" / "structures.json"
-SETS = {"mp20": "mp20_subset", "mpts52": "mpts52_val_test"}
+SETS = {"mp20": "mp20_subset", "mpts52": "mpts52_val_test", "wbm": "wbm_val_10k"}
 NUMBER = {symbol: z for z, symbol in enumerate(ELEMENTS, start=1)}
 MATCH = {"ltol": 0.3, "stol": 0.5, "angle_tol": 10}
 
@@ -54,17 +69,18 @@ def crystal(row: dict[str, Any]) -> Any:
 
 
 def truths(home: Path, name: str) -> dict[tuple, dict[str, Any]]:
-    """Find the most stable crystal of each composition of a test split."""
+    """Find the most stable crystal of each composition of a test split, or of all WBM."""
     best: dict[tuple, dict[str, Any]] = {}
+    energy = "formation_energy_per_atom" if name == "wbm" else "e_above_hull"
     for row in read_rows(home / "structures" / f"{SETS[name]}.jsonl.gz"):
-        if row["split"] == "test":
+        if name == "wbm" or row["split"] == "test":
             counts = Counter({NUMBER[s]: 0 for s, _ in row["species"]})
             for symbol, count in row["species"]:
                 counts[NUMBER[symbol]] += count
             formula = integer_formula(counts, 1000)
             assert formula is not None
             key = tuple(sorted(formula.counts.items()))
-            if key not in best or row["e_above_hull"] < best[key]["e_above_hull"]:
+            if key not in best or row[energy] < best[key][energy]:
                 best[key] = row
     return best
 
@@ -114,8 +130,6 @@ def evaluate(
     n: int,
 ) -> dict[str, Any]:
     """Score one setting."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
     matcher = StructureMatcher(**MATCH)
     generator = PrototypeGenerator(rank_by=rank_by)
     hits, volumes, energies, seconds, missed = [], [], [], 0.0, []
@@ -165,52 +179,128 @@ def evaluate(
     return result
 
 
+def compare(
+    sample: list[tuple[tuple, dict[str, Any]]], n: int, n_samples: int
+) -> dict[str, dict[str, Any]]:
+    """Score both generators and their turns on the same compositions."""
+    from sklearn_kt.structures.chgnet import chgnet_outputs
+
+    prototypes, writer = PrototypeGenerator(), CrystaLLMGenerator(n_samples=n_samples)
+    turns = EnsembleGenerator([prototypes, writer])
+    candidates: dict[str, list[list[Candidate]]] = {"prototypes": [], "crystallm": []}
+    seconds = dict.fromkeys(candidates, 0.0)
+    reasons: Counter[str] = Counter()
+    for key, _ in sample:
+        formula = Stoichiometry(dict(key))
+        start = time.process_time()
+        candidates["prototypes"].append(prototypes._generate_one(formula, n))
+        seconds["prototypes"] += time.process_time() - start
+        start = time.process_time()
+        found, rejected = writer._propose(formula)
+        seconds["crystallm"] += time.process_time() - start
+        candidates["crystallm"].append(found[:n])
+        reasons.update(rejected)
+        reasons["texts"] += n_samples if rejected or found else 0
+    candidates["both"] = [
+        turns._merge(lists, n)
+        for lists in zip(candidates["prototypes"], candidates["crystallm"], strict=True)
+    ]
+    matcher = StructureMatcher(**MATCH)
+    truth = [crystal(row) for _, row in sample]
+    _, known = chgnet_outputs(truth)
+    scores = {}
+    for name, lists in candidates.items():
+        hits = []
+        for target, found in zip(truth, lists, strict=True):
+            hit = [matcher.fit(target, candidate.structure) for candidate in found]
+            hits.append(hit.index(True) if True in hit else None)
+        rows = [i for i, found in enumerate(lists) if found]
+        first = [lists[i][0].structure for i in rows]
+        ratios = [
+            crystal.volume / len(crystal) / (truth[i].volume / len(truth[i]))
+            for i, crystal in zip(rows, first, strict=True)
+        ]
+        above = chgnet_outputs(first)[1] - known[rows]
+        scores[name] = {
+            "n": len(sample),
+            "coverage": round(len(rows) / len(sample), 4),
+            "top1": round(hits.count(0) / len(sample), 4),
+            f"top{n}": round(sum(h is not None for h in hits) / len(sample), 4),
+            "first_has_possible_bonds": round(
+                float(np.mean([bond_score(c) >= 1 for c in first])), 4
+            ),
+            "median_volume_error": round(float(np.median(np.abs(np.array(ratios) - 1))), 4),
+            "median_energy_above_known_eV_per_atom": round(float(np.nanmedian(above)), 4),
+        }
+    for name, total in seconds.items():
+        scores[name]["cpu_seconds_per_formula"] = round(total / len(sample), 4)
+    texts = reasons.pop("texts")
+    scores["crystallm"] |= {
+        "texts": texts,
+        "valid": round(1 - sum(reasons.values()) / texts, 4),
+        "rejected": {reason: round(count / texts, 4) for reason, count in reasons.most_common()},
+    }
+    return scores
+
+
 def main() -> None:
-    """Run everything and write the results."""
+    """Run one part, and write its results beside those of the other."""
     parser = argparse.ArgumentParser(description="Score the structure generators.")
+    parser.add_argument("part", choices=("prototypes", "compare"))
     parser.add_argument("--data-dir", default=os.environ.get("SKLEARN_KT_DATA"))
+    parser.add_argument("--sets", nargs="+", choices=tuple(SETS), default=tuple(SETS))
     parser.add_argument("--n", type=int, default=300, help="compositions of each kind")
     parser.add_argument("--n-energy", type=int, default=100, help="compositions ranked by energy")
+    parser.add_argument("--n-compare", type=int, default=100, help="compositions to compare on")
+    parser.add_argument("--n-samples", type=int, default=20, help="texts for each of them")
     parser.add_argument("--output", type=Path, default=RESULT)
     args = parser.parse_args()
     if args.data_dir is None:
         parser.error("set SKLEARN_KT_DATA or pass --data-dir")
     warnings.simplefilter("ignore")
     library = load_library()
+    command = shlex.join(["python", "benchmarks/bench_structures.py", *sys.argv[1:]])
+    record = json.loads(args.output.read_text()) if args.output.exists() else {}
     rng = np.random.default_rng(0)
-    results: dict[str, Any] = {}
     for name in SETS:
         known = sorted(truths(Path(args.data_dir), name).items())
+        # the draw does not depend on the sets that are asked for
         order = [known[i] for i in rng.permutation(len(known))]
+        if name not in args.sets:
+            continue
         formulas = [Stoichiometry(dict(key)) for key, _ in order]
         new = [not len(own_rows(library, formula)) for formula in formulas]
         absent = [item for item, is_new in zip(order, new, strict=True) if is_new]
         share = len(absent) / len(order)
-        parts = {
-            "absent": absent[: args.n],
-            "without_formula": order[: args.n],
-            "without_family": order[: args.n],
+        if args.part == "compare":
+            scores = compare(absent[: args.n_compare], 5, args.n_samples)
+            print(name, json.dumps(scores, indent=1))
+        else:
+            parts = {
+                "absent": absent[: args.n],
+                "without_formula": order[: args.n],
+                "without_family": order[: args.n],
+            }
+            scores = {
+                setting: evaluate(library, sample, setting, "similarity", 5)
+                for setting, sample in parts.items()
+            }
+            for rank_by in ("similarity", "energy", "both"):
+                sample = absent[: args.n_energy]
+                scores[f"absent_by_{rank_by}"] = evaluate(library, sample, "absent", rank_by, 5)
+            for setting, score in scores.items():
+                print(name, setting, {k: v for k, v in score.items() if k != "missed_examples"})
+        section = record.setdefault("results" if args.part == "prototypes" else "compared", {})
+        section[name] = {"compositions": len(order), "absent_share": round(share, 4), **scores}
+        record.setdefault("commands", {})[f"{args.part} {name}"] = command
+        record |= {
+            "machine": platform.processor() or platform.machine(),
+            "versions": {p: version(p) for p in ("sklearn_kt", "pymatgen", "spglib", "chgnet")},
+            "library": {"crystals": len(library), "prototypes": len(library.labels)},
+            "matcher": MATCH,
         }
-        scores = {
-            setting: evaluate(library, sample, setting, "similarity", 5)
-            for setting, sample in parts.items()
-        }
-        for rank_by in ("similarity", "energy", "both"):
-            sample = absent[: args.n_energy]
-            scores[f"absent_by_{rank_by}"] = evaluate(library, sample, "absent", rank_by, 5)
-        results[name] = {"compositions": len(order), "absent_share": round(share, 4), **scores}
-        for setting, score in scores.items():
-            print(name, setting, {k: v for k, v in score.items() if k != "missed_examples"})
-    record = {
-        "command": shlex.join(["python", "benchmarks/bench_structures.py", *sys.argv[1:]]),
-        "machine": platform.processor() or platform.machine(),
-        "versions": {p: version(p) for p in ("sklearn_kt", "pymatgen", "spglib", "chgnet")},
-        "library": {"crystals": len(library), "prototypes": len(library.labels)},
-        "matcher": MATCH,
-        "results": results,
-    }
-    args.output.parent.mkdir(exist_ok=True)
-    args.output.write_text(json.dumps(record, indent=1) + "\n")
+        args.output.parent.mkdir(exist_ok=True)
+        args.output.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

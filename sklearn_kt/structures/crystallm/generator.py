@@ -197,13 +197,19 @@ class CrystaLLMGenerator(BaseStructureGenerator):
                 f"the space group {self.space_group!r} has no token; write it as in 'Fm-3m' or "
                 "'P2_1/c'."
             )
+        found, rejected = self._propose(formula)
+        counts = {"samples": self.n_samples, "rejected": dict(rejected)}
+        return [replace(c, provenance={**c.provenance, **counts}) for c in found[:wanted]]
+
+    def _propose(self, formula: Stoichiometry) -> tuple[list[Candidate], Counter[str]]:
+        """Distinct crystals, best first, and the texts rejected by reason."""
+        rejected: Counter[str] = Counter()
+        valid: list[Candidate] = []
         units: tuple[int, ...] = _UNITS if self.z == "search" else (int(self.z),)
         units = tuple(u for u in units if u * formula.n_atoms <= self.max_cell_atoms)
         if not units or not self._can_make(formula):
-            return []
+            return valid, rejected
         model = _load(self._source(), self.local_files_only, self.device)
-        rejected: Counter[str] = Counter()
-        valid: list[Candidate] = []
         for z, n in _shares(model, formula, units, self.n_samples):
             for text, likelihood, finished in self._texts(model, formula, z, n):
                 try:
@@ -220,9 +226,7 @@ class CrystaLLMGenerator(BaseStructureGenerator):
                     "log_likelihood": likelihood,
                 }
                 valid.append(replace(crystal, score=likelihood, provenance=provenance))
-        counts = {"samples": self.n_samples, "rejected": dict(rejected)}
-        found = self._ranked(valid)[:wanted]
-        return [replace(c, provenance={**c.provenance, **counts}) for c in found]
+        return self._ranked(valid), rejected
 
     def _source(self) -> str | None:
         return None if self.checkpoint is None else str(self.checkpoint)
