@@ -141,7 +141,18 @@ def test_damaged_weights_are_refused(folder: Path, damage: str) -> None:
         ({"format_version": None}, "format None"),
         ({"model_type": "bert"}, "pass a Hugging Face text model as backbone="),
         ({"hidden_size": 32}, "do not fit"),
-        ({"surprise": 1, "num_hidden_layers": 9}, "do not fit"),
+        ({"num_hidden_layers": 9}, "do not fit"),
+        ({"surprise": 1}, "'surprise' is no setting"),
+        # nothing of such a size is built
+        ({"hidden_size": 10**9}, "do not fit"),
+        ({"num_hidden_layers": 10**12}, "do not fit"),
+        ({"num_attention_heads": 0}, "num_attention_heads=0"),
+        ({"num_attention_heads": 1.5}, "num_attention_heads=1.5"),
+        ({"drop_path": float("nan")}, "no probability"),
+        ({"properties": [{"name": "gap", "center": "1", "scale": 1}]}, "is not name, unit"),
+        ({"properties": [{"name": "g", "center": float("inf"), "scale": 1}]}, "not finite"),
+        ({"properties": 5}, "do not fit"),
+        ({"sha256": "0" * 64}, "SHA-256 differs"),
     ],
 )
 def test_config_that_does_not_fit_is_refused(folder: Path, change: dict, message: str) -> None:
@@ -151,7 +162,31 @@ def test_config_that_does_not_fit_is_refused(folder: Path, change: dict, message
         load_checkpoint(folder)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_every_flipped_bit_of_the_weights_is_found(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    rng = np.random.default_rng(0)
+    for position in rng.integers(len(content), size=20):
+        content[position] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError):
+            load_checkpoint(folder)
+        content[position] ^= 1
+    file.write_bytes(content)
+    load_checkpoint(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(
+    encoder: CompositionEncoder, tmp_path: Path
+) -> None:
+    weights = encoder.state_dict()
+    weights["norm.bias"] = torch.full_like(weights["norm.bias"], torch.nan)
+    save_checkpoint(SPEC, weights, tmp_path / "nan", card="")
+    with pytest.raises(CheckpointError, match=r"norm\.bias holds values that are not finite"):
+        load_checkpoint(tmp_path / "nan")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "", "[" * 100_000])
 def test_unreadable_config_is_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"config\.json"):

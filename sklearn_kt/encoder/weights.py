@@ -6,7 +6,9 @@ together with the name of a Hugging Face model.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -54,6 +56,20 @@ FORMAT_VERSION = 1
 _CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 _MODEL_TYPE = "composition_encoder"
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
+# of the folder, not of the encoder
+_FOLDER_KEYS = ("model_type", "format_version", "sha256")
+
+# settings of an encoder that its weights bear out
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "drop_path",
+    "n_frequencies",
+    "properties",
+)
 
 Pretrained = tuple[dict[str, Any], "dict[str, torch.Tensor]"]
 
@@ -94,8 +110,8 @@ def load_checkpoint(checkpoint: str | Path) -> Pretrained:
     Raises
     ------
     CheckpointError
-        If there is no such checkpoint, or it is damaged, of another kind or
-        of a newer format.
+        If there is no such checkpoint, or it is damaged (by the SHA-256 in its config),
+        of another kind or of a newer format.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -116,11 +132,17 @@ def load_checkpoint(checkpoint: str | Path) -> Pretrained:
     spec = {"kind": "composition", "config": {key: config[key] for key in _config_keys(config)}}
     try:
         weights = {key: value.float() for key, value in load_file(folder / _WEIGHTS).items()}
+        digest = _sha256(folder / _WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"the weights {folder / _WEIGHTS} cannot be read ({error}); the file is missing, "
             "truncated or damaged: copy or write the checkpoint again."
         ) from error
+    if config.get("sha256", digest) != digest:
+        raise CheckpointError(
+            f"the weights {folder / _WEIGHTS} are not those that {_CONFIG} was written for (their "
+            "SHA-256 differs): copy or write the checkpoint again."
+        )
     _check_weights(spec, weights, folder)
     return spec, weights
 
@@ -223,10 +245,15 @@ def save_checkpoint(
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        config = {"model_type": _MODEL_TYPE, "format_version": FORMAT_VERSION, **spec["config"]}
-        (staging / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
         save_file(tensors, staging / _WEIGHTS, metadata={"format": "pt"})
+        config = {
+            "model_type": _MODEL_TYPE,
+            "format_version": FORMAT_VERSION,
+            "sha256": _sha256(staging / _WEIGHTS),
+            **spec["config"],
+        }
+        (staging / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         CompositionTokenizer("formula").to_pretrained_tokenizer().save_pretrained(staging)
         (staging / _CARD).write_text(card, encoding="utf-8")
         staging.chmod(0o755)
@@ -272,7 +299,7 @@ def _find(checkpoint: str | Path) -> Path:
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{folder / _CONFIG} cannot be read ({error}); write the checkpoint again."
         ) from error
@@ -282,19 +309,62 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _config_keys(config: dict[str, Any]) -> list[str]:
-    return [key for key in config if key not in ("model_type", "format_version")]
+    return [key for key in config if key not in _FOLDER_KEYS]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_weights(spec: dict[str, Any], weights: dict[str, Any], folder: Path) -> None:
     from .modeling import FrozenEncoder
 
     try:
+        _check_sizes(spec["config"], weights)
         FrozenEncoder(spec, weights)
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"the weights in {folder} do not fit its {_CONFIG} ({_first_line(error)}); "
             "the checkpoint is damaged or was edited."
         ) from error
+
+
+def _check_sizes(config: dict[str, Any], weights: dict[str, Any]) -> None:
+    """Check that a config describes these weights, before anything of its size is built."""
+    from .modeling import CompositionEncoderConfig
+
+    known = CompositionEncoderConfig().to_dict()
+    config = {name: config.get(name, known[name]) for name in _SIZES} | config
+    tokens = weights["tokens.weight"].shape
+    found = {
+        "vocab_size": tokens[0],
+        "hidden_size": tokens[1],
+        "num_hidden_layers": sum(name.endswith(".qkv.weight") for name in weights),
+        "intermediate_size": weights["blocks.0.up.weight"].shape[0],
+        "n_frequencies": (weights["amounts.project.weight"].shape[1] - 2) / 4,
+    }
+    for name, size in found.items():
+        if type(config[name]) is not int or config[name] != size:
+            raise ValueError(f"{name} is {config[name]!r} where the weights have {size}")
+    heads = config["num_attention_heads"]
+    if type(heads) is not int or heads < 1 or config["hidden_size"] % heads:
+        raise ValueError(f"num_attention_heads={heads!r} does not divide hidden_size")
+    drop_path = config["drop_path"]
+    if type(drop_path) not in (int, float) or not 0 <= drop_path < 1:
+        raise ValueError(f"drop_path={drop_path!r} is no probability")
+    for entry in config["properties"]:
+        centred = [type(entry[key]) in (int, float) for key in ("center", "scale")]
+        if type(entry["name"]) is not str or not all(centred):
+            raise ValueError(f"the property {str(entry)[:80]} is not name, unit, center and scale")
+        if not (math.isfinite(entry["center"]) and math.isfinite(entry["scale"])):
+            raise ValueError(f"center or scale of {entry['name'][:80]!r} is not finite")
+    unknown = sorted(set(config) - set(known))
+    if unknown:
+        raise ValueError(f"{unknown[0][:80]!r} is no setting of a composition encoder")
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name[:80]} holds values that are not finite")
 
 
 def _first_line(error: Exception) -> str:
