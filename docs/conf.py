@@ -1,0 +1,133 @@
+"""How Sphinx builds the site: offline, from what the environment holds."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+# examples run as tests do: no network, no display, no second thread in small networks
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sklearn_kt
+from sklearn_kt import cli
+
+HERE = Path(__file__).parent
+
+project = "sklearn_kt"
+author = "The sklearn_kt developers"
+copyright = author  # noqa: A001
+version = release = sklearn_kt.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_templates", "auto_examples/*.ipynb"]
+default_role = "literal"
+
+autosummary_generate = True
+autodoc_default_options = {"members": True, "inherited-members": True}
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "doc_module": ("sklearn_kt",),
+    "backreferences_dir": "api/backreferences",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "matplotlib_animations": False,
+    "parallel": os.cpu_count() or 1,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "sklearn_kt"
+html_favicon = "_static/logo.svg"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "logo": {"image_light": "_static/logo.svg", "image_dark": "_static/logo.svg", "text": project},
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+    "navbar_align": "left",
+}
+html_sidebars = {"index": [], "install": [], "first_steps": [], "changelog": []}
+
+
+def skip_foreign(
+    app: Any, what: str, name: str, obj: object, skip: bool, options: Any
+) -> bool | None:
+    """Leave out methods that scikit-learn, shapiq or torch document."""
+    del app, what, name, skip, options
+    target = getattr(obj, "fget", None) or getattr(obj, "__func__", obj)
+    module = getattr(target, "__module__", None)
+    return True if module is not None and not module.startswith("sklearn_kt") else None
+
+
+def spell_shapes(
+    app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]
+) -> None:
+    """Keep an attribute's name in a shape from being read as a link."""
+    del app, what, name, obj, options
+    lines[:] = [line.replace("(n_features_in_,)", "(``n_features_in_``,)") for line in lines]
+
+
+def write_commands(app: Any) -> None:
+    """Write what every command of the command line says of itself."""
+    del app
+    # wide enough for examples, narrow enough for a page
+    os.environ["COLUMNS"] = "88"
+    parser = cli._parser()
+    (commands,) = (
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    parts = [("sklearn-kt", parser), *((f"sklearn-kt {n}", p) for n, p in commands.choices.items())]
+    text = "".join(
+        f"{name}\n{'-' * len(name)}\n\n.. code-block:: text\n\n"
+        + "".join(f"   {line}\n".replace("   \n", "\n") for line in p.format_help().splitlines())
+        + "\n"
+        for name, p in parts
+    )
+    target = HERE / "api" / "commands.inc"
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.write_text(text, encoding="utf-8")
+
+
+def setup(app: Any) -> None:
+    """Register the functions above."""
+    # of libraries, about themselves; an example's own warnings are shown on its page
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    app.connect("autodoc-skip-member", skip_foreign)
+    # before numpydoc, which comes at 500
+    app.connect("autodoc-process-docstring", spell_shapes, priority=400)
+    app.connect("builder-inited", write_commands)

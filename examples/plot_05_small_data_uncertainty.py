@@ -1,0 +1,97 @@
+"""
+Small data, with uncertainty
+============================
+
+Measured tables have a few hundred rows. Then the question is less which model is best than how far
+each prediction can be trusted.
+"""
+
+# %%
+# Two hundred rows
+# ------------------
+# We train on 200 compounds and keep 500 others, of other compositions, to check what the model
+# says of itself. In practice these 500 are what you do not have.
+
+from sklearn.model_selection import GroupShuffleSplit
+
+from sklearn_kt import ImplicitKTRegressor
+from sklearn_kt.datasets import load_seebeck
+
+data = load_seebeck(n_samples=700, random_state=1)
+splitter = GroupShuffleSplit(n_splits=1, train_size=0.29, random_state=0)
+[(train, test)] = splitter.split(data.data, groups=data.groups)
+X, y, X_new, y_new = data.data[train], data.target[train], data.data[test], data.target[test]
+
+model = ImplicitKTRegressor(readout="fast", random_state=0).fit(X, y)
+
+# %%
+# Intervals
+# ---------
+# ``predict_interval`` gives bounds that should hold the truth for a given share of compounds like
+# those of the table. They come from the errors of inner folds, and are wide where such errors were
+# large.
+
+import numpy as np
+
+for coverage in (0.5, 0.8, 0.9, 0.95):
+    low, high = model.predict_interval(X_new, coverage=coverage).T
+    inside = np.mean((low <= y_new) & (y_new <= high))
+    print(f"asked {coverage:.0%}, got {inside:.1%}; median width {np.median(high - low):.0f} µV/K")
+
+# %%
+# The same as a picture: on the diagonal, intervals hold what they promise. The grey band is what
+# chance alone does to perfect intervals with so many rows. The display reads standard deviations
+# as those of a normal distribution, and errors have heavier tails than that.
+
+from sklearn_kt.plotting import IntervalReliabilityDisplay
+
+IntervalReliabilityDisplay.from_estimator(model, X_new, y_new, name="200 rows")
+
+# %%
+# Do the bars mean anything?
+# --------------------------
+# If the model knows which predictions are bad, then throwing away those with the largest standard
+# deviation must lower the error of the rest.
+
+import matplotlib.pyplot as plt
+
+mean, std = model.predict(X_new, return_std=True)
+error = np.abs(mean - y_new)
+kept = np.arange(len(error), 29, -1)
+by_std = [error[np.argsort(std)[:n]].mean() for n in kept]
+by_error = [np.sort(error)[:n].mean() for n in kept]
+
+fig, ax = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
+ax.plot(kept / len(error), by_std, color="#0072B2", label="kept by standard deviation")
+ax.plot(kept / len(error), by_error, color="0.6", ls="--", label="kept by the error itself (ideal)")
+ax.axhline(error.mean(), color="#D55E00", ls=":", label="kept at random")
+ax.set(xlabel="share of compounds kept", ylabel="mean absolute error (µV/K)", xlim=(1, 0), ylim=0)
+ax.legend(frameon=False, fontsize=9)
+ax.spines[["top", "right"]].set_visible(False)
+
+# %%
+# Would more rows help?
+# ---------------------
+# scikit-learn's learning curve takes the estimators as they are. A curve that still falls at its
+# end says that the next hundred rows are worth their price.
+
+from sklearn.model_selection import LearningCurveDisplay
+
+display = LearningCurveDisplay.from_estimator(
+    ImplicitKTRegressor(readout="fast", random_state=0),
+    data.data,
+    data.target,
+    groups=data.groups,
+    cv=GroupShuffleSplit(n_splits=2, test_size=0.5, random_state=0),
+    train_sizes=[0.15, 0.4, 1.0],
+    scoring="neg_mean_absolute_error",
+    negate_score=True,
+    score_type="test",
+    score_name="mean absolute error (µV/K)",
+)
+
+# %%
+# Three warnings. Intervals speak of compounds like those of the table: of another chemistry they
+# are too narrow. Below 12 rows there is nothing to learn errors from, and ``return_std`` is an
+# error. And an interval for one compound is not the probability of a whole list of them: of ten
+# intervals at 90 %, one misses on average.
