@@ -461,7 +461,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         - ``"auto"``: networks fine-tuned end to end, and scikit-learn models on frozen
           features (:func:`~sklearn_kt.readouts.default_readouts`), blended with the
           weights that serve best on inner folds that neither has seen;
-        - ``"fast"``: forests (and, for classes, boosted trees) without networks, in seconds;
+        - ``"fast"``: forests without networks, in seconds;
         - ``"head"``: the networks alone;
         - a regressor: fitted alone on all blocks of frozen features, like
           :class:`CompositionEmbedder` in a pipeline.
@@ -772,7 +772,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         - ``"auto"``: networks fine-tuned end to end, and scikit-learn models on frozen
           features (:func:`~sklearn_kt.readouts.default_readouts`), blended with the
           weights that serve best on inner folds that neither has seen;
-        - ``"fast"``: forests (and, for classes, boosted trees) without networks, in seconds;
+        - ``"fast"``: forests without networks, in seconds;
         - ``"head"``: the networks alone;
         - a classifier (with ``predict_proba``): fitted alone on all blocks of frozen features, like
           :class:`CompositionEmbedder` in a pipeline.

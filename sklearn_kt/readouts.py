@@ -28,6 +28,8 @@ __all__ = ["ErrorModel", "MedianTreesRegressor", "Readout", "default_readouts", 
 # Medians gain from more trees for longer than means do.
 _N_TREES = {"auto": 200, "fast": 100}
 _N_ERROR_TREES = 100
+# Part of the columns that a tree chooses each split from.
+_COLUMNS, _QUICK_COLUMNS = 1 / 3, 0.1
 # Grows with the square of the rows.
 _MAX_KERNEL_ROWS = 8_000
 _SELECTION_ROUNDS = 20
@@ -118,7 +120,8 @@ def default_readouts(
     n_outputs : int, default=1
         Target columns.
     fast : bool, default=False
-        Whether to do with fewer trees and without the kernel, which takes longest.
+        Whether to do with fewer and quicker trees, and without kernel and boosting, which
+        take longest.
     n_jobs : int or None, default=None
         Processes of the forests.
 
@@ -137,7 +140,9 @@ def default_readouts(
     """
     numbers = MedianTreesRegressor if median else ExtraTreesRegressor
     forest: Any = ExtraTreesClassifier if classification else numbers
-    trees = forest(_N_TREES["fast" if fast else "auto"], max_features=1 / 3, n_jobs=n_jobs)
+    # classes lose little by fewer columns to choose from, numbers do
+    columns = _QUICK_COLUMNS if fast and classification else _COLUMNS
+    trees = forest(_N_TREES["fast" if fast else "auto"], max_features=columns, n_jobs=n_jobs)
     plain = ("descriptors", "fractions")
     readouts = {"trees": Readout(plain, trees)}
     if "embedding" not in blocks:
@@ -145,9 +150,11 @@ def default_readouts(
     # dozens of predicted properties serve trees better than hundreds of raw columns
     transfer = ("properties" if "properties" in blocks else "embedding", *plain)
     readouts["transfer_trees"] = Readout(transfer, trees)
+    if fast:
+        return readouts
     if classification:
         readouts["boosting"] = Readout(transfer, HistGradientBoostingClassifier())
-    elif not fast and n_rows <= _MAX_KERNEL_ROWS and n_outputs == 1:
+    elif n_rows <= _MAX_KERNEL_ROWS and n_outputs == 1:
         machine = make_pipeline(StandardScaler(), SVR(C=10, epsilon=0.02))
         readouts["kernel"] = Readout(blocks, machine)
     return readouts
@@ -252,7 +259,7 @@ class ErrorModel:
         self.floor_ = np.maximum(_SMALLEST_ERROR * errors.mean(axis=0), np.finfo(float).tiny)
         self.forest_ = ExtraTreesRegressor(
             _N_ERROR_TREES,
-            max_features=1 / 3,
+            max_features=_COLUMNS,
             min_samples_leaf=5,
             bootstrap=True,
             oob_score=True,

@@ -32,6 +32,8 @@ def test_readouts_follow_what_is_there() -> None:
     assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, n_outputs=2)
     classes = default_readouts(BLOCKS, 100, classification=True)
     assert set(classes) == {"trees", "transfer_trees", "boosting"}
+    quick = default_readouts(BLOCKS, 100, classification=True, fast=True)
+    assert set(quick) == {"trees", "transfer_trees"}
     text = default_readouts(("embedding", *BLOCKS[2:]), 100, classification=True)
     assert text["transfer_trees"].blocks == ("embedding", "descriptors", "fractions")
 
