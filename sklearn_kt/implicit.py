@@ -192,7 +192,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         networks = self.readout != "fast"
         if self.readout == "fast" or (self.readout == "auto" and len(data) <= _MAX_TREE_ROWS):
             self._readouts = default_readouts(
-                available_blocks(self.encoder_),
+                available_blocks(self.encoder_) if isinstance(data, CompositionBatch) else (),
                 len(data),
                 classification=loss == "log_loss",
                 median=loss != "squared_error",
@@ -203,8 +203,10 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         folds = self._inner_folds(targets, seed, networks)
         if not folds:
             # too few rows to compare anything on
-            self._readouts = {} if networks else {"trees": self._readouts["trees"]}
-            self.readout_weights_ = {_NETWORK if networks else "trees": 1.0}
+            self._readouts = {} if networks else dict(list(self._readouts.items())[:1])
+            self.readout_weights_ = (
+                {_NETWORK: 1.0} if networks else dict.fromkeys(self._readouts, 1.0)
+            )
             if networks:
                 self._fit_nets(data, targets, weights, seeds, [everything] * self.n_estimators)
             else:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -109,7 +109,7 @@ def default_readouts(
     ----------
     blocks : tuple of str
         Blocks of features that are there, of
-        :class:`~sklearn_kt.CompositionEmbedder`'s.
+        :class:`~sklearn_kt.CompositionEmbedder`'s; none for columns of numbers.
     n_rows : int
         Training rows; the kernel is left out for more than 8,000.
     classification : bool
@@ -120,37 +120,42 @@ def default_readouts(
     n_outputs : int, default=1
         Target columns.
     fast : bool, default=False
-        Whether to do with fewer and quicker trees, and without kernel and boosting, which
-        take longest.
+        Whether to do with fewer and quicker forests, and without kernel and boosting.
     n_jobs : int or None, default=None
         Processes of the forests.
 
     Returns
     -------
     dict of str to Readout
-        ``"trees"`` see what a formula says by itself, the others what the pretrained
-        encoder adds to it: ``"transfer_trees"``, and ``"kernel"`` (numbers) or
-        ``"boosting"`` (classes).
+        ``"fraction_trees"`` and ``"trees"`` see what a formula says by itself, amounts alone
+        or with what is known of the elements; the others what the pretrained encoder adds:
+        ``"transfer_trees"``, and ``"kernel"`` (numbers) or ``"boosting"`` (classes). The
+        first is the best guess where nothing can be compared.
 
     Examples
     --------
     >>> from sklearn_kt.readouts import default_readouts
     >>> list(default_readouts(("descriptors", "fractions"), 500, classification=False))
-    ['trees']
+    ['trees', 'fraction_trees']
     """
     numbers = MedianTreesRegressor if median else ExtraTreesRegressor
     forest: Any = ExtraTreesClassifier if classification else numbers
     # classes lose little by fewer columns to choose from, numbers do
     columns = _QUICK_COLUMNS if fast and classification else _COLUMNS
     trees = forest(_N_TREES["fast" if fast else "auto"], max_features=columns, n_jobs=n_jobs)
-    plain = ("descriptors", "fractions")
-    readouts = {"trees": Readout(plain, trees)}
-    if "embedding" not in blocks:
-        return readouts
+    plain = tuple(block for block in ("descriptors", "fractions") if block in blocks)
     # dozens of predicted properties serve trees better than hundreds of raw columns
     transfer = ("properties" if "properties" in blocks else "embedding", *plain)
-    readouts["transfer_trees"] = Readout(transfer, trees)
-    if fast:
+    pretrained = "embedding" in blocks
+    readouts = {}
+    if pretrained:
+        readouts["transfer_trees"] = Readout(transfer, trees)
+    if not (pretrained and fast):
+        readouts["trees"] = Readout(plain, trees)
+    if "fractions" in blocks:
+        few = clone(trees) if fast and classification else clone(trees).set_params(max_features=1.0)
+        readouts["fraction_trees"] = Readout(("fractions",), few)
+    if not pretrained or fast:
         return readouts
     if classification:
         readouts["boosting"] = Readout(transfer, HistGradientBoostingClassifier())

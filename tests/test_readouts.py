@@ -23,17 +23,18 @@ BLOCKS = ("embedding", "properties", "descriptors", "fractions")
 
 def test_readouts_follow_what_is_there() -> None:
     plain = default_readouts(BLOCKS[2:], 100, classification=False)
-    assert set(plain) == {"trees"}
+    assert set(plain) == {"trees", "fraction_trees"}
+    assert set(default_readouts((), 100, classification=False)) == {"trees"}
     numbers = default_readouts(BLOCKS, 100, classification=False)
-    assert set(numbers) == {"trees", "transfer_trees", "kernel"}
+    assert set(numbers) == {"transfer_trees", "trees", "fraction_trees", "kernel"}
     assert numbers["transfer_trees"].blocks == ("properties", "descriptors", "fractions")
     assert "kernel" not in default_readouts(BLOCKS, 9_000, classification=False)
     assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, fast=True)
     assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, n_outputs=2)
     classes = default_readouts(BLOCKS, 100, classification=True)
-    assert set(classes) == {"trees", "transfer_trees", "boosting"}
+    assert set(classes) == {"transfer_trees", "trees", "fraction_trees", "boosting"}
     quick = default_readouts(BLOCKS, 100, classification=True, fast=True)
-    assert set(quick) == {"trees", "transfer_trees"}
+    assert set(quick) == {"transfer_trees", "fraction_trees"}
     text = default_readouts(("embedding", *BLOCKS[2:]), 100, classification=True)
     assert text["transfer_trees"].blocks == ("embedding", "descriptors", "fractions")
 
