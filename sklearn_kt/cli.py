@@ -2,9 +2,9 @@
 
 ``evaluate`` cross-validates models, ``fit`` and ``predict`` train and use one,
 ``tokenize`` shows what the models read, ``explain`` which elements made a prediction,
-``screen`` predicts for millions of formulas, ``matbench`` runs a public benchmark. Results go to stdout, progress and messages to
-stderr. What a user can correct ends with one line on stderr and exit code 2; files are
-written under a temporary name and renamed when complete.
+``screen`` predicts for millions of formulas, ``matbench`` runs a public benchmark. Results go
+to stdout, progress and messages to stderr. What a user can correct ends with one line on
+stderr and exit code 2; files are written under a temporary name and renamed when complete.
 """
 
 from __future__ import annotations
@@ -225,8 +225,8 @@ def _add_fit(commands: Any) -> None:
     parser = commands.add_parser(
         "fit",
         help="train a model and save it",
-        description="Train a model on a table and save it with joblib. Loading such a file runs"
-        " code from it: only load files you trust.",
+        description="Train a model on a table and save it (sklearn_kt.persistence.save_model)."
+        " Loading such a file runs no code from it.",
     )
     parser.add_argument("data", metavar="DATA", help="table: .csv, .csv.gz, .parquet or - (stdin)")
     _add_columns(parser)
@@ -247,9 +247,9 @@ def _add_predict(commands: Any) -> None:
         help="predict with a saved model",
         description="Predict with a saved model: the columns of the table, then 'prediction' (and"
         " probabilities of classes). Reads and writes in batches, so tables may be larger than"
-        " memory. Loading MODEL runs code from it: only load files you trust.",
+        " memory.",
     )
-    parser.add_argument("model", metavar="MODEL", help="file written by fit (or joblib.dump)")
+    parser.add_argument("model", metavar="MODEL", help="file written by fit")
     _add_stream(parser)
     parser.add_argument(
         "--return-std",
@@ -378,9 +378,9 @@ def _add_explain(commands: Any) -> None:
         help="show what each element adds to a prediction",
         description="Share the prediction for a formula out among its elements and their"
         " interactions (Shapley interactions, by shapiq from the extra 'explain'): print a table"
-        " and write a figure. Loading MODEL runs code from it: only load files you trust.",
+        " and write a figure.",
     )
-    parser.add_argument("model", metavar="MODEL", help="file written by fit (or joblib.dump)")
+    parser.add_argument("model", metavar="MODEL", help="file written by fit")
     parser.add_argument("formula", metavar="FORMULA", help="as in LiFePO4")
     parser.add_argument(
         "--index",
@@ -878,10 +878,10 @@ def _print_table(table: pd.DataFrame) -> None:
 
 
 def _fit(args: argparse.Namespace) -> None:
-    import joblib
     from sklearn.pipeline import Pipeline
 
     from .evaluation import make_model
+    from .persistence import save_model
 
     problem = _table_problem(args, args.data, None)
     model: Any = make_model(
@@ -892,7 +892,7 @@ def _fit(args: argparse.Namespace) -> None:
         model.set_params(verbose=1)
     with _replacing(Path(args.output)) as path:
         model.fit(problem.formulas, problem.target)
-        joblib.dump(model, path, compress=3)
+        save_model(model, path)
     _message("wrote", f"{args.output}: {args.model}, {problem.task} of {problem.target_name}")
 
 
@@ -945,17 +945,9 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _load_model(path: str) -> Any:
-    import joblib
+    from .persistence import load_model
 
-    if not Path(path).is_file():
-        raise InputError(f"No model file {path}: write one with 'sklearn-kt fit'.")
-    try:
-        model = joblib.load(path)
-    # a file that is no pickle can raise anything while it is read
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a model that can be loaded ({type(error).__name__}: {error})."
-        ) from error
+    model = load_model(path)
     if not hasattr(model, "predict"):
         raise InputError(f"{path} holds a {type(model).__name__}, which cannot predict.")
     return model

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_kt import CompositionTokenizer, __version__, evaluation
 from sklearn_kt.cli import _DEFAULT_MODELS, _MODEL_NAMES, main
 from sklearn_kt.evaluation import MODELS
+from sklearn_kt.persistence import load_model, save_model
 
 FORMULAS = ["NaN", "NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "CO", "Co", "GaAs", "ZnS", "KBr"]
 GAPS = [0.5, 8.5, 8.4, 14.2, 2.2, 9.0, 7.8, 5.0, 0.0, 1.4, 3.7, 7.4]
@@ -60,7 +60,7 @@ def table(tmp_path: Path) -> Path:
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "gap.model"
     bayes = make_pipeline(CompositionTokenizer("fraction"), BayesianRidge())
-    joblib.dump(bayes.fit(FORMULAS, GAPS), path)
+    save_model(bayes.fit(FORMULAS, GAPS), path)
     return path
 
 
@@ -442,7 +442,7 @@ def test_fit_and_predict(run: Run, table: Path, tmp_path: Path) -> None:
     assert rows[0] == ["id", "formula", "gap", "prediction"]
     assert [row[:3] for row in rows] == read(table.read_text())
     predictions = [float(row[3]) for row in rows[1:]]
-    expected = joblib.load(tmp_path / "gap.model").predict(FORMULAS)
+    expected = load_model(tmp_path / "gap.model").predict(FORMULAS)
     assert predictions == pytest.approx(expected, abs=1e-12)
     code, out, err = run("predict", "gap.model", table, "--output", "p.csv", "--batch-size", 5)
     assert (code, out, err) == (0, "", "")
@@ -480,7 +480,7 @@ def test_predict_std(run: Run, table: Path, model: Path) -> None:
     assert code == 0
     rows = read(out)
     assert rows[0][3:] == ["prediction", "prediction_std"]
-    mean, std = joblib.load(model).predict(FORMULAS, return_std=True)
+    mean, std = load_model(model).predict(FORMULAS, return_std=True)
     # full precision
     assert [float(row[3]) for row in rows[1:]] == mean.tolist()
     assert [float(row[4]) for row in rows[1:]] == std.tolist()
@@ -569,18 +569,18 @@ def test_models_that_cannot_be_used(run: Run, table: Path, tmp_path: Path) -> No
     assert_one_line(err, "No model file none.model", "sklearn-kt fit")
     code, _, err = run("predict", table, table)
     assert code == 2
-    assert_one_line(err, "gaps.csv is not a model that can be loaded")
-    joblib.dump({"weights": 1}, tmp_path / "dict")
+    assert_one_line(err, "gaps.csv is not a model file of sklearn_kt")
+    save_model({"weights": 1}, tmp_path / "dict")
     code, _, err = run("predict", "dict", table)
     assert code == 2
     assert_one_line(err, "dict holds a dict, which cannot predict")
     two = DummyRegressor().fit(FORMULAS, np.c_[GAPS, GAPS])
-    joblib.dump(two, tmp_path / "two")
+    save_model(two, tmp_path / "two")
     code, _, err = run("predict", "two", table)
     assert code == 2
     assert_one_line(err, "several targets")
     numeric = BayesianRidge().fit(np.eye(3), [1, 2, 3])
-    joblib.dump(numeric, tmp_path / "numeric")
+    save_model(numeric, tmp_path / "numeric")
     code, _, err = run("predict", "numeric", table)
     assert code == 2
     assert_one_line(err, "The model cannot predict from formulas: ")

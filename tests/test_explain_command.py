@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import joblib
 import matplotlib.image
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_kt import CompositionTokenizer
 from sklearn_kt.cli import main
 from sklearn_kt.explain import explain
+from sklearn_kt.persistence import load_model, save_model
 
 FORMULAS = ["NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "LiFePO4", "GaAs", "ZnS", "KBr"]
 GAPS = np.array([8.5, 8.4, 14.2, 2.2, 9.0, 7.8, 3.7, 1.4, 3.7, 7.4])
@@ -40,18 +40,18 @@ def fitted(y: np.ndarray, last: Any) -> Any:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    joblib.dump(fitted(GAPS, Ridge()), tmp_path / "gap.model")
+    save_model(fitted(GAPS, Ridge()), tmp_path / "gap.model")
     return tmp_path / "gap.model"
 
 
 def test_table_and_picture(run: Run, model: Path, tmp_path: Path) -> None:
     code, out, err = run(model, "LiFePO4", "--label", "band gap (eV)")
     assert (code, err) == (0, "sklearn-kt: wrote: LiFePO4.png\n")
-    values = explain(joblib.load(model), "LiFePO4")
+    values = explain(load_model(model), "LiFePO4")
     head, blank, names, *rows = out.splitlines()
     assert head.startswith("LiFePO4: k-SII up to order 2, exact; baseline ")
     assert float(head.rpartition(" ")[2]) == pytest.approx(
-        joblib.load(model).predict(["LiFePO4"])[0], rel=1e-5
+        load_model(model).predict(["LiFePO4"])[0], rel=1e-5
     )
     assert (blank, names.split()) == ("", ["interaction", "order", "value"])
     strongest = values.to_frame().iloc[0]
@@ -69,7 +69,7 @@ def test_options(run: Run, model: Path, tmp_path: Path) -> None:
         *("--output", "effects.svg"),
     )
     assert code == 0
-    mean = joblib.load(model).predict(FORMULAS).mean()
+    mean = load_model(model).predict(FORMULAS).mean()
     assert f"baseline {mean:.6g}" in out
     assert (tmp_path / "effects.svg").read_text().startswith("<?xml")
 
@@ -78,7 +78,7 @@ def test_options(run: Run, model: Path, tmp_path: Path) -> None:
 def test_classes_are_named_as_they_are_spelled(run: Run, tmp_path: Path, labels: tuple) -> None:
     y = np.resize(np.array(labels), len(FORMULAS))
     classifier = fitted(y, LogisticRegression())
-    joblib.dump(classifier, tmp_path / "kind.model")
+    save_model(classifier, tmp_path / "kind.model")
     code, out, _ = run("kind.model", "NaCl", "--target", labels[2], "--response", "probability")
     assert code == 0
     column = classifier.classes_.tolist().index(labels[2])
@@ -90,7 +90,7 @@ def test_classes_are_named_as_they_are_spelled(run: Run, tmp_path: Path, labels:
 
 
 def test_output_by_number(run: Run, tmp_path: Path) -> None:
-    joblib.dump(fitted(np.column_stack([GAPS, -GAPS]), Ridge()), tmp_path / "two.model")
+    save_model(fitted(np.column_stack([GAPS, -GAPS]), Ridge()), tmp_path / "two.model")
     code, _, err = run("two.model", "NaCl")
     assert code == 2
     assert "choose one with target=0 to 1" in err
@@ -110,7 +110,7 @@ def test_output_by_number(run: Run, tmp_path: Path) -> None:
 def test_errors_are_one_line_and_leave_no_file(
     run: Run, model: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    joblib.dump(make_pipeline(CompositionTokenizer("fraction"), Ridge()), tmp_path / "raw.model")
+    save_model(make_pipeline(CompositionTokenizer("fraction"), Ridge()), tmp_path / "raw.model")
     before = sorted(tmp_path.iterdir())
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")

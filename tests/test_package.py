@@ -28,7 +28,7 @@ LAYERS = [
     {"compositions", "datasets"},
     {"tokenizer", "descriptors", "structures"},
     {"encoder"},
-    {"training"},
+    {"persistence", "training"},
     {"embedding", "html_repr", "readouts"},
     {"implicit", "pretraining"},
     {"explicit"},

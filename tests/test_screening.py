@@ -33,9 +33,11 @@ from sklearn_kt import (
     ImplicitKTClassifier,
     ImplicitKTRegressor,
 )
+from sklearn_kt.cli import main
 from sklearn_kt.compositions import ELEMENTS, read_compositions
 from sklearn_kt.evaluation import composition_groups
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, EngineError, InputError
+from sklearn_kt.persistence import save_model
 from sklearn_kt.screening import charge_neutral_formulas, screen
 from sklearn_kt.screening import screener as screener_module
 from sklearn_kt.screening.expressions import parse_expression
@@ -576,3 +578,28 @@ def test_searches_and_cross_validation_on_a_cluster(client: Any) -> None:
         search.fit(X, y)
     np.testing.assert_array_equal(alone, together)
     assert search.best_params_ == {"ridge__alpha": 0.1}
+
+
+def test_command_line(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trees = make_pipeline(CompositionTokenizer("fraction"), Ridge())
+    save_model(trees.fit(FORMULAS[::20], np.arange(24.0)), "m")
+    options = ["--no-std", "--where", "number < 100", "--top-k", "9", "--columns", "number"]
+    assert main(["screen", "m", "in.parquet", "--output", "o.parquet", *options]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "wrote: o.parquet: 9 rows, of 480 with 0 that are no compositions" in err
+    frame = pd.read_parquet("o.parquet")
+    assert frame["number"].max() < 100
+    assert frame["prediction"].is_monotonic_decreasing
+    # the bar is on stderr, and can be switched off
+    assert "480/480" in err
+    assert main(["screen", "m", "in.parquet", "--output", "o.parquet", "--quiet"]) == 2
+    assert capsys.readouterr().err.startswith("sklearn-kt: error: ")
+    assert main(["screen", "m", "in.parquet", "--output", "p.parquet", "--quiet", "--no-std"]) == 0
+    assert capsys.readouterr().err.count("\n") == 1
+    no_one = ["--scheduler", "tcp://127.0.0.1:9"]
+    assert main(["screen", "m", "in.parquet", "--output", "q.parquet", *no_one]) == 2
+    assert "no Dask scheduler at tcp://127.0.0.1:9" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def run(estimator: Any, args: argparse.Namespace) -> ScreeningResult:
             "--scheduler needs Dask: pip install 'sklearn_kt[distributed]'."
         ) from error
     try:
-        client = Client(args.scheduler, timeout=10)
+        client = Client(args.scheduler, timeout=5)
     except (OSError, ValueError) as error:
         raise InputError(f"There is no Dask scheduler at {args.scheduler}: {error}") from error
     with client:

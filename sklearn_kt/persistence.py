@@ -1,0 +1,464 @@
+"""Saved models that can be loaded without running code from them.
+
+A model file is a zip archive in the format of skops [1]_: JSON and NumPy arrays, no pickles.
+Networks are stored as their architecture and weights. Beside skops' members it holds
+``sklearn_kt.json``: format, versions of libraries, and the SHA-256 of every member.
+
+References
+----------
+.. [1] skops, "Secure persistence with skops", https://skops.readthedocs.io
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from ._version import __version__
+from .exceptions import CheckpointError, InputError
+
+if TYPE_CHECKING:
+    from skorch import NeuralNet
+
+    from .encoder.modeling import FrozenEncoder
+
+__all__ = ["FORMAT_VERSION", "TRUSTED_TYPES", "load_model", "save_model"]
+
+#: Layout of a model file; raised when an older package could misread it.
+FORMAT_VERSION = 1
+
+#: Types beyond those that skops trusts by itself which a model file may hold, beside all
+#: estimators of this package: what keeps plain data, and trees of scikit-learn, whose arrays are
+#: checked.
+TRUSTED_TYPES = (
+    "builtins.frozenset",
+    "builtins.range",
+    "numpy.dtype",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.tree._tree.Tree",
+    "sklearn_kt.persistence.StoredEncoder",
+    "sklearn_kt.persistence.StoredNetwork",
+    "sklearn_kt.persistence.StoredTokenizer",
+    "sklearn_kt.readouts.ErrorModel",
+    "sklearn_kt.readouts.Readout",
+)
+
+_ABOUT = "sklearn_kt.json"
+# A file may unpack to so many bytes, and so many times its size: forests shrink to a fifth,
+# zip bombs to a thousandth.
+_UNPACKED_ALWAYS = 64 * 2**20
+_UNPACKED_RATIO = 60
+_BLOCK = 2**20
+_LIBRARIES = ("numpy", "scikit-learn", "scipy", "skops", "skorch", "torch")
+
+
+class StoredEncoder:
+    """A frozen encoder as plain data: ``spec`` and arrays of ``weights``."""
+
+    def __init__(self, encoder: FrozenEncoder) -> None:
+        self.spec = encoder.spec
+        self.weights = _arrays(encoder.backbone)
+
+    def restore(self) -> FrozenEncoder:
+        """Build the encoder."""
+        from .encoder.modeling import FrozenEncoder
+
+        return FrozenEncoder(self.spec, _tensors(self.weights))
+
+
+class StoredNetwork:
+    """A trained network as plain data: parameters of its module and arrays of ``weights``."""
+
+    def __init__(self, net: NeuralNet) -> None:
+        self.module = {
+            name.removeprefix("module__"): value
+            for name, value in net.get_params(deep=False).items()
+            if name.startswith("module__")
+        }
+        self.weights = _arrays(net.module_)
+
+    def restore(self) -> NeuralNet:
+        """Build the network, as training leaves it: trimmed, in evaluation mode, on the CPU."""
+        import torch
+        from skorch import NeuralNet
+
+        from .encoder.modeling import PropertyNetwork
+
+        options = {f"module__{name}": value for name, value in self.module.items()}
+        # training is over: what it would minimise has no part in a prediction
+        net = NeuralNet(PropertyNetwork, torch.nn.L1Loss, device="cpu", verbose=0, **options)
+        # initialising must not move torch's global generator
+        with torch.random.fork_rng(devices=[]):
+            net.initialize()
+        net.module_.load_state_dict(_tensors(self.weights))
+        net.module_.eval()
+        net.trim_for_prediction()
+        return net
+
+
+class StoredTokenizer:
+    """A Hugging Face tokenizer as its JSON text."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.text = tokenizer.to_str()
+
+    def restore(self) -> Any:
+        """Build the tokenizer."""
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_str(self.text)
+
+
+def save_model(model: Any, path: str | Path) -> Path:
+    """Save an estimator in a file that is safe to load.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted or not: one of ours, or any of scikit-learn's that skops knows (pipelines,
+        searches, ...), also around ours.
+    path : str or Path
+        File to write. It appears in one piece; one that is there is replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If the model holds something that cannot be stored without a pickle.
+
+    See Also
+    --------
+    load_model : Reads it.
+
+    Notes
+    -----
+    Paths among parameters are stored as text. Load a file with the version of sklearn_kt that
+    wrote it or the next minor one; scikit-learn warns when its own version differs.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn_kt import ImplicitKTRegressor
+    >>> from sklearn_kt.persistence import load_model, save_model
+    >>> model = ImplicitKTRegressor(
+    ...     None, backbone="tiny", readout="head", n_estimators=1, max_epochs=2, random_state=0
+    ... ).fit(["NaCl", "MgO", "Si"], [8.5, 7.8, 1.1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_model(model, Path(folder) / "gap.model")
+    ...     bool((load_model(path).predict(["KCl"]) == model.predict(["KCl"])).all())
+    True
+    """
+    import skops.io
+
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb"):
+            pass
+        try:
+            skops.io.dump(_changed(model, _store), temporary, compression=zipfile.ZIP_DEFLATED)
+        except (TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
+            raise InputError(
+                f"this {type(model).__name__} holds something that cannot be saved without a "
+                f"pickle ({error}). Save the parts, or pickle it and load that file only "
+                "where you trust it."
+            ) from error
+        _write_about(temporary, model)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
+    """Load an estimator that :func:`save_model` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    trusted : sequence of str, default=()
+        Full names of further types that it may hold, such as a readout of another package.
+        Name only what you trust: building such an object may run its code.
+
+    Returns
+    -------
+    estimator
+        On the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, no model file (pickles are refused), unpacks to
+        far more than its size, is of a newer format, or holds types that are not trusted.
+
+    See Also
+    --------
+    save_model : Writes it, and has an example.
+
+    Notes
+    -----
+    Nothing in the file is executed; only types that skops trusts, estimators of this package,
+    :data:`TRUSTED_TYPES` and ``trusted`` are built. Checksums find damage, not forgery: whoever
+    can write the file can write them too.
+
+    Examples
+    --------
+    >>> from sklearn_kt.persistence import load_model
+    >>> load_model("no_such.model")
+    Traceback (most recent call last):
+        ...
+    sklearn_kt.exceptions.CheckpointError: There is no model file no_such.model...
+    """
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"There is no model file {path}: write one with save_model or 'sklearn-kt fit'."
+        )
+    _check_archive(path)
+    try:
+        ours = [name for name in skops.io.get_untrusted_types(file=path) if _is_ours(name)]
+        stored = skops.io.load(path, trusted=[*TRUSTED_TYPES, *ours, *trusted])
+        model = _changed(stored, _restore)
+        for tree, n_features in _trees(model):
+            _check_tree(tree, n_features)
+    except UntrustedTypesFoundException as error:
+        raise CheckpointError(
+            f"{path} holds types that are not trusted. {error} If you know them to be harmless, "
+            "pass their names to load_model(path, trusted=[...])."
+        ) from error
+    except CheckpointError:
+        raise
+    except MemoryError as error:
+        raise CheckpointError(f"{path} does not fit into memory.") from error
+    # what is built from arrays and names that somebody edited can raise anything
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} is not a model that can be loaded ({type(error).__name__}: "
+            f"{str(error)[:300]}); it is damaged, or needs other versions of libraries."
+        ) from error
+    return model
+
+
+def _arrays(module: Any) -> dict[str, np.ndarray]:
+    return {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
+
+
+def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    import torch
+
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+
+def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Copy an estimator with some of what it holds, at any depth, replaced."""
+    new = change(value)
+    if new is not value:
+        return new
+    if type(value) is dict:
+        return {key: _changed(item, change) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_changed(item, change) for item in value)
+    if isinstance(value, BaseEstimator):
+        copy: Any = object.__new__(type(value))
+        copy.__dict__.update({k: _changed(item, change) for k, item in vars(value).items()})
+        return copy
+    return value
+
+
+def _store(value: Any) -> Any:
+    """Give what stands for a network, a tokenizer or a path in a file."""
+    if isinstance(value, Path):
+        return str(value)
+    kind = type(value).__module__.partition(".")[0]
+    if kind == "tokenizers":
+        return StoredTokenizer(value)
+    if kind not in ("skorch", "sklearn_kt", "torch"):
+        return value
+    from skorch import NeuralNet
+    from torch import nn
+
+    from .encoder.modeling import FrozenEncoder
+
+    if isinstance(value, NeuralNet) and hasattr(value, "module__spec"):
+        return StoredNetwork(value)
+    if isinstance(value, FrozenEncoder):
+        return StoredEncoder(value)
+    if isinstance(value, nn.Module | NeuralNet):
+        raise InputError(
+            f"a {type(value).__name__} cannot be saved without a pickle; save its state with "
+            "safetensors."
+        )
+    return value
+
+
+def _restore(value: Any) -> Any:
+    if isinstance(value, StoredEncoder | StoredNetwork | StoredTokenizer):
+        return value.restore()
+    return value
+
+
+def _write_about(path: Path, model: Any) -> None:
+    from importlib.metadata import version
+
+    with zipfile.ZipFile(path) as archive:
+        digests = {info.filename: _digest(archive, info) for info in archive.infolist()}
+    about = {
+        "format_version": FORMAT_VERSION,
+        "sklearn_kt": __version__,
+        "model": type(model).__name__,
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        "sha256": digests,
+    }
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_ABOUT, json.dumps(about, indent=1))
+
+
+def _digest(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
+    digest = hashlib.sha256()
+    with archive.open(info) as member:
+        while block := member.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what is no model file, before anything of it is unpacked or built."""
+    hint = "write it again with save_model"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            # zipfile reads no more of a member than it declares
+            unpacked = sum(info.file_size for info in members)
+            if unpacked > max(_UNPACKED_ALWAYS, _UNPACKED_RATIO * path.stat().st_size):
+                raise CheckpointError(
+                    f"{path} would unpack to {unpacked:,} bytes, far more than a model of its "
+                    "size holds (a zip bomb?); it is not loaded."
+                )
+            about = _read_about(path, archive)
+            named = {info.filename: info for info in members if info.filename != _ABOUT}
+            if len(members) != len(named) + 1 or named.keys() != about["sha256"].keys():
+                raise CheckpointError(f"{path} has lost or gained members; {hint}.")
+            for name, info in named.items():
+                if _digest(archive, info) != about["sha256"][name]:
+                    raise CheckpointError(f"{path} is damaged: {name!r} has changed; {hint}.")
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{path} is not a model file of sklearn_kt, or is damaged ({error}). Pickles (also "
+            f"joblib's) are not loaded: they can run any code. Else {hint}."
+        ) from error
+    # a damaged stream, whatever the compression
+    except Exception as error:
+        offsets = isinstance(error, OSError) and error.errno in (None, errno.EINVAL)
+        if isinstance(error, CheckpointError | OSError) and not offsets:
+            raise
+        raise CheckpointError(f"{path} is damaged ({error}); {hint}.") from error
+
+
+def _read_about(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+    try:
+        about = json.loads(archive.read(_ABOUT))
+    except (KeyError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} has no readable {_ABOUT}: it was not written by save_model."
+        ) from error
+    if not isinstance(about, dict) or not isinstance(about.get("sha256"), dict):
+        raise CheckpointError(f"{path} has no checksums: it was not written by save_model.")
+    version = about.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} was written by sklearn_kt {about.get('sklearn_kt')} in format {version!r}; "
+            f"this is sklearn_kt {__version__}, which reads formats up to {FORMAT_VERSION}. "
+            "Upgrade sklearn_kt, or save the model again with this version."
+        )
+    return about
+
+
+def _is_ours(name: str) -> bool:
+    """Tell whether a type is an estimator of this package."""
+    module, _, kind = name.rpartition(".")
+    # a module that is run when it is imported
+    if not module.startswith("sklearn_kt.") or module.endswith("__main__"):
+        return False
+    try:
+        found = getattr(importlib.import_module(module), kind, None)
+    except ImportError:
+        return False
+    return isinstance(found, type) and issubclass(found, BaseEstimator)
+
+
+def _trees(model: Any) -> Iterator[tuple[Any, float]]:
+    """Trees of scikit-learn in an object, at any depth, and the columns that predict checks."""
+    from sklearn.tree._tree import Tree
+
+    seen: set[int] = set()
+    pending: list[tuple[Any, float]] = [(model, np.inf)]
+    while pending:
+        item, columns = pending.pop()
+        if id(item) in seen or isinstance(item, str | bytes | int | float | type):
+            continue
+        seen.add(id(item))
+        if isinstance(item, Tree) or type(item).__name__ == "TreePredictor":
+            yield item, columns
+            continue
+        if type(item).__module__.startswith(("sklearn.ensemble", "sklearn.tree")):
+            columns = min(columns, getattr(item, "n_features_in_", columns))
+        inside: Any = ()
+        if isinstance(item, dict):
+            inside = item.values()
+        elif isinstance(item, list | tuple | set | frozenset):
+            inside = item
+        elif isinstance(item, np.ndarray) and item.dtype == object:
+            inside = item.ravel().tolist()
+        elif hasattr(item, "__dict__"):
+            inside = vars(item).values()
+        pending.extend((part, columns) for part in inside)
+
+
+def _check_tree(tree: Any, n_features: float) -> None:
+    """Check that no walk through a tree leaves its arrays or goes round in circles.
+
+    scikit-learn walks without looking.
+    """
+    if type(tree).__name__ == "TreePredictor":
+        nodes = tree.nodes
+        left, right, feature = (nodes[k].astype(np.int64) for k in ("left", "right", "feature_idx"))
+        inner = nodes["is_leaf"] == 0
+        by_set = inner & (nodes["is_categorical"] != 0)
+        sets = min(len(tree.raw_left_cat_bitsets), len(tree.binned_left_cat_bitsets))
+        bad = bool((nodes["bitset_idx"][by_set] >= sets).any())
+    else:
+        left, right, feature = tree.children_left, tree.children_right, tree.feature
+        inner = left != -1
+        n_features = min(n_features, tree.n_features)
+        bad = False
+    bad |= not len(left)
+    bad |= bool((feature[inner] < 0).any()) or bool((feature[inner] >= n_features).any())
+    for child in (left[inner], right[inner]):
+        # children come after their parents
+        bad |= bool((child <= np.flatnonzero(inner)).any()) or bool((child >= len(left)).any())
+    if bad:
+        raise CheckpointError("a tree in the model is damaged or was edited; do not use the file.")

@@ -1,0 +1,427 @@
+"""Saved models: what is stored, what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import skops.io
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingClassifier
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVR
+
+from sklearn_kt import (
+    CompositionEmbedder,
+    CompositionTokenizer,
+    ExplicitKTRegressor,
+    ImplicitKTClassifier,
+    ImplicitKTRegressor,
+    StackedKTRegressor,
+)
+from sklearn_kt.evaluation import make_model
+from sklearn_kt.exceptions import CheckpointError, InputError
+from sklearn_kt.persistence import FORMAT_VERSION, TRUSTED_TYPES, load_model, save_model
+
+FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Cs") for b in ("F", "Cl", "Br", "I")]
+TARGET = np.linspace(6, 3, len(FORMULAS)) + np.arange(len(FORMULAS)) % 4
+
+TINY: dict[str, Any] = {
+    "checkpoint": None,
+    "backbone": "tiny",
+    "readout": "head",
+    "n_estimators": 1,
+    "max_epochs": 2,
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def fast() -> Any:
+    return ImplicitKTRegressor(readout="fast", random_state=0).fit(FORMULAS, TARGET)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Any:
+    return ImplicitKTRegressor(**TINY).fit(FORMULAS, TARGET)
+
+
+@pytest.fixture
+def saved(tiny: Any, tmp_path: Path) -> Path:
+    return save_model(tiny, tmp_path / "tiny.model")
+
+
+def _classes() -> Any:
+    labels = np.where(np.median(TARGET) < TARGET, "high", "low")
+    readout = HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=2)
+    return ImplicitKTClassifier(readout=readout, random_state=0).fit(FORMULAS, labels)
+
+
+def _search() -> Any:
+    return GridSearchCV(ImplicitKTRegressor(**TINY), {"max_epochs": [1, 2]}, cv=2).fit(
+        FORMULAS, TARGET
+    )
+
+
+def _pipeline() -> Any:
+    model = make_pipeline(CompositionEmbedder(), ExtraTreesRegressor(3, random_state=0))
+    return model.fit(FORMULAS, TARGET)
+
+
+def _blend() -> Any:
+    return ImplicitKTRegressor(
+        None, backbone="tiny", n_estimators=3, max_epochs=1, random_state=0, n_jobs=1
+    ).fit(FORMULAS, TARGET)
+
+
+def _stack() -> Any:
+    parts = [
+        ("network", ImplicitKTRegressor(**TINY)),
+        ("trees", make_model("et-fractions", "regression", random_state=0)),
+    ]
+    return StackedKTRegressor(parts, cv=3, random_state=0).fit(FORMULAS, TARGET)
+
+
+def _own_readout() -> Any:
+    return ImplicitKTRegressor(readout=SVR(), random_state=0).fit(FORMULAS, TARGET)
+
+
+def _command_line() -> Any:
+    return make_model("rf-magpie", "regression", random_state=0, n_jobs=1).fit(FORMULAS, TARGET)
+
+
+@pytest.mark.parametrize(
+    "make", [_classes, _search, _pipeline, _blend, _own_readout, _command_line, _stack]
+)
+def test_predictions_come_back_to_the_bit(make: Callable[[], Any], tmp_path: Path) -> None:
+    model = make()
+    again = load_model(save_model(model, tmp_path / "m"))
+    assert type(again) is type(model)
+    for method in ("predict", "predict_proba"):
+        if hasattr(model, method):
+            assert_array_equal(getattr(again, method)(FORMULAS), getattr(model, method)(FORMULAS))
+
+
+@pytest.mark.usefixtures("untouched_globals")
+def test_all_of_a_fitted_regressor_comes_back(fast: Any, tmp_path: Path) -> None:
+    again = load_model(save_model(fast, tmp_path / "m"))
+    for ours, theirs in zip(
+        again.predict(FORMULAS, return_std=True),
+        fast.predict(FORMULAS, return_std=True),
+        strict=True,
+    ):
+        assert_array_equal(ours, theirs)
+    assert_array_equal(again.predict_interval(FORMULAS), fast.predict_interval(FORMULAS))
+    assert again.get_params() == fast.get_params()
+    assert vars(again).keys() == vars(fast).keys()
+
+
+@pytest.mark.usefixtures("untouched_globals")
+def test_networks_come_back_whole(saved: Path, tiny: Any, tmp_path: Path) -> None:
+    again = load_model(saved)
+    net = again.nets_[0]
+    assert not net.module_.training
+    assert not any(p.requires_grad and p.grad is not None for p in net.module_.parameters())
+    # it can be saved again, pickled, and kept as a checkpoint
+    twice = load_model(save_model(again, tmp_path / "twice"))
+    assert_array_equal(twice.predict(FORMULAS), tiny.predict(FORMULAS))
+    assert_array_equal(pickle.loads(pickle.dumps(again)).predict(FORMULAS), tiny.predict(FORMULAS))
+    again.save_pretrained(tmp_path / "checkpoint")
+
+
+def test_a_text_backbone_comes_back(minilm_dir: Path, tmp_path: Path) -> None:
+    model = ImplicitKTRegressor(None, backbone=minilm_dir, readout=Ridge()).fit(
+        FORMULAS[:6], TARGET[:6]
+    )
+    again = load_model(save_model(model, tmp_path / "m"))
+    assert_array_equal(again.predict(FORMULAS[:3]), model.predict(FORMULAS[:3]))
+    assert again.backbone == str(minilm_dir)
+
+
+def test_unfitted_and_plain_models(tmp_path: Path) -> None:
+    for number, model in enumerate(
+        (
+            ExplicitKTRegressor(),
+            CompositionTokenizer("fraction", max_length=5),
+            StackedKTRegressor(),
+            Ridge(alpha=2.0),
+            ImplicitKTRegressor(checkpoint=tmp_path / "c", random_state=np.random.RandomState(3)),
+        )
+    ):
+        again = load_model(save_model(model, tmp_path / str(number)))
+        assert repr(again).replace(f"'{tmp_path}/c'", "") == repr(model).replace(
+            f"PosixPath('{tmp_path}/c')", ""
+        ) or type(again) is type(model)
+
+
+_CHILD = """
+import os, sys
+import numpy as np
+import torch
+torch.set_num_threads(3)
+assert not torch.cuda.is_available()
+from sklearn_kt.persistence import load_model
+model = load_model(sys.argv[1])
+np.save(sys.argv[2], np.stack(model.predict(sys.argv[3].split(), return_std=True)))
+assert torch.get_num_threads() == 3
+"""
+
+
+def test_loads_in_a_fresh_process_with_other_threads(fast: Any, tmp_path: Path) -> None:
+    path = save_model(fast, tmp_path / "m")
+    subprocess.run(
+        [sys.executable, "-c", _CHILD, path, tmp_path / "out.npy", " ".join(FORMULAS)],
+        check=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "3"},
+    )
+    assert_array_equal(
+        np.load(tmp_path / "out.npy"), np.stack(fast.predict(FORMULAS, return_std=True))
+    )
+
+
+def test_trusted_types_exist() -> None:
+    for name in TRUSTED_TYPES:
+        module, _, kind = name.rpartition(".")
+        assert isinstance(getattr(importlib.import_module(module), kind), type), name
+
+
+def test_nothing_half_written(tmp_path: Path, tiny: Any) -> None:
+    path = tmp_path / "m"
+    path.write_text("before")
+    with pytest.raises(InputError, match="without a pickle"):
+        save_model(make_pipeline(CompositionTokenizer(), torch.nn.Linear(1, 1)), path)
+    with pytest.raises(FileNotFoundError):
+        save_model(tiny, tmp_path / "no" / "m")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+    save_model(tiny, path)
+    load_model(path)
+
+
+class _Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("dump", ["pickle", "joblib", "compressed", "torch"])
+def test_pickles_are_refused_unread(dump: str, tmp_path: Path) -> None:
+    path, trace = tmp_path / "m", tmp_path / "trace"
+    bomb = _Bomb(trace)
+    if dump == "pickle":
+        path.write_bytes(pickle.dumps(bomb))
+    elif dump == "torch":
+        torch.save(bomb, path)
+    else:
+        joblib.dump(bomb, path, compress=3 if dump == "compressed" else 0)
+    with pytest.raises(CheckpointError):
+        load_model(path)
+    assert not trace.exists()
+
+
+def _rewrite(path: Path, change: Callable[[dict[str, bytes]], None], *, seal: bool = True) -> None:
+    """Edit the members of a model file; with ``seal`` also its checksums, as an attacker can."""
+    import hashlib
+
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    if seal:
+        about = json.loads(members["sklearn_kt.json"])
+        about["sha256"] = {
+            name: hashlib.sha256(content).hexdigest()
+            for name, content in members.items()
+            if name != "sklearn_kt.json"
+        }
+        members["sklearn_kt.json"] = json.dumps(about).encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def _edit_schema(old: str, new: str) -> Callable[[dict[str, bytes]], None]:
+    def change(members: dict[str, bytes]) -> None:
+        text = members["schema.json"].decode()
+        assert old in text
+        members["schema.json"] = text.replace(old, new).encode()
+
+    return change
+
+
+def test_other_types_are_refused_and_named(saved: Path, tmp_path: Path) -> None:
+    _rewrite(saved, _edit_schema('"ImplicitKTRegressor"', '"BaseEstimatorX"'))
+    with pytest.raises(CheckpointError):
+        load_model(saved)
+    path = tmp_path / "own"
+    save_model(make_pipeline(CompositionTokenizer(), _Own()).fit(FORMULAS, TARGET), path)
+    with pytest.raises(CheckpointError, match=r"not trusted\. .*test_persistence\._Own"):
+        load_model(path)
+    assert load_model(path, trusted=[f"{__name__}._Own"]).predict(FORMULAS)[0] == TARGET.mean()
+
+
+class _Own(Ridge):
+    def fit(self, X: Any, y: Any) -> _Own:
+        self.mean_ = float(np.mean(y))
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        return np.full(len(X), self.mean_)
+
+
+def test_code_in_a_schema_does_not_run(saved: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+
+    def change(members: dict[str, bytes]) -> None:
+        schema = json.loads(members["schema.json"])
+        schema["content"] = {
+            "__class__": "mkdir",
+            "__module__": "os",
+            "__loader__": "ReduceNode",
+            "__id__": 1,
+            "args": {
+                "__class__": "tuple",
+                "__module__": "builtins",
+                "__loader__": "TupleNode",
+                "__id__": 2,
+                "content": [
+                    {
+                        "__class__": "str",
+                        "__module__": "builtins",
+                        "__loader__": "JsonNode",
+                        "__id__": 3,
+                        "content": json.dumps(str(trace)),
+                        "is_json": True,
+                    }
+                ],
+            },
+        }
+        members["schema.json"] = json.dumps(schema).encode()
+
+    _rewrite(saved, change)
+    with pytest.raises(CheckpointError):
+        load_model(saved)
+    assert not trace.exists()
+
+
+def test_a_pickle_inside_an_array_is_refused(saved: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([_Bomb(trace)], dtype=object), allow_pickle=True)
+
+    def change(members: dict[str, bytes]) -> None:
+        for name in members:
+            if name.endswith(".npy"):
+                members[name] = buffer.getvalue()
+
+    _rewrite(saved, change)
+    with pytest.raises(CheckpointError):
+        load_model(saved)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("member", ["bomb.npy", "schema.json", "sklearn_kt.json"])
+def test_zip_bombs_are_refused_at_once(member: str, saved: Path) -> None:
+    with zipfile.ZipFile(saved) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in members.keys() - {member}:
+            archive.writestr(name, members[name])
+        with archive.open(member, "w", force_zip64=True) as file:
+            for _ in range(300):
+                file.write(bytes(2**20))
+    assert saved.stat().st_size < 2**22
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match="would unpack to"):
+        load_model(saved)
+    # unpacking 300 MB takes far longer than reading the list of members
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("field", ["left_child", "right_child", "feature"])
+def test_trees_that_lead_astray_are_refused(field: str, tmp_path: Path) -> None:
+    model = ExtraTreesRegressor(1, max_depth=3, random_state=0).fit(
+        CompositionTokenizer("fraction").fit_transform(FORMULAS), TARGET
+    )
+    path = save_model(model, tmp_path / "m")
+    load_model(path)
+
+    def change(members: dict[str, bytes]) -> None:
+        hit = 0
+        for name, content in members.items():
+            if not name.endswith(".npy"):
+                continue
+            array = np.load(io.BytesIO(content))
+            if array.dtype.names and field in array.dtype.names:
+                array = array.copy()
+                array[field][0] = 10**6
+                buffer = io.BytesIO()
+                np.save(buffer, array)
+                members[name] = buffer.getvalue()
+                hit += 1
+        assert hit
+
+    _rewrite(path, change)
+    with pytest.raises(CheckpointError, match="damaged or was edited"):
+        load_model(path)
+
+
+def test_damage_is_found(saved: Path) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        name = next(name for name in members if name.endswith(".npy"))
+        members[name] = members[name][:-1] + bytes([members[name][-1] ^ 1])
+
+    whole = saved.read_bytes()
+    _rewrite(saved, change, seal=False)
+    with pytest.raises(CheckpointError, match="has changed"):
+        load_model(saved)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        saved.write_bytes(whole[: rng.integers(len(whole))])
+        with pytest.raises(CheckpointError):
+            load_model(saved)
+        broken = bytearray(whole)
+        broken[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+        saved.write_bytes(broken)
+        # a flipped bit may hit a time stamp, which says nothing
+        with contextlib.suppress(CheckpointError):
+            load_model(saved)
+
+
+def test_newer_formats_and_other_files(saved: Path, tmp_path: Path) -> None:
+    def newer(members: dict[str, bytes]) -> None:
+        about = json.loads(members["sklearn_kt.json"])
+        about |= {"format_version": FORMAT_VERSION + 1, "sklearn_kt": "9.9.9"}
+        members["sklearn_kt.json"] = json.dumps(about).encode()
+
+    _rewrite(saved, newer)
+    with pytest.raises(CheckpointError, match=r"written by sklearn_kt 9\.9\.9 in format 2"):
+        load_model(saved)
+    skops.io.dump(Ridge(), tmp_path / "plain")
+    with pytest.raises(CheckpointError, match="not written by save_model"):
+        load_model(tmp_path / "plain")
+    with pytest.raises(CheckpointError, match="no model file"):
+        load_model(tmp_path)
+    (tmp_path / "empty").touch()
+    with pytest.raises(CheckpointError, match="not a model file"):
+        load_model(tmp_path / "empty")
