@@ -22,9 +22,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from .compositions import CompositionBatch
-from .descriptors import elemental_descriptors
-from .embedding import BackboneMixin, Data
+from .embedding import BackboneMixin, CompositionEmbedder, Data
 from .exceptions import CompositionWarning, InputError
+from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .structures import PrototypeGenerator, StructureEmbedder
 
@@ -33,12 +33,13 @@ __all__ = ["ExplicitKTClassifier", "ExplicitKTRegressor"]
 _SHOWN = 3
 
 
-class _BaseExplicitKT(BackboneMixin, BaseEstimator):
+class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     """Structures, features and fallback; subclasses add what targets mean."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         "generator": [HasMethods(["generate"]), None],
         "embedder": [HasMethods(["transform"]), None],
+        "checkpoint": [str, Path, None],
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
         "fallback": [StrOptions({"composition", "raise", "nan"})],
         "errors": [StrOptions({"raise", "nan"})],
@@ -103,16 +104,18 @@ class _BaseExplicitKT(BackboneMixin, BaseEstimator):
         self.structure_model_: Any = None
         self.composition_model_: Any = None
         self.fallback_rows_: list[int] = []
+        self.composition_embedder_: CompositionEmbedder | None = None
         if isinstance(data, np.ndarray):
             self.structure_model_ = self._model(self.readout).fit(data, y)
             return self
+        self.composition_embedder_ = self._encoder(data)
         features, has_structure = self._features(data, structures)
         self._report(data, ~has_structure, "fit")
         rows = np.flatnonzero(has_structure)
         if self.fallback == "composition":
             estimator = self.composition_estimator
             if estimator is None:
-                estimator = self._model("fast").set_params(checkpoint="default")
+                estimator = self._model("fast").set_params(checkpoint=self.checkpoint)
             self.composition_model_ = _seeded(clone(estimator), self.random_state).fit(data, y)
         elif not len(rows):
             raise InputError(
@@ -123,10 +126,19 @@ class _BaseExplicitKT(BackboneMixin, BaseEstimator):
             self.structure_model_ = self._model(self.readout).fit(features[rows], y[rows])
         return self
 
+    def _encoder(self, data: CompositionBatch) -> CompositionEmbedder:
+        """Fit what stands beside the columns of structures."""
+        encoder = CompositionEmbedder(self.checkpoint).fit(data[:1])
+        # dozens of predicted properties serve better than hundreds of raw columns
+        left_out = {"embedding"} if "properties" in encoder.blocks_ else set()
+        blocks = [name for name in encoder.blocks_ if name not in left_out]
+        return CompositionEmbedder(self.checkpoint, blocks=blocks).fit(data[:1])
+
     def _features(
         self, data: CompositionBatch, structures: Sequence[Any] | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Columns of structures, descriptors and fractions; which rows have structures."""
+        """Columns of structures and of what formulas say; which rows have structures."""
+        assert self.composition_embedder_ is not None
         rows = np.flatnonzero(data.valid)
         if not len(rows):
             return np.empty((len(data), 0)), np.zeros(len(data), bool)
@@ -156,7 +168,7 @@ class _BaseExplicitKT(BackboneMixin, BaseEstimator):
             )
         columns = np.asarray(embedder.transform([given[i] for i in rows]), float)
         valid = data[rows]
-        blocks = [columns.reshape(len(rows), -1), elemental_descriptors(valid), valid.fractions()]
+        blocks = [columns.reshape(len(rows), -1), self.composition_embedder_.transform(valid)]
         features = np.full((len(data), sum(block.shape[1] for block in blocks)), np.nan)
         features[rows] = np.hstack(blocks)
         has_structure = np.zeros(len(data), bool)
@@ -243,9 +255,12 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
     embedder : transformer or None, default=None
         Turns a list of candidates per row into columns; None is
         :class:`~sklearn_kt.structures.StructureEmbedder`.
+    checkpoint : str, Path or None, default="default"
+        Composition encoder whose predicted properties stand beside the columns of
+        structures, as for :class:`CompositionEmbedder`; None leaves them out.
     readout : {"fast"} or scikit-learn regressor, default="fast"
-        Model of the columns: structures, elemental descriptors and atomic
-        fractions, in this order. ``"fast"`` is extra-trees, with errors calibrated
+        Model of the columns: structures, predicted properties, elemental descriptors
+        and atomic fractions, in this order. ``"fast"`` is extra-trees, with errors calibrated
         on inner folds.
     n_candidates : int, default=1
         Structures generated for each composition. Several are averaged with
@@ -272,6 +287,8 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
 
     Attributes
     ----------
+    composition_embedder_ : CompositionEmbedder or None
+        What stands beside the columns of structures; None for numeric rows.
     structure_model_ : estimator or None
         Model of rows that have structures; None if no training row had one.
     composition_model_ : estimator or None
@@ -326,6 +343,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         generator: Any = None,
         *,
         embedder: Any = None,
+        checkpoint: str | Path | None = "default",
         readout: Any = "fast",
         n_candidates: int = 1,
         fallback: str = "composition",
@@ -338,6 +356,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
     ) -> None:
         self.generator = generator
         self.embedder = embedder
+        self.checkpoint = checkpoint
         self.readout = readout
         self.n_candidates = n_candidates
         self.fallback = fallback
@@ -449,6 +468,8 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         As for :class:`ExplicitKTRegressor`.
     embedder : transformer or None, default=None
         As for :class:`ExplicitKTRegressor`.
+    checkpoint : str, Path or None, default="default"
+        As for :class:`ExplicitKTRegressor`.
     readout : {"fast"} or scikit-learn classifier, default="fast"
         Model of the columns; a classifier needs ``predict_proba``.
     n_candidates : int, default=1
@@ -474,6 +495,8 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
+    composition_embedder_ : CompositionEmbedder or None
+        What stands beside the columns of structures; None for numeric rows.
     structure_model_ : estimator or None
         Model of rows that have structures; None if no training row had one.
     composition_model_ : estimator or None
@@ -523,6 +546,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         generator: Any = None,
         *,
         embedder: Any = None,
+        checkpoint: str | Path | None = "default",
         readout: Any = "fast",
         n_candidates: int = 1,
         fallback: str = "composition",
@@ -535,6 +559,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
     ) -> None:
         self.generator = generator
         self.embedder = embedder
+        self.checkpoint = checkpoint
         self.readout = readout
         self.n_candidates = n_candidates
         self.fallback = fallback

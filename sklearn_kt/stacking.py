@@ -9,8 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
@@ -22,19 +26,22 @@ from .descriptors import elemental_descriptors
 from .embedding import BackboneMixin, Data
 from .exceptions import CompositionWarning, InputError
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
+from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import ErrorModel, select_weights
 
-__all__ = ["StackedKTClassifier", "StackedKTRegressor"]
+__all__ = ["StackedKTClassifier", "StackedKTRegressor", "smooth_readout"]
 
 # Rows (of each class) that every fold needs.
 _MIN_FOLD_ROWS = 4
 _SHOWN = 3
+# The kernel's time grows with the square of the rows.
+_MAX_KERNEL_ROWS = 8_000
 # of models that predict NaN for rows without a structure
 _NO_STRUCTURE = r".*have no structure.*fallback='nan'"
 
 
-class _BaseStackedKT(BackboneMixin, BaseEstimator):
+class _BaseStackedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     """Out-of-fold blending; subclasses add what targets mean."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
@@ -79,7 +86,7 @@ class _BaseStackedKT(BackboneMixin, BaseEstimator):
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        named = self._named(seed)
+        named = self._named(seed, len(data))
         folds = self._folds(y, seed)
         self.error_model_: ErrorModel | None = None
         self.scores_: dict[str, float] = {}
@@ -107,14 +114,9 @@ class _BaseStackedKT(BackboneMixin, BaseEstimator):
         self._report("fitted on")
         return self
 
-    def _named(self, seed: int) -> dict[str, Any]:
+    def _named(self, seed: int, n_rows: int) -> dict[str, Any]:
         if self.estimators is None:
-            common = {"random_state": seed, "n_jobs": self.n_jobs}
-            return {
-                "imkt": self._defaults["imkt"](**common),
-                # where there is no structure, the other model stands in
-                "exkt": self._defaults["exkt"](fallback="nan", **common),
-            }
+            return self._default_models(seed, n_rows)
         pairs = list(self.estimators)
         if not pairs or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
             raise InputError("estimators must be a list of pairs (name, estimator).")
@@ -165,10 +167,11 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
     ----------
     estimators : list of (str, regressor) or None, default=None
         Regressors that read compositions: those of this package, or pipelines that
-        begin with :class:`CompositionEmbedder`. None is
-        :class:`ImplicitKTRegressor` and :class:`ExplicitKTRegressor` with their
-        defaults. Where a model predicts NaN, as the latter does for rows without a
-        structure, the mean of the others stands in, with a warning.
+        begin with :class:`CompositionEmbedder`. None is :class:`ImplicitKTRegressor`,
+        :class:`ExplicitKTRegressor`, and for at most 8,000 rows the latter with
+        :func:`~sklearn_kt.stacking.smooth_readout`. Where a model predicts NaN, as
+        explicit transfer does for rows without a structure, the mean of the others
+        stands in, with a warning.
     cv : int, default=3
         Folds to judge the models on. Each model is fitted ``cv + 1`` times.
     random_state : int, RandomState instance or None, default=None
@@ -218,11 +221,6 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
     >>> StackedKTRegressor(models, cv=2).fit(X, y).predict(["LiF"]).shape
     (1,)
     """
-
-    _defaults: ClassVar[dict[str, Any]] = {
-        "imkt": ImplicitKTRegressor,
-        "exkt": ExplicitKTRegressor,
-    }
 
     def __init__(
         self,
@@ -274,6 +272,19 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
             )
         data = self._read(X, reset=False)
         return self._blend(X), self.error_model_.std(_error_features(data))[:, 0]
+
+    def _default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
+        common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
+        models = {
+            "imkt": ImplicitKTRegressor(**common),
+            # where there is no structure, the others stand in
+            "exkt": ExplicitKTRegressor(fallback="nan", **common),
+        }
+        if n_rows <= _MAX_KERNEL_ROWS:
+            models["exkt_kernel"] = ExplicitKTRegressor(
+                readout=smooth_readout(), fallback="nan", **common
+            )
+        return models
 
     def _read_targets(self, y: Any) -> np.ndarray:
         y = column_or_1d(validate_data(self, y=y, y_numeric=True), warn=True)
@@ -343,11 +354,6 @@ class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
     (2, 2)
     """
 
-    _defaults: ClassVar[dict[str, Any]] = {
-        "imkt": ImplicitKTClassifier,
-        "exkt": ExplicitKTClassifier,
-    }
-
     def __init__(
         self,
         estimators: Sequence[tuple[str, Any]] | None = None,
@@ -395,6 +401,13 @@ class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
         check_is_fitted(self)
         return self._blend(X)
 
+    def _default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
+        common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
+        return {
+            "imkt": ImplicitKTClassifier(**common),
+            "exkt": ExplicitKTClassifier(fallback="nan", **common),
+        }
+
     def _read_targets(self, y: Any) -> np.ndarray:
         y = column_or_1d(validate_data(self, y=y), warn=True)
         check_classification_targets(y)
@@ -415,6 +428,19 @@ class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
 
     def _fit_error_model(self, *unused: Any) -> None:
         """Probabilities are their own uncertainty."""
+
+
+def smooth_readout() -> TransformedTargetRegressor:
+    """Make a kernel machine for columns of structures, unlike trees in its errors.
+
+    Returns
+    -------
+    readout : TransformedTargetRegressor
+        Support-vector regression on standardised columns and targets; for
+        ``ExplicitKTRegressor(readout=...)``. Its time grows with the square of the rows.
+    """
+    machine = make_pipeline(StandardScaler(), SVR(C=3.0, epsilon=0.02))
+    return TransformedTargetRegressor(machine, transformer=StandardScaler())
 
 
 def _filled(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -26,6 +26,7 @@ from sklearn_kt import (
     StackedKTRegressor,
 )
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
+from sklearn_kt.stacking import smooth_readout
 
 METALS = ("Li", "Na", "K", "Rb", "Mg", "Ca")
 FORMULAS = [f"{m}{n}{x}" for m in METALS for x in ("F", "Cl", "Br", "O") for n in (1, 2)]
@@ -99,7 +100,7 @@ def test_transfer_of_both_kinds() -> None:
 
 
 def test_defaults_are_the_two_transfers() -> None:
-    named = StackedKTRegressor()._named(7)
+    named = StackedKTRegressor()._named(7, 8_001)
     assert [type(m).__name__ for m in named.values()] == [
         "ImplicitKTRegressor",
         "ExplicitKTRegressor",
@@ -164,5 +165,15 @@ def test_others_stand_in_where_one_has_no_answer() -> None:
 
 
 def test_default_explicit_model_leaves_rows_without_structures_to_the_other() -> None:
-    assert StackedKTRegressor()._named(7)["exkt"].fallback == "nan"
-    assert StackedKTClassifier()._named(7)["exkt"].fallback == "nan"
+    for stack in (StackedKTRegressor(), StackedKTClassifier()):
+        explicit = [m for name, m in stack._named(7, 100).items() if name != "imkt"]
+        assert all(m.fallback == "nan" for m in explicit)
+    assert list(StackedKTRegressor()._named(7, 100)) == ["imkt", "exkt", "exkt_kernel"]
+    assert list(StackedKTClassifier()._named(7, 100)) == ["imkt", "exkt"]
+
+
+def test_smooth_readout_follows_scale() -> None:
+    X = np.linspace(0, 1, 40)[:, None]
+    for scale in (1e-3, 1e3):
+        y = scale * np.sin(6 * X[:, 0])
+        assert_allclose(smooth_readout().fit(X, y).predict(X), y, atol=0.05 * scale)
