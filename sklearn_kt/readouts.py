@@ -150,7 +150,7 @@ def default_readouts(
     readouts = {}
     if pretrained:
         readouts["transfer_trees"] = Readout(transfer, trees)
-    if not (pretrained and fast):
+    if classification or not (pretrained and fast):
         readouts["trees"] = Readout(plain, trees)
     if "fractions" in blocks:
         few = clone(trees) if fast and classification else clone(trees).set_params(max_features=1.0)
