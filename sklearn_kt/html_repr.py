@@ -32,14 +32,15 @@ def fitted_html(estimator: Any) -> str:
 
     Parameters
     ----------
-    estimator : ImplicitKTRegressor or ImplicitKTClassifier
+    estimator : estimator of this package
         Fitted or not.
 
     Returns
     -------
     str
         Encoder, checkpoint, networks, readouts with their shares and out-of-fold losses,
-        device and training curve; ``""`` before ``fit``.
+        device and training curve of implicit transfer; rows with and without structures of
+        explicit transfer; shares and errors of stacked models; ``""`` before ``fit``.
 
     Examples
     --------
@@ -53,8 +54,26 @@ def fitted_html(estimator: Any) -> str:
     >>> "training curve" in fitted_html(model.fit(["NaCl", "MgO", "Si"], [8.5, 7.8, 1.1]))
     True
     """
-    if not hasattr(estimator, "readout_weights_"):
+    rows: list[tuple[str, str]] = []
+    if hasattr(estimator, "readout_weights_"):
+        rows = _implicit_rows(estimator)
+    elif hasattr(estimator, "structure_model_"):
+        rows = _explicit_rows(estimator)
+    elif hasattr(estimator, "weights_"):
+        rows = _stacked_rows(estimator)
+    if not rows:
         return ""
+    cells = "".join(
+        f'<tr><th style="{_CELL};font-weight:600">{name}</th><td style="{_CELL}">{text}</td></tr>'
+        for name, text in rows
+    )
+    return (
+        '<details open style="margin-top:0.5em"><summary>What was learned</summary>'
+        f'<table style="{_STYLE}">{cells}</table></details>'
+    )
+
+
+def _implicit_rows(estimator: Any) -> list[tuple[str, str]]:
     rows = [
         ("encoder", _encoder(estimator)),
         ("started from", _origin(estimator)),
@@ -65,14 +84,38 @@ def fitted_html(estimator: Any) -> str:
     rows.append(("device", html.escape(_device(estimator))))
     if estimator.history_:
         rows.append(("training curve", _curve(estimator.history_)))
-    cells = "".join(
-        f'<tr><th style="{_CELL};font-weight:600">{name}</th><td style="{_CELL}">{text}</td></tr>'
-        for name, text in rows
-    )
-    return (
-        '<details open style="margin-top:0.5em"><summary>What was learned</summary>'
-        f'<table style="{_STYLE}">{cells}</table></details>'
-    )
+    return rows
+
+
+def _explicit_rows(estimator: Any) -> list[tuple[str, str]]:
+    if estimator.input_kind_ == "features":
+        return [("prediction from columns", _model(estimator.structure_model_))]
+    generator = estimator.generator
+    name = "PrototypeGenerator" if generator is None else type(generator).__name__
+    rows = [("structures from", html.escape(name))]
+    if estimator.structure_model_ is not None:
+        rows.append(("rows with a structure", _model(estimator.structure_model_)))
+    if estimator.composition_model_ is not None:
+        rows.append(("rows without one", _model(estimator.composition_model_)))
+    rows.append(("last call", f"{len(estimator.fallback_rows_):,} rows without a structure"))
+    return rows
+
+
+def _model(model: Any) -> str:
+    name = html.escape(type(model).__name__)
+    # a model of the user's own has no shares
+    return f"{name}<br>{_shares(model)}" if hasattr(model, "readout_weights_") else name
+
+
+def _stacked_rows(estimator: Any) -> list[tuple[str, str]]:
+    scores = estimator.scores_
+    shares = []
+    for name, weight in estimator.weights_.items():
+        error = f" (out-of-fold error {scores[name]:.3g})" if name in scores else ""
+        shares.append(f"{weight:.0%} {html.escape(name)}{error}")
+    if "blend" in scores and len(shares) > 1:
+        shares.append(f"together: out-of-fold error {scores['blend']:.3g}")
+    return [("prediction", "<br>".join(shares))]
 
 
 def _encoder(estimator: Any) -> str:

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
+from sklearn_kt import (
+    ExplicitKTRegressor,
+    ImplicitKTClassifier,
+    ImplicitKTRegressor,
+    StackedKTClassifier,
+    StackedKTRegressor,
+)
 from sklearn_kt.html_repr import fitted_html
+from sklearn_kt.structures import Candidate
 
 FORMULAS = ["NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "LiFePO4", "GaAs", "ZnS", "KBr"] * 3
 TARGETS = np.linspace(0, 1, len(FORMULAS))
@@ -96,6 +103,52 @@ def test_text_encoder(minilm_dir) -> None:
     rows = Table(fitted_html(model)).rows
     assert rows["encoder"].startswith("transformer on text (bert), width 384, 6 layers, 22,")
     assert rows["started from"] == f"Hugging Face model {minilm_dir}"
+
+
+class Cubes:
+    """Generates one atom in a cube, but for compounds of astatine."""
+
+    def generate(self, compositions: Any, n_candidates: int | None = None) -> list[list[Candidate]]:
+        cube = Candidate(4 * np.eye(3), np.array([11]), np.zeros((1, 3)))
+        return [[] if "At" in formula else [cube] for formula in compositions.formulas()]
+
+
+class Fingerprints:
+    """Stands for CHGNet: two numbers per crystal, NaN where there is none."""
+
+    def transform(self, X: Any) -> np.ndarray:
+        return np.array([[len(c[0].numbers), 1.0] if c else [np.nan] * 2 for c in X])
+
+
+@pytest.mark.filterwarnings("ignore:.*have no structure:sklearn_kt.exceptions.CompositionWarning")
+def test_explicit_transfer() -> None:
+    model = ExplicitKTRegressor(
+        Cubes(),
+        embedder=Fingerprints(),
+        readout=Ridge(),
+        composition_estimator=ImplicitKTRegressor(None, readout=Ridge()),
+    )
+    assert fitted_html(model) == ""
+    rows = Table(fitted_html(model.fit([*FORMULAS, "NaAt"], [*TARGETS, 0.0]))).rows
+    assert rows["structures from"] == "Cubes"
+    assert rows["rows with a structure"].startswith("ImplicitKTRegressor")
+    assert "100% Ridge" in rows["rows without one"]
+    assert rows["last call"] == "1 rows without a structure"
+    numbers = ExplicitKTRegressor(readout=Ridge()).fit(np.eye(30), TARGETS)
+    assert [*Table(fitted_html(numbers)).rows] == ["prediction from columns"]
+
+
+def test_stacks() -> None:
+    parts = [(f"a<{i}", ImplicitKTRegressor(None, readout=Ridge(10**i))) for i in range(2)]
+    model = StackedKTRegressor(parts, random_state=0)
+    assert fitted_html(model) == ""
+    prediction = Table(fitted_html(model.fit(FORMULAS, TARGETS))).rows["prediction"]
+    for name, weight in model.weights_.items():
+        assert f"{weight:.0%} {name} (out-of-fold error {model.scores_[name]:.3g})" in prediction
+    few = StackedKTRegressor(parts, random_state=0).fit(FORMULAS[:6], TARGETS[:6])
+    assert Table(fitted_html(few)).rows["prediction"] == "50% a<050% a<1"
+    assert "_html_repr" not in vars(StackedKTClassifier)
+    assert "What was learned" in model._repr_html_()
 
 
 def test_text_is_escaped() -> None:
