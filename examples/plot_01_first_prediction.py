@@ -10,8 +10,8 @@ coefficients, predicts compounds that it has not seen, and looks at how wrong it
 # The data
 # --------
 # Every installation holds a table of 47,737 Seebeck coefficients at 300 K, in µV/K, calculated
-# from first principles by Ricci et al. (2017). We draw 800 of them. Several crystals may share
-# one composition, and the table numbers the compositions: splitting by these groups keeps a
+# from first principles by Ricci et al. (2017). We draw 800 of them. Several crystals may share one
+# composition, and the table numbers the compositions: splitting by these groups keeps a
 # composition from being in both the training and the test part.
 
 from sklearn.model_selection import GroupShuffleSplit
@@ -61,9 +61,9 @@ display = ParityDisplay.from_estimator(
 )
 
 # %%
-# Two clouds are visible. Metals lie near zero, semiconductors between 200 and 700 µV/K, and the
-# worst errors are compounds that the model puts into the wrong cloud or, unsure which it is, in
-# between. Those in between have the longest bars: the model knows that it does not know.
+# Two clouds are visible, metals near zero and semiconductors far above. The worst errors are
+# compounds that the model puts into the wrong cloud. A bar is long where similar compounds were
+# predicted badly: it says how much to trust a prediction, not which way it errs.
 #
 # A fitted model shows in a notebook what it learned and from what:
 

@@ -25,17 +25,21 @@ print(vectors.shape)
 # Two principal components of 1,000 compounds, coloured by a property that the encoder was never
 # trained on. The encoder has not seen Seebeck coefficients, but it has learned what is a metal.
 
+import numpy as np
+
 from sklearn_kt.plotting import EmbeddingDisplay
 
 EmbeddingDisplay.from_estimator(
-    embedder, data.data, data.target, label="Seebeck coefficient (µV/K)"
+    embedder,
+    data.data,
+    np.clip(data.target, 0, 800),
+    label="Seebeck coefficient (µV/K), cut off at 0 and 800",
 )
 
 # %%
 # t-SNE keeps neighbours together, at the price of distances between groups. Coloured by the most
 # electronegative element, it shows families.
 
-import numpy as np
 from pymatgen.core import Composition
 
 
