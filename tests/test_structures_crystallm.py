@@ -39,7 +39,7 @@ from sklearn_kt.structures.crystallm.build import held_out_compositions, trainin
 from sklearn_kt.structures.crystallm.model import CrystaLLM, Sample, _bracketed
 from sklearn_kt.structures.crystallm.search import Found, tree_search
 from sklearn_kt.structures.crystallm.short import is_short, lengthen, shorten
-from sklearn_kt.structures.crystallm.text import hall_numbers, prompt, text_of_orbits
+from sklearn_kt.structures.crystallm.text import bond_score, hall_numbers, prompt, text_of_orbits
 from sklearn_kt.structures.crystallm.training import export_crystallm
 
 SALT = Structure.from_spacegroup(
@@ -230,6 +230,17 @@ class TestText:
         for text in (noise, SHORT[:60] + noise, SHORT[:-20] + noise):
             with contextlib.suppress(CIFRejectedError):
                 lengthen(text)
+
+    def test_bonds_of_one_atom_of_each_kind_are_enough(self) -> None:
+        wide = SALT.copy()
+        wide.scale_lattice(9**3)
+        rock = Structure.from_spacegroup(
+            "P4_2/mnm", Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.3, 0.3, 0]]
+        )
+        for structure, orbits in ((SALT, {0: 4, 4: 4}), (wide, {0: 4, 4: 4}), (rock, {0: 2, 2: 4})):
+            assert bond_score(structure, orbits) == pytest.approx(bond_score(structure))
+        assert bond_score(SALT) == bond_score(rock) == 1
+        assert bond_score(wide) == 0
 
     def test_disordered_crystal(self) -> None:
         structure = SALT.copy()

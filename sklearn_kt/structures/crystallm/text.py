@@ -37,6 +37,8 @@ __all__ = [
 _SYMPREC = 0.1
 _LENGTHS = (0.5, 1000.0)
 _ANGLES = (10.0, 170.0)
+# A model of 1024 tokens writes about 40 rows.
+_MAX_SITES = 1_000
 _IDENTITY = "loop_\n_symmetry_equiv_pos_site_id\n_symmetry_equiv_pos_as_xyz\n1 'x, y, z'\n"
 #: Parameters of a cell.
 CELL = (
@@ -243,9 +245,11 @@ def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
     symbol = field(text, "_symmetry_space_group_name_H-M").strip("'")
     halls = hall_numbers()
     if symbol not in halls:
-        raise CIFRejectedError("space group", f"{symbol!r} is not a space group")
+        raise CIFRejectedError("space group", f"{symbol[:80]!r} is not a space group")
     rotations, translations, _ = setting(halls[symbol][0])
     numbers, positions = [], []
+    # first atom and number of atoms of each orbit
+    orbits: dict[int, int] = {}
     for element, multiplicity, coords in sites_of(text):
         images = orbit_images(_to_grid(coords), rotations, translations)
         if len(images) != multiplicity:
@@ -253,6 +257,7 @@ def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
                 "multiplicity",
                 f"{element} at {coords} has {len(images)} images in {symbol}, not {multiplicity}",
             )
+        orbits[len(numbers)] = len(images)
         numbers += [ELEMENTS.index(element) + 1] * len(images)
         positions.append(images / GRID)
     _check_formula(text, numbers)
@@ -266,7 +271,7 @@ def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
     if found != halls[symbol][1]:
         raise CIFRejectedError("space group", f"{symbol} is stated, but the crystal has {found}")
     if check_bonds:
-        score = bond_score(candidate.structure)
+        score = bond_score(candidate.structure, orbits)
         if score < 1:
             raise CIFRejectedError(
                 "bonds", f"{score:.2f} of the bonds have possible lengths", score
@@ -274,13 +279,16 @@ def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
     return candidate
 
 
-def bond_score(structure: Structure) -> float:
+def bond_score(structure: Structure, orbits: Mapping[int, int] | None = None) -> float:
     """Share of bonds whose lengths are possible.
 
     Parameters
     ----------
     structure : pymatgen.core.Structure
         Crystal.
+    orbits : dict of int to int, optional
+        One atom of each kind that symmetry makes equal, and how many there are; the
+        others need not be looked at. None looks at all.
 
     Returns
     -------
@@ -295,7 +303,8 @@ def bond_score(structure: Structure) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         neighbours = CrystalNN()
-        for i, site in enumerate(structure):
+        for i, weight in (orbits or dict.fromkeys(range(len(structure)), 1)).items():
+            site = structure[i]
             try:
                 shell = neighbours.get_nn_info(structure, i)
             except (ValueError, RuntimeError):
@@ -305,8 +314,8 @@ def bond_score(structure: Structure) -> float:
                 ratio = float(np.linalg.norm(other["site"].coords - site.coords))
                 ratio /= _expected_length(first, second)
                 limit = _HYDROGEN_RATIO if "H" in (first.symbol, second.symbol) else None
-                total += 1
-                good += ratio < limit if limit else abs(ratio - 1) < _BOND_TOLERANCE
+                total += weight
+                good += weight * (ratio < limit if limit else abs(ratio - 1) < _BOND_TOLERANCE)
     return good / total if total else 0.0
 
 
@@ -383,13 +392,15 @@ def field(text: str, name: str) -> str:
 def _number(text: str, name: str) -> float:
     value = field(text, name)
     if re.fullmatch(r"\d{1,6}(\.\d{1,10})?", value) is None:
-        raise CIFRejectedError("syntax", f"{name} is {value!r}")
+        raise CIFRejectedError("syntax", f"{name} is {value[:80]!r}")
     return float(value)
 
 
 def sites_of(text: str) -> list[tuple[str, int, list[float]]]:
     block = text.partition("_atom_site_type_symbol")[2]
     rows = [line.split() for line in block.splitlines() if line and not line.startswith("_")]
+    if len(rows) > _MAX_SITES:
+        raise CIFRejectedError("syntax", f"{len(rows)} sites are more than {_MAX_SITES}")
     sites = []
     for row in rows:
         try:
@@ -397,9 +408,9 @@ def sites_of(text: str) -> list[tuple[str, int, list[float]]]:
             if len(row) != len(_COLUMNS) + 1 or element not in ELEMENTS or float(row[6]) != 1:
                 raise ValueError
         except (ValueError, IndexError):
-            raise CIFRejectedError("syntax", f"the site {' '.join(row)!r}") from None
+            raise CIFRejectedError("syntax", f"the site {' '.join(row)[:80]!r}") from None
         if not np.isfinite(coords).all() or np.abs(coords).max() > 10:
-            raise CIFRejectedError("syntax", f"the site {' '.join(row)!r}")
+            raise CIFRejectedError("syntax", f"the site {' '.join(row)[:80]!r}")
         sites.append((element, multiplicity, coords))
     if not sites:
         raise CIFRejectedError("syntax", "there are no sites")
