@@ -18,7 +18,8 @@ what is said here:
 The five JARVIS tables are the smallest of the thirty. Where the data have the true structures,
 three more explicit models show what generation costs: "true" is trained on and predicts from
 true structures; "absent" generates from a library without the compositions of the task;
-"exkt" is the default, whose library knows many of them.
+"exkt" is the default, whose library knows many of them. The default checkpoint was pretrained
+on labels of phonons and AFLOW: there all models do without it (checkpoint=None).
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ SEED = 0
 MATBENCH = ("matbench_expt_gap", "matbench_expt_is_metal", "matbench_glass")
 JARVIS = ("min_ir_mode", "piezo_max_diel", "piezo_max_diio", "piezo_max_eij", "piezo_max_dij")
 TRUE = ("phonons", "supercon_tc", "aflow_bulk_modulus", "aflow_shear_modulus")
+# the default checkpoint was pretrained on labels of these
+WITHOUT_CHECKPOINT = ("phonons", "aflow_bulk_modulus", "aflow_shear_modulus")
 MODELS = ("imkt", "exkt", "exkt_kernel", "stacked", "rf-magpie", "absent", "true")
 MAX_KERNEL_ROWS = 8_000
 DIGITS = 6
@@ -192,6 +195,11 @@ def chemistry(formulas: np.ndarray) -> np.ndarray:
     return np.array(out)
 
 
+def checkpoint(task: Task) -> str | None:
+    """Name the checkpoint that all models of a task start from."""
+    return None if task.name in WITHOUT_CHECKPOINT else "default"
+
+
 def outputs(model: Any, kind: str, formulas: np.ndarray, **settings: Any) -> np.ndarray:
     """Numbers, or probabilities of True."""
     if kind == "regression":
@@ -207,9 +215,10 @@ def run_fold(task: Task, fold: int, cache: Path) -> dict[str, Any]:
     implicit: Any = ImplicitKTRegressor if regression else ImplicitKTClassifier
     explicit: Any = ExplicitKTRegressor if regression else ExplicitKTClassifier
     stacking: Any = StackedKTRegressor if regression else StackedKTClassifier
+    common = {"checkpoint": checkpoint(task), "random_state": SEED}
     parts = {
-        "imkt": implicit(readout="fast", random_state=SEED),
-        "exkt": explicit(fallback="nan", cache_dir=cache, random_state=SEED),
+        "imkt": implicit(readout="fast", **common),
+        "exkt": explicit(fallback="nan", cache_dir=cache, **common),
     }
     if regression and len(X) <= MAX_KERNEL_ROWS:
         parts["exkt_kernel"] = clone(parts["exkt"]).set_params(readout=smooth_readout())
@@ -250,7 +259,13 @@ def bounds(
     assert task.structures is not None
     given = ([task.structures[i] for i in rows] for rows in (train, test))
     X, y, X_test = task.formulas[train], task.y[train], task.formulas[test]
-    model = ExplicitKTRegressor(fallback="nan", cache_dir=cache, random_state=SEED)
+    common = {
+        "checkpoint": checkpoint(task),
+        "fallback": "nan",
+        "cache_dir": cache,
+        "random_state": SEED,
+    }
+    model = ExplicitKTRegressor(**common)
     model.fit(X, y, structures=next(given))
     found = {"true": model.predict(X_test, structures=next(given))}
     with tempfile.TemporaryDirectory() as folder:
@@ -264,9 +279,7 @@ def bounds(
         path = Path(folder) / "library.npz"
         np.savez(path, **library.without(np.flatnonzero(own)).arrays)
         generator = PrototypeGenerator(path, cache_dir=cache)
-        model = ExplicitKTRegressor(
-            generator, fallback="nan", cache_dir=cache, random_state=SEED
-        ).fit(X, y)
+        model = ExplicitKTRegressor(generator, **common).fit(X, y)
         found["absent"] = model.predict(X_test)
     return {name: np.where(np.isnan(v), implicit, v) for name, v in found.items()}
 
