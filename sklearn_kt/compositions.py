@@ -101,6 +101,8 @@ _MINUS = "\u2212\u2013-"
 _CHARGE = "+^⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹" + _MINUS
 
 _WINDOW = 40
+# Reading takes a second per million characters.
+_MAX_CHARACTERS = 1_000_000
 
 _SHOWN_ROWS = 3
 _SHOWN_CHARACTERS = 60
@@ -604,6 +606,10 @@ def _amounts_of_mapping(value: Mapping) -> dict[int, float]:
 
 
 def _amounts_of_formula(formula: str) -> dict[int, float]:
+    if len(formula) > _MAX_CHARACTERS:
+        raise _NotAComposition(
+            f"a text of {len(formula):,} characters; a formula has at most {_MAX_CHARACTERS:,}"
+        )
     if _PLAIN.fullmatch(formula):
         pairs = _PLAIN_TOKENS.findall(formula)
         try:
