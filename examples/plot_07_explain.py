@@ -70,8 +70,9 @@ print(table.groupby("order").head(5).round(1).to_string(index=False))
 plot_periodic_table(table, label="mean effect on the Seebeck coefficient (µV/K)")
 
 # %%
-# The pairs tell what single elements cannot: a metal and an anion, each metallic by itself in this
-# game, together make a semiconductor.
+# Pairs tell what single elements cannot: what two elements do together beyond the sum of their own
+# effects. An alkali metal with a halogen raises the prediction, for together they make a salt. Two
+# non-metals lower it, because each alone has already raised it to that of an insulator.
 
 plot_pair_matrix(table, max_elements=16, label="mean interaction (µV/K)")
 
