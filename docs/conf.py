@@ -58,6 +58,8 @@ sphinx_gallery_conf = {
     "doc_module": ("sklearn_kt",),
     "backreferences_dir": "api/backreferences",
     "abort_on_example_error": True,
+    # pictures speak for displays; estimators and tables have HTML
+    "capture_repr": ("_repr_html_",),
     "download_all_examples": False,
     "show_signature": False,
     "remove_config_comments": True,

@@ -3,7 +3,7 @@ By way of crystal structures
 ============================
 
 Explicit transfer goes through a crystal: a generator proposes structures for a formula, CHGNet, a
-potential trained on a million of them, turns each into numbers, and a scikit-learn model reads
+potential trained on calculated crystals, turns each into numbers, and a scikit-learn model reads
 these beside what the formula says by itself. It needs the extra ``structures``.
 """
 
@@ -76,10 +76,10 @@ for ax, (name, predicted) in zip(axes, predictions.items(), strict=True):
     ax.set_title(f"{name}: {ax.get_title()}", fontsize=11)
 
 # %%
-# Here the implicit model is ahead: its encoder was pretrained on band gaps, among others, which
-# have much to do with a Seebeck coefficient, while CHGNet knows energies and forces. For another
-# property it may be the other way round, and there is no need to guess:
-# :class:`~sklearn_kt.StackedKTRegressor` takes both and weighs them on rows that neither has seen.
+# Here there is little between the two: for this property a structure adds little to what the
+# encoder makes of the formula. For another property it may be otherwise, and there is no need to
+# guess: :class:`~sklearn_kt.StackedKTRegressor` takes both and weighs them on rows that neither
+# has seen.
 #
 # .. code-block:: python
 #

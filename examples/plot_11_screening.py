@@ -2,9 +2,9 @@
 Screening a large list
 ======================
 
-A fitted model predicts faster than anybody can make samples. This example enumerates charge-neutral
-compounds of some elements, predicts all of them, and keeps a short list that is worth a second
-look.
+A fitted model predicts faster than anybody can make samples. This example enumerates
+charge-neutral compounds of some elements, predicts all of them, and keeps a short list that is
+worth a second look.
 """
 
 # %%
@@ -63,7 +63,7 @@ with tempfile.TemporaryDirectory() as folder:
         Path(folder) / "all.parquet",
         Path(folder) / "short.parquet",
         columns=[],
-        where="prediction > 200 and prediction_std < 120",
+        where="prediction > 400 and prediction_std < 260",
         top_k=10,
     )
     table = pd.read_parquet(everything.path)
@@ -75,8 +75,9 @@ print(best.round(0).to_string(index=False))
 # %%
 # Look at the whole list, not only at its top
 # -------------------------------------------
-# The best of thousands of predictions are in part those whose errors happen to point upwards. The
-# uncertainty is how to tell: far to the left are predictions that the model is surer of.
+# The best of many predictions are in part those whose errors happen to point upwards. The model is
+# surest of metals, at the bottom left. Everything with a high prediction has a large standard
+# deviation: each of these compounds may yet turn out to be a metal. Circles mark the short list.
 
 import matplotlib.pyplot as plt
 
@@ -104,8 +105,8 @@ ax.legend(frameon=False, markerscale=1.8)
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# What the enumeration does not know: whether a compound exists. The formulas are neutral on
-# paper, and most of them will not form. Next would be the energy above the convex hull, from the
+# What the enumeration does not know: whether a compound exists. The formulas are neutral on paper,
+# and most of them will not form. Next would be the energy above the convex hull, from the
 # checkpoint's own properties (:class:`~sklearn_kt.CompositionEmbedder` with
 # ``blocks=["properties"]``) or, better, from structures.
 #
