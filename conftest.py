@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import logging
 import os
 import random
+import signal
 import sys
 import warnings
 from collections.abc import Generator, Iterator
@@ -108,6 +110,9 @@ def _global_state() -> dict[str, object]:
         "transformers' verbosity": transformers.logging.get_verbosity(),
         "transformers' progress bars": transformers.logging.is_progress_bar_enabled(),
         "warnings.filters": list(warnings.filters),
+        "the root logger": (logging.root.level, list(logging.root.handlers), logging.root.disabled),
+        "signal handlers": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "os.environ": {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
     }
 
 

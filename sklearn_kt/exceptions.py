@@ -18,6 +18,7 @@ __all__ = [
     "PretrainingOverlapWarning",
     "SklearnKTError",
     "TrainingError",
+    "TrainingWarning",
 ]
 
 
@@ -80,6 +81,10 @@ class PretrainingOverlapWarning(UserWarning):
 
 class CompositionWarning(UserWarning):
     """Rows that were read in a way the user should know about."""
+
+
+class TrainingWarning(UserWarning):
+    """Training that went on otherwise than it was asked to."""
 
 
 class ExplanationWarning(UserWarning):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
 from .encoder.modeling import PropertyNetwork
-from .exceptions import InputError, TrainingError
+from .exceptions import InputError, TrainingError, TrainingWarning
 
 __all__ = [
     "Inputs",
@@ -208,8 +209,45 @@ def train(
     Raises
     ------
     TrainingError
-        If the loss is not finite.
+        If the loss is not finite, or memory is too small even for batches of half the size.
+
+    Warns
+    -----
+    TrainingWarning
+        If memory was too small and the batches were halved.
     """
+    try:
+        return _train(spec, weights, data, settings, validation, on_epoch)
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error) or settings.batch_size == 1:
+            raise
+    half = settings.batch_size // 2
+    warnings.warn(
+        f"memory was too small for batches of {settings.batch_size} rows: training begins again "
+        f"with {half}. Pass batch_size={half} to say so yourself.",
+        TrainingWarning,
+        stacklevel=2,
+    )
+    try:
+        return _train(spec, weights, data, replace(settings, batch_size=half), validation, on_epoch)
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"memory is too small for batches of {settings.batch_size} and of {half} rows "
+            f"({str(error).splitlines()[0][:200]}); pass a smaller batch_size, a smaller backbone, "
+            "or device='cpu'."
+        ) from error
+
+
+def _train(
+    spec: dict[str, Any],
+    weights: dict[str, torch.Tensor] | None,
+    data: Inputs,
+    settings: TrainingSettings,
+    validation: Inputs | None,
+    on_epoch: Callable[[float], None] | None,
+) -> tuple[NeuralNet, list[dict[str, float]]]:
     steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
     stopper = None
     callbacks: list[Any] = [
@@ -316,6 +354,13 @@ def _one_thread(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell an allocation that failed from other errors; on a CPU torch has no class for it."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def backbone_weights(net: NeuralNet) -> dict[str, torch.Tensor]:

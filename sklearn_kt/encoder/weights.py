@@ -230,6 +230,7 @@ def save_checkpoint(
     pathlib.Path
         The folder.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     from sklearn_kt.tokenizer import CompositionTokenizer
@@ -246,7 +247,10 @@ def save_checkpoint(
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-        save_file(tensors, staging / _WEIGHTS, metadata={"format": "pt"})
+        try:
+            save_file(tensors, staging / _WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(f"the weights cannot be written to {folder.parent}: {error}") from error
         config = {
             "model_type": _MODEL_TYPE,
             "format_version": FORMAT_VERSION,

@@ -62,7 +62,14 @@ def parse_expression(text: str) -> Expression:
         raise InputError(f"the filter has {len(text)} characters, more than {_MAX_LENGTH}.")
     try:
         return _build(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+    except (
+        SyntaxError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
