@@ -77,7 +77,7 @@ bench-speed: $(VENV)/.run  ## seconds and memory from 100 to a million formulas:
 clean:  ## remove the environments and everything made here
 	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(DEMO_OUTPUT) build *.egg-info
 	rm -rf docs/_build docs/auto_examples docs/api/backreferences docs/api/generated
-	rm -f docs/api/commands.inc docs/sg_execution_times.rst
+	rm -f docs/api/commands.inc
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

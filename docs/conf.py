@@ -61,6 +61,8 @@ sphinx_gallery_conf = {
     # pictures speak for displays; estimators and tables have HTML
     "capture_repr": ("_repr_html_",),
     "download_all_examples": False,
+    # its page loads scripts from elsewhere
+    "write_computation_times": False,
     "show_signature": False,
     "remove_config_comments": True,
     "matplotlib_animations": False,
@@ -78,7 +80,8 @@ html_theme_options = {
     "logo": {"image_light": "_static/logo.svg", "image_dark": "_static/logo.svg", "text": project},
     "navigation_with_keys": False,
     "show_toc_level": 2,
-    "secondary_sidebar_items": ["page-toc"],
+    # code of the gallery needs the width
+    "secondary_sidebar_items": {"**": ["page-toc"], "auto_examples/*": []},
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
     "navbar_align": "left",
