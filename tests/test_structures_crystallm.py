@@ -36,7 +36,8 @@ from sklearn_kt.structures.crystallm import (
 from sklearn_kt.structures.crystallm import generator as generator_module
 from sklearn_kt.structures.crystallm import training as training_module
 from sklearn_kt.structures.crystallm.build import held_out_compositions, training_texts
-from sklearn_kt.structures.crystallm.model import CrystaLLM, Sample, _bracketed
+from sklearn_kt.structures.crystallm.guide import Guide
+from sklearn_kt.structures.crystallm.model import SHIPPED, CrystaLLM, Sample, _bracketed
 from sklearn_kt.structures.crystallm.search import Found, tree_search
 from sklearn_kt.structures.crystallm.short import is_short, lengthen, shorten
 from sklearn_kt.structures.crystallm.text import bond_score, hall_numbers, prompt, text_of_orbits
@@ -421,6 +422,7 @@ class Parrot:
     """A model that writes the same texts whatever it is asked for."""
 
     form = "full"
+    tokenizer = CIFTokenizer()
 
     def __init__(self) -> None:
         wide = text_of_crystal(SALT.copy().apply_strain(0.02, inplace=False))
@@ -491,7 +493,7 @@ class TestGenerator:
             CrystaLLMGenerator(space_group="Fm3m").generate(["NaCl"])
 
     def test_short_texts_are_read(self, parrot: Parrot) -> None:
-        parrot.texts = [Sample(SHORT, -0.1, True)]
+        parrot.texts, parrot.form = [Sample(SHORT, -0.1, True)], "short"
         [[candidate]] = CrystaLLMGenerator(n_samples=1, z=4).generate(["NaCl"])
         assert candidate.structure.volume == pytest.approx(5.69**3)
 
@@ -529,6 +531,79 @@ class TestGenerator:
     def test_missing_model(self, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="not a folder"):
             CrystaLLMGenerator(tmp_path / "none").generate(["NaCl"])
+
+
+class TestGuide:
+    def test_only_crystals_of_the_composition_can_be_written(self) -> None:
+        tokenizer = CIFTokenizer()
+        rng = np.random.default_rng(0)
+        for header, formula in (("data_Na4Cl4\n", "NaCl"), ("data_Ba1Ti1O3\n", "BaTiO3")):
+            guide = Guide(tokenizer, header)
+            for _ in range(8):
+                ids: list[int] = []
+                while ids[-2:] != tokenizer.encode("\n\n"):
+                    ids.append(int(rng.choice(guide.allowed(ids))))
+                text = header + tokenizer.decode(ids)
+                total = Composition(
+                    "".join(" ".join(x.split()[:2]).replace(" ", "") for x in text.split("\n")
+                            if x[:1].isalpha() and not x.startswith("data_"))
+                )  # fmt: skip
+                assert total.reduced_formula == formula, text
+                # what is left to chance may not be sound, but it can always be read
+                with contextlib.suppress(CIFRejectedError):
+                    long = lengthen(text, largest_move=2.0, special=True)
+                    assert "multiplicity" in long
+
+    def test_the_text_of_a_crystal_is_allowed(self) -> None:
+        tokenizer = CIFTokenizer()
+        for text in [shorten(t) for t in library_texts(12)]:
+            header, _, rest = text.partition("\n")
+            guide, ids = Guide(tokenizer, header + "\n"), tokenizer.encode(rest)
+            for i, token in enumerate(ids):
+                assert token in guide.allowed(ids[:i]), text[: len(tokenizer.decode(ids[:i]))]
+
+    def test_space_group_of_the_prompt_is_kept(self) -> None:
+        tokenizer = CIFTokenizer()
+        guide = Guide(tokenizer, prompt({11: 1, 17: 1}, 4, "Fm-3m", properties=False))
+        assert [tokenizer.tokens[i] for i in guide.allowed([])] == ["_cell_length_a"]
+
+    def test_sites_go_to_special_positions_that_are_empty(self) -> None:
+        text = SHORT.replace("Na 4 0.0 0.0 0.0", "Na 4 0.25 0.25 0.25").replace(
+            "Cl 4 0.0 0.0 0.5", "Cl 4 0.24 0.25 0.25"
+        )
+        with pytest.raises(CIFRejectedError, match="multiplicity"):
+            lengthen(text)
+        found = crystal_of_text(lengthen(text, special=True), check_bonds=False)
+        assert found.provenance["space_group"] == "Fm-3m"
+        assert StructureMatcher().fit(found.structure, SALT)
+
+    def test_generator_uses_it(self, tmp_path: Path) -> None:
+        train_crystallm(SALTS, tmp_path / "run", PLAN)
+        asked = {"z": 4, "space_group": "Fm-3m", "n_samples": 8, "check_bonds": False}
+        free = CrystaLLMGenerator(tmp_path / "run", guided=False, **asked)
+        guided = CrystaLLMGenerator(tmp_path / "run", **asked)
+        assert free.generate(["NaCl"]) == [[]]
+        [[candidate]] = guided.generate(["NaCl"])
+        assert StructureMatcher().fit(candidate.structure, SALT)
+        tree = CrystaLLMGenerator(tmp_path / "run", search="tree", **{**asked, "n_samples": 2})
+        assert tree.generate(["NaCl"])[0][0].formula == "NaCl"
+
+
+class TestShippedModel:
+    def test_writes_rock_salt(self) -> None:
+        generator = CrystaLLMGenerator(n_samples=4, z=4, space_group="Fm-3m")
+        [[magnesia]] = generator.generate(["MgO"], 1)
+        assert magnesia.provenance["space_group"] == "Fm-3m"
+
+    def test_small_enough_for_the_wheel(self) -> None:
+        assert (SHIPPED / "model.safetensors").stat().st_size < 12e6
+        assert "must not be scored on" in (SHIPPED / "README.md").read_text(encoding="utf-8")
+        assert load_crystallm().form == "short"
+
+    def test_command(self, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+        arguments = ["structures", "MgO", "--n", "2", "--generator", "both"]
+        assert main([*arguments, "--output-dir", str(tmp_path)]) == 0
+        assert "MgO: 2 candidates" in capsys.readouterr().out
 
 
 class Dice:
@@ -611,7 +686,7 @@ class TestTraining:
         assert model.generate("data_Na4Cl4\n", 1, max_new_tokens=4)
         card = (tmp_path / "model" / "README.md").read_text()
         assert "40 of 40 steps; 3 texts" in card
-        found = CrystaLLMGenerator(tmp_path / "model", n_samples=1, max_new_tokens=5)
+        found = CrystaLLMGenerator(tmp_path / "model", n_samples=1, max_new_tokens=5, z=4)
         assert found.generate(["NaCl"]) == [[]]
 
     def test_a_model_that_knows_a_crystal_writes_it(self, tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from sklearn_kt.structures.chgnet import rank_by_energy
 from sklearn_kt.structures.ensemble import alike
 from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula
 
+from .guide import Guide
 from .model import SHIPPED, CrystaLLM, load_crystallm
 from .search import Found, tree_search
-from .short import is_short, lengthen
+from .short import lengthen
 from .text import CIFRejectedError, crystal_of_text, prompt
 from .tokenizer import ELEMENT_TOKENS, CIFTokenizer
 
@@ -57,6 +58,10 @@ class CrystaLLMGenerator(BaseStructureGenerator):
         How distinct crystals are ordered: by how many of the valid texts come to
         them, equal ones by likelihood; by the mean log-likelihood of the tokens; or
         by CHGNet's energy.
+    guided : bool, default=True
+        Of models of the short form: allow only what can still become a crystal of the
+        composition (:mod:`sklearn_kt.structures.crystallm.guide`), and move sites onto
+        the nearest position that their multiplicity allows. Other models write freely.
     temperature : float, default=1.0
         Below 1 the likelier texts are favoured.
     top_k : int or None, default=10
@@ -115,8 +120,8 @@ class CrystaLLMGenerator(BaseStructureGenerator):
     --------
     >>> from sklearn_kt.structures import CrystaLLMGenerator
     >>> generator = CrystaLLMGenerator(n_samples=4, z=4, space_group="Fm-3m")
-    >>> [candidates] = generator.generate(["MgO"], n_candidates=1)  # doctest: +SKIP
-    >>> [candidate.formula for candidate in candidates]  # doctest: +SKIP
+    >>> [candidates] = generator.generate(["MgO"], n_candidates=1)
+    >>> [candidate.formula for candidate in candidates]
     ['MgO']
     """
 
@@ -128,6 +133,7 @@ class CrystaLLMGenerator(BaseStructureGenerator):
         "n_samples": [Interval(Integral, 1, None, closed="left")],
         "search": [StrOptions({"sample", "tree"})],
         "rank_by": [StrOptions({"votes", "likelihood", "energy"})],
+        "guided": ["boolean"],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "top_k": [Interval(Integral, 1, None, closed="left"), None],
         "top_p": [Interval(Real, 0, 1, closed="right"), None],
@@ -148,6 +154,7 @@ class CrystaLLMGenerator(BaseStructureGenerator):
         n_samples: int = 20,
         search: str = "sample",
         rank_by: str = "votes",
+        guided: bool = True,
         temperature: float = 1.0,
         top_k: int | None = 10,
         top_p: float | None = None,
@@ -171,6 +178,7 @@ class CrystaLLMGenerator(BaseStructureGenerator):
         self.n_samples = n_samples
         self.search = search
         self.rank_by = rank_by
+        self.guided = guided
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p
@@ -215,7 +223,7 @@ class CrystaLLMGenerator(BaseStructureGenerator):
                 try:
                     if not finished:
                         raise CIFRejectedError("length", "the text has no end")
-                    crystal = _read(text, formula, check_bonds=self.check_bonds)
+                    crystal = self._read_text(model, text, formula)
                 except CIFRejectedError as error:
                     rejected[error.reason] += 1
                     continue
@@ -244,6 +252,11 @@ class CrystaLLMGenerator(BaseStructureGenerator):
             "seed": int.from_bytes(hashlib.sha256(seed.encode()).digest()[:6], "little"),
         }
         start = prompt(formula.counts, z, self.space_group, properties=model.form == "full")
+        if self._guides(model):
+            guide = Guide(model.tokenizer, start)
+            if not guide.groups:
+                return []
+            settings["allowed"] = guide.allowed
         if self.search == "sample":
             return [
                 (s.text, s.log_likelihood, s.finished) for s in model.generate(start, n, **settings)
@@ -251,7 +264,7 @@ class CrystaLLMGenerator(BaseStructureGenerator):
 
         def judge(found: Found) -> None:
             try:
-                crystal = _read(found.text, formula, check_bonds=self.check_bonds)
+                crystal = self._read_text(model, found.text, formula)
             except CIFRejectedError as error:
                 # the better the bonds, the less it costs
                 found.penalty = error.bond_score - 1
@@ -260,6 +273,20 @@ class CrystaLLMGenerator(BaseStructureGenerator):
 
         texts = tree_search(model, start, judge, n_simulations=n, **settings)
         return [(f.text, f.log_likelihood, f.finished) for f in texts]
+
+    def _guides(self, model: CrystaLLM) -> bool:
+        return self.guided and model.form == "short"
+
+    def _read_text(self, model: CrystaLLM, text: str, formula: Stoichiometry) -> Candidate:
+        """Read a crystal of either form, and see that it is what was asked for."""
+        if model.form == "short":
+            guided = self._guides(model)
+            text = lengthen(text, largest_move=2.0 if guided else 0.5, special=guided)
+        crystal = crystal_of_text(text, check_bonds=self.check_bonds)
+        found = integer_formula(Counter(crystal.numbers.tolist()), len(crystal.numbers))
+        if found is None or dict(found.counts) != dict(formula.counts):
+            raise CIFRejectedError("formula", f"the crystal is {crystal.formula}")
+        return crystal
 
     def _ranked(self, valid: list[Candidate]) -> list[Candidate]:
         """Distinct crystals, best first."""
@@ -280,7 +307,16 @@ class CrystaLLMGenerator(BaseStructureGenerator):
         return sorted(votes, key=lambda candidate: -candidate.score)
 
     def _signature(self) -> Any:
-        names = ["space_group", "z", "n_samples", "search", "rank_by", "temperature", "top_k"]
+        names = [
+            "space_group",
+            "z",
+            "n_samples",
+            "search",
+            "rank_by",
+            "guided",
+            "temperature",
+            "top_k",
+        ]
         names += ["top_p", "max_new_tokens", "max_cell_atoms", "check_bonds", "random_state"]
         return [_digest(self._source()), *(getattr(self, name) for name in names)]
 
@@ -298,15 +334,6 @@ def _shares(
         counts[i] += 1
     order = np.argsort(-share, kind="stable").tolist()
     return [(units[i], int(counts[i])) for i in order if counts[i]]
-
-
-def _read(text: str, formula: Stoichiometry, *, check_bonds: bool) -> Candidate:
-    """Read a crystal of either form, and see that it is what was asked for."""
-    crystal = crystal_of_text(lengthen(text) if is_short(text) else text, check_bonds=check_bonds)
-    found = integer_formula(Counter(crystal.numbers.tolist()), len(crystal.numbers))
-    if found is None or dict(found.counts) != dict(formula.counts):
-        raise CIFRejectedError("formula", f"the crystal is {crystal.formula}")
-    return crystal
 
 
 @lru_cache(maxsize=2)

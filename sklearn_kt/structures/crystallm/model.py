@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,8 @@ __all__ = ["SHIPPED", "CrystaLLM", "Sample", "load_crystallm", "new_crystallm"]
 
 #: The model in the package.
 SHIPPED = Path(__file__).parent / "checkpoint"
+
+Allowed: TypeAlias = Callable[[Sequence[int]], Sequence[int]]
 
 _NANOGPT = "ckpt.pt"
 _TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
@@ -91,6 +93,7 @@ class CrystaLLM:
         top_k: int | None = 10,
         top_p: float | None = None,
         max_new_tokens: int = 3000,
+        allowed: Allowed | None = None,
         seed: int = 0,
     ) -> list[Sample]:
         """Continue a prompt, several times at once.
@@ -109,6 +112,8 @@ class CrystaLLM:
             Draw from the likeliest tokens that have this probability together.
         max_new_tokens : int, default=3000
             Longest continuation; the context bounds it too.
+        allowed : callable, optional
+            Given the tokens written so far, those that may come next.
         seed : int, default=0
             Of the draws.
 
@@ -126,6 +131,7 @@ class CrystaLLM:
             top_k=top_k,
             top_p=top_p,
             max_new_tokens=max_new_tokens,
+            allowed=allowed,
             seed=seed,
         )
         return [
@@ -142,6 +148,7 @@ class CrystaLLM:
         top_k: int | None = 10,
         top_p: float | None = None,
         max_new_tokens: int = 3000,
+        allowed: Allowed | None = None,
         seed: int = 0,
     ) -> list[tuple[list[int], float, bool]]:
         """Continue tokens; as :meth:`generate`.
@@ -150,7 +157,7 @@ class CrystaLLM:
         ----------
         start : sequence of int
             Tokens.
-        n, temperature, top_k, top_p, max_new_tokens, seed
+        n, temperature, top_k, top_p, max_new_tokens, allowed, seed
             As for :meth:`generate`.
 
         Returns
@@ -177,7 +184,10 @@ class CrystaLLM:
                 result = self.network(input_ids=ids, past_key_values=cache, use_cache=True)
                 cache = result.past_key_values
                 logits = result.logits[:, -1].float().cpu()
-                chosen = _draw(logits, temperature, top_k, top_p, generator)
+                open_ones = (
+                    logits if allowed is None else _masked(logits, written[rows, :step], allowed)
+                )
+                chosen = _draw(open_ones, temperature, top_k, top_p, generator)
                 logs = torch.log_softmax(logits, dim=1).gather(1, chosen[:, None])[:, 0]
                 tokens = chosen.numpy()
                 written[rows, step] = tokens
@@ -433,6 +443,17 @@ def _of_nanogpt(path: Path) -> Any:
         )
     network.load_state_dict(converted)
     return network
+
+
+def _masked(logits: Any, written: np.ndarray, allowed: Allowed) -> Any:
+    """Leave the logits of tokens that may come next."""
+    import torch
+
+    mask = torch.full_like(logits, -math.inf)
+    for row, ids in enumerate(written.tolist()):
+        tokens = allowed(ids)
+        mask[row, tokens] = logits[row, tokens]
+    return mask
 
 
 def _draw(

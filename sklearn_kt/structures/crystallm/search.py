@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from .model import CrystaLLM
+from .model import Allowed, CrystaLLM
 
 __all__ = ["Found", "tree_search"]
 
@@ -84,6 +85,7 @@ def tree_search(
     top_k: int | None = 10,
     top_p: float | None = None,
     max_new_tokens: int = 3000,
+    allowed: Allowed | None = None,
     seed: int = 0,
 ) -> list[Found]:
     """Search for texts, where earlier ones of the same beginning were good.
@@ -102,7 +104,7 @@ def tree_search(
         Weight of the model's probabilities against what was found.
     width : int, default=10
         Tokens that are tried at each place.
-    temperature, top_k, top_p, max_new_tokens
+    temperature, top_k, top_p, max_new_tokens, allowed
         Of the rest of each text, as in :meth:`CrystaLLM.generate`.
     seed : int, default=0
         Of the draws.
@@ -129,8 +131,10 @@ def tree_search(
     start = model.tokenizer.encode(prompt)
     newline = model.tokenizer.encode("\n")[0]
     root, rewards, found = _Node(start), _Rewards(), []
+    # from here on it is asked with the prompt
+    free = None if allowed is None else partial(_after_prompt, allowed, len(start))
     for turn in range(n_simulations):
-        path = _descend(model, root, newline, exploration, width)
+        path = _descend(model, root, newline, exploration, width, free)
         leaf = path[-1]
         digest = hashlib.sha256(f"{seed}\n{turn}".encode()).digest()
         [(ids, likelihood, finished)] = (
@@ -143,6 +147,7 @@ def tree_search(
                 top_k=top_k,
                 top_p=top_p,
                 max_new_tokens=max_new_tokens - (len(leaf.ids) - len(start)),
+                allowed=None if free is None else partial(_continued, free, leaf.ids),
                 seed=int.from_bytes(digest[:6], "little"),
             )
         )
@@ -159,7 +164,12 @@ def tree_search(
 
 
 def _descend(
-    model: CrystaLLM, root: _Node, newline: int, exploration: float, width: int
+    model: CrystaLLM,
+    root: _Node,
+    newline: int,
+    exploration: float,
+    width: int,
+    allowed: Allowed | None,
 ) -> list[_Node]:
     """Path to a place that has not been tried yet."""
     path = [root]
@@ -171,7 +181,7 @@ def _descend(
             # one simulation first tells what this place is worth
             if node.visits == 0 and node is not root:
                 return path
-            node.children = _children(model, node, newline, width)
+            node.children = _children(model, node, newline, width, allowed)
         total = math.sqrt(node.visits + 1)
 
         def merit(child: _Node, total: float = total) -> float:
@@ -181,15 +191,31 @@ def _descend(
         path.append(max(node.children, key=merit))
 
 
-def _children(model: CrystaLLM, node: _Node, newline: int, width: int) -> list[_Node]:
+def _after_prompt(allowed: Allowed, n_prompt: int, ids: Sequence[int]) -> Sequence[int]:
+    return allowed(ids[n_prompt:])
+
+
+def _continued(allowed: Allowed, start: list[int], ids: Sequence[int]) -> Sequence[int]:
+    return allowed([*start, *ids])
+
+
+def _children(
+    model: CrystaLLM, node: _Node, newline: int, width: int, allowed: Allowed | None
+) -> list[_Node]:
     """Next tokens by probability; those that are no choice are gone through."""
     ids = list(node.ids)
     while True:
         probabilities = model.probabilities(ids)
+        if allowed is not None:
+            open_ones = np.zeros_like(probabilities)
+            tokens = list(allowed(ids))
+            open_ones[tokens] = probabilities[tokens]
+            probabilities = open_ones / max(open_ones.sum(), np.finfo(float).tiny)
+            width = min(width, len(tokens))
         best = np.argsort(-probabilities, kind="stable")[:width]
         ended = ids[-1] == newline and best[0] == newline
         if probabilities[best[0]] < _SURE or ended or len(ids) + 1 >= model.context:
             break
         ids.append(int(best[0]))
-    total = float(probabilities[best].sum())
+    total = max(float(probabilities[best].sum()), np.finfo(float).tiny)
     return [_Node([*ids, int(i)], float(probabilities[i]) / total) for i in best]

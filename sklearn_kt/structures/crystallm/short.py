@@ -11,22 +11,24 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import lru_cache
 
 import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS
-from sklearn_kt.structures.library import GRID, lattice_vectors, orbit_images, setting
+from sklearn_kt.structures.library import GRID, lattice_vectors, load_library, orbit_images, setting
 
 from .text import CIFRejectedError, atom_properties, field, hall_numbers, sites_of
 
-__all__ = ["is_short", "lengthen", "shorten"]
+__all__ = ["GROUP_KEY", "free_parameters", "is_short", "lengthen", "shorten"]
 
 _LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 _ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
-_GROUP = "_symmetry_space_group_name_H-M"
+#: Key of the space group's line.
+GROUP_KEY = "_symmetry_space_group_name_H-M"
 _FREE_MONOCLINIC = (*_LENGTHS, _ANGLES[1])
-# A site is moved at most so far (Angstrom) onto the position that its multiplicity asks for.
-_LARGEST_MOVE = 0.5
+# Atoms that are nearer than this (Angstrom) cannot both be there.
+_OVERLAP = 0.8
 _ROUNDS = 4
 
 
@@ -44,10 +46,10 @@ def shorten(text: str) -> str:
         The header, the space group, the free parameters of the cell, and element,
         multiplicity and coordinates of each site; ends with a blank line.
     """
-    symbol = field(text, _GROUP).strip("'")
+    symbol = field(text, GROUP_KEY).strip("'")
     number = hall_numbers()[symbol][1]
-    lines = [text.partition("\n")[0], f"{_GROUP} {symbol}"]
-    for name in _free(number):
+    lines = [text.partition("\n")[0], f"{GROUP_KEY} {symbol}"]
+    for name in free_parameters(number):
         digits = 2 if name in _LENGTHS else 1
         lines.append(f"{name} {float(field(text, name)):.{digits}f}")
     for element, multiplicity, coords in sites_of(text):
@@ -55,19 +57,24 @@ def shorten(text: str) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def lengthen(short: str) -> str:
+def lengthen(short: str, *, largest_move: float = 0.5, special: bool = False) -> str:
     """Put back what was left out.
 
     Parameters
     ----------
     short : str
         As :func:`shorten` gives, or a model writes.
+    largest_move : float, default=0.5
+        A site is moved at most so far (Angstrom) onto the position that its
+        multiplicity asks for.
+    special : bool, default=False
+        Where there is no such position, take the nearest one of the multiplicity
+        without free coordinates, as known crystals have them, that is still empty.
 
     Returns
     -------
     text : str
-        In the published form. Sites are moved onto the nearest position of the
-        space group that has the multiplicity stated, by half an Angstrom at most.
+        In the published form.
 
     Raises
     ------
@@ -82,7 +89,7 @@ def lengthen(short: str) -> str:
     parts = re.findall(r"([A-Z][a-z]?)(\d{1,4})", name[1])
     if "".join(map("".join, parts)) != name[1] or any(e not in ELEMENTS for e, _ in parts):
         raise CIFRejectedError("syntax", f"data_{name[1]} is not a formula")
-    symbol = field(short, _GROUP)
+    symbol = field(short, GROUP_KEY)
     if symbol not in hall_numbers():
         raise CIFRejectedError("space group", f"{symbol!r} is not a space group")
     hall, number = hall_numbers()[symbol]
@@ -92,8 +99,18 @@ def lengthen(short: str) -> str:
     if not np.isfinite(volume) or volume < 1:
         raise CIFRejectedError("cell", f"{list(cell.values())} span no volume")
     rows = []
+    taken: list[np.ndarray] = []
     for i, (element, multiplicity, coords) in enumerate(_short_sites(short)):
-        placed = _placed(np.array(coords), multiplicity, hall, lattice)
+        try:
+            placed = _placed(np.array(coords), multiplicity, hall, lattice, largest_move)
+            if special and _distance(placed, taken, lattice) < _OVERLAP:
+                raise CIFRejectedError("overlap", "another atom is there")
+        except CIFRejectedError:
+            if not special:
+                raise
+            placed = _special(np.array(coords), multiplicity, hall, lattice, taken)
+        position = np.rint(placed * GRID).astype(np.int64)
+        taken.append(orbit_images(position, *setting(hall)[:2]) / GRID)
         numbers = " ".join(f"{value:.4f}" for value in placed)
         rows.append(f"{element} {element}{i} {multiplicity} {numbers} 1\n")
     with warnings.catch_warnings():
@@ -104,7 +121,7 @@ def lengthen(short: str) -> str:
     total = composition.formula if len(composition) == 1 else f"'{composition.formula}'"
     parameters = "".join(f"{key} {value:.4f}\n" for key, value in cell.items())
     return (
-        f"{name[0]}{atom_properties(name[1])}{_GROUP} {symbol}\n{parameters}"
+        f"{name[0]}{atom_properties(name[1])}{GROUP_KEY} {symbol}\n{parameters}"
         f"_symmetry_Int_Tables_number {number}\n"
         f"_chemical_formula_structural {reduced.reduced_formula}\n"
         f"_chemical_formula_sum {total}\n_cell_volume {volume:.4f}\n"
@@ -132,7 +149,7 @@ def is_short(text: str) -> bool:
     return "_atom_site_type_symbol" not in text
 
 
-def _free(number: int) -> tuple[str, ...]:
+def free_parameters(number: int) -> tuple[str, ...]:
     """Parameters of the conventional cell that a space group leaves free."""
     if number < 3:
         return (*_LENGTHS, *_ANGLES)
@@ -144,7 +161,7 @@ def _free(number: int) -> tuple[str, ...]:
 
 
 def _cell(text: str, number: int) -> dict[str, float]:
-    free = _free(number)
+    free = free_parameters(number)
     values = {}
     for name in free:
         found = field(text, name)
@@ -182,7 +199,47 @@ def _short_sites(text: str) -> list[tuple[str, int, list[float]]]:
     return sites
 
 
-def _placed(coords: np.ndarray, multiplicity: int, hall: int, lattice: np.ndarray) -> np.ndarray:
+def _special(
+    coords: np.ndarray, multiplicity: int, hall: int, lattice: np.ndarray, taken: list[np.ndarray]
+) -> np.ndarray:
+    """Find the nearest empty position without free coordinates."""
+    options = _special_positions().get((hall, multiplicity), np.empty((0, 3)))
+    delta = options - coords
+    delta -= np.rint(delta)
+    for i in np.argsort(np.linalg.norm(delta @ lattice, axis=1), kind="stable"):
+        if _distance(options[i], taken, lattice) > _OVERLAP:
+            return options[i]
+    raise CIFRejectedError("multiplicity", f"no empty position has multiplicity {multiplicity}")
+
+
+def _distance(position: np.ndarray, taken: list[np.ndarray], lattice: np.ndarray) -> float:
+    """Distance to the nearest atom."""
+    if not taken:
+        return np.inf
+    delta = np.concatenate(taken) - position
+    delta -= np.rint(delta)
+    return float(np.linalg.norm(delta @ lattice, axis=1).min())
+
+
+@lru_cache(maxsize=1)
+def _special_positions() -> dict[tuple[int, int], np.ndarray]:
+    """Positions at multiples of 1/24 by setting and multiplicity, from known crystals."""
+    arrays = load_library().arrays
+    halls = np.repeat(arrays["hall"], np.diff(arrays["orbit_start"]))
+    position = arrays["orbit_position"].astype(np.int64)
+    exact = (position % (GRID // 24) == 0).all(axis=1)
+    table = np.column_stack([halls, arrays["orbit_multiplicity"], position])[exact]
+    found: dict[tuple[int, int], list[np.ndarray]] = {}
+    for hall, multiplicity, *place in np.unique(table, axis=0).tolist():
+        images = orbit_images(np.array(place), *setting(hall)[:2]) / GRID
+        if len(images) == multiplicity:
+            found.setdefault((hall, multiplicity), []).append(images)
+    return {key: np.unique(np.concatenate(value), axis=0) for key, value in found.items()}
+
+
+def _placed(
+    coords: np.ndarray, multiplicity: int, hall: int, lattice: np.ndarray, largest_move: float
+) -> np.ndarray:
     """Move a site onto the nearest position with the multiplicity stated."""
     rotations, shifts, _ = setting(hall)
     translations = shifts / GRID
@@ -199,10 +256,10 @@ def _placed(coords: np.ndarray, multiplicity: int, hall: int, lattice: np.ndarra
     moved = float(np.linalg.norm((placed - coords) @ lattice))
     position = np.rint(placed * GRID).astype(np.int64) % GRID
     n_images = len(orbit_images(position, rotations, shifts))
-    if rest or n_images != multiplicity or moved > _LARGEST_MOVE:
+    if rest or n_images != multiplicity or moved > largest_move:
         raise CIFRejectedError(
             "multiplicity",
-            f"no position of multiplicity {multiplicity} is within {_LARGEST_MOVE} Angstrom of "
+            f"no position of multiplicity {multiplicity} is within {largest_move} Angstrom of "
             f"{coords.tolist()}",
         )
     return position / GRID

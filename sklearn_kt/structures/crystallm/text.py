@@ -247,7 +247,8 @@ def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
     if symbol not in halls:
         raise CIFRejectedError("space group", f"{symbol[:80]!r} is not a space group")
     rotations, translations, _ = setting(halls[symbol][0])
-    numbers, positions = [], []
+    numbers: list[int] = []
+    positions: list[np.ndarray] = []
     # first atom and number of atoms of each orbit
     orbits: dict[int, int] = {}
     for element, multiplicity, coords in sites_of(text):
