@@ -245,8 +245,8 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
             _check_tree(tree, n_features)
     except UntrustedTypesFoundException as error:
         raise CheckpointError(
-            f"{path} holds types that are not trusted. {error} If you know them to be harmless, "
-            "pass their names to load_model(path, trusted=[...])."
+            f"{path} holds types that are not trusted. {_short(error)} If you know them to be "
+            "harmless, pass their names to load_model(path, trusted=[...])."
         ) from error
     except CheckpointError:
         raise
@@ -256,7 +256,7 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
     except Exception as error:
         raise CheckpointError(
             f"{path} is not a model that can be loaded ({type(error).__name__}: "
-            f"{str(error)[:300]}); it is damaged, or needs other versions of libraries."
+            f"{_short(error)}); it is damaged, or needs other versions of libraries."
         ) from error
     return model
 
@@ -362,20 +362,25 @@ def _check_archive(path: Path) -> None:
                 raise CheckpointError(f"{path} has lost or gained members; {hint}.")
             for name, info in named.items():
                 if _digest(archive, info) != about["sha256"][name]:
-                    raise CheckpointError(f"{path} is damaged: {name!r} has changed; {hint}.")
+                    raise CheckpointError(f"{path} is damaged: {name[:80]!r} has changed; {hint}.")
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"{path} is not a model file of sklearn_kt, or is damaged ({error}). Pickles (also "
-            f"joblib's) are not loaded: they can run any code. Else {hint}."
+            f"{path} is not a model file of sklearn_kt, or is damaged ({_short(error)}). Pickles "
+            f"(also joblib's) are not loaded: they can run any code. Else {hint}."
         ) from error
     # a damaged stream, whatever the compression
     except Exception as error:
         offsets = isinstance(error, OSError) and error.errno in (None, errno.EINVAL)
         if isinstance(error, CheckpointError | OSError) and not offsets:
             raise
-        raise CheckpointError(f"{path} is damaged ({error}); {hint}.") from error
+        raise CheckpointError(f"{path} is damaged ({_short(error)}); {hint}.") from error
+
+
+def _short(error: Exception) -> str:
+    """Message of an error, which may quote the file."""
+    return str(error)[:500]
 
 
 def _read_about(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -390,7 +395,8 @@ def _read_about(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     version = about.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} was written by sklearn_kt {about.get('sklearn_kt')} in format {version!r}; "
+            f"{path} was written by sklearn_kt {str(about.get('sklearn_kt'))[:40]} in format "
+            f"{str(version)[:40]}; "
             f"this is sklearn_kt {__version__}, which reads formats up to {FORMAT_VERSION}. "
             "Upgrade sklearn_kt, or save the model again with this version."
         )

@@ -231,7 +231,7 @@ np.random.seed(int(sys.argv[1]))
 torch.manual_seed(int(sys.argv[1]))
 from test_faults import FORMULAS, TARGET, TINY
 from sklearn_kt import ImplicitKTRegressor
-model = ImplicitKTRegressor(**{**TINY, "n_estimators": 2, "n_jobs": 2}).fit(FORMULAS, TARGET)
+model = ImplicitKTRegressor(**{**TINY, "n_estimators": 2}).fit(FORMULAS, TARGET)
 rows = np.concatenate([model.predict([formula]) for formula in FORMULAS])
 print(hashlib.sha256(rows.tobytes()).hexdigest())
 """
