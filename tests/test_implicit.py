@@ -363,7 +363,7 @@ def test_class_weights_multiply_probabilities() -> None:
         probabilities = model.fit(FORMULAS, labels).predict_proba(FORMULAS)
         assert_allclose(probabilities, expected)
         assert (model.predict(FORMULAS) == plain.classes_[probabilities.argmax(axis=1)]).all()
-    with pytest.raises(ValueError, match="few.*many.*not in class_weight"):
+    with pytest.raises(ValueError, match=r"few.*many.*not in class_weight"):
         ImplicitKTClassifier(readout="fast", class_weight={"other": 2}).fit(FORMULAS, labels)
 
 
