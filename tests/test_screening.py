@@ -305,7 +305,7 @@ from pathlib import Path
 from _screening_model import MeanNumber
 from sklearn_kt.screening import screen
 folder = Path(sys.argv[1])
-screen(MeanNumber(delay=0.1).fit(None), folder / "in.parquet", folder / "out.parquet")
+screen(MeanNumber(delay=0.4).fit(None), folder / "in.parquet", folder / "out.parquet")
 """
 
 
@@ -573,7 +573,9 @@ def test_searches_and_cross_validation_on_a_cluster(client: Any) -> None:
     X, y = FORMULAS[::20], np.arange(24.0)
     alone = cross_val_score(model, X, y, cv=2)
     search = GridSearchCV(model, {"ridge__alpha": [0.1, 1e9]}, cv=KFold(4, shuffle=True))
-    with joblib.parallel_config(backend="dask", client=client):
+    # the test before this one ended workers, which start again
+    client.wait_for_workers(2, timeout=200)
+    with joblib.parallel_config(backend="dask", client=client, wait_for_workers_timeout=200):
         together = cross_val_score(model, X, y, cv=2)
         search.fit(X, y)
     np.testing.assert_array_equal(alone, together)
