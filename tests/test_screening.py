@@ -299,9 +299,12 @@ def test_a_folder_of_files_is_one_source(tmp_path: Path) -> None:
         screen(MeanNumber().fit(None), folder, tmp_path / "p.parquet")
 
 
+# a shell may have left SIGINT ignored
 _CHILD = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from _screening_model import MeanNumber
 from sklearn_kt.screening import screen
 folder = Path(sys.argv[1])
