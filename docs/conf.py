@@ -81,7 +81,10 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
     # code of the gallery needs the width
-    "secondary_sidebar_items": {"**": ["page-toc"], "auto_examples/*": []},
+    "secondary_sidebar_items": {
+        page: ["page-toc"]
+        for page in ("index", "install", "first_steps", "changelog", "guide/*", "api/**")
+    },
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
     "navbar_align": "left",
