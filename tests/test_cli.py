@@ -95,8 +95,6 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture) -> None:
     assert left.value.code == 0
     out = capsys.readouterr().out
     assert f"usage: {' '.join(['sklearn-kt', *command])}" in out
-    if command in (["fit"], ["predict"]):
-        assert "only load files you trust" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
@@ -566,7 +564,7 @@ def test_output_that_cannot_be_written(run: Run, table: Path, model: Path, outpu
 def test_models_that_cannot_be_used(run: Run, table: Path, tmp_path: Path) -> None:
     code, _, err = run("predict", "none.model", table)
     assert code == 2
-    assert_one_line(err, "No model file none.model", "sklearn-kt fit")
+    assert_one_line(err, "There is no model file none.model", "sklearn-kt fit")
     code, _, err = run("predict", table, table)
     assert code == 2
     assert_one_line(err, "gaps.csv is not a model file of sklearn_kt")
