@@ -49,7 +49,11 @@ from sklearn_kt.benchmarking import (  # noqa: E402
     win_tie_loss,
 )
 from sklearn_kt.benchmarking.audit import POOL_FILE  # noqa: E402
-from sklearn_kt.benchmarking.matbench import find_leaderboard  # noqa: E402
+from sklearn_kt.benchmarking.matbench import (  # noqa: E402
+    RELATIONS,
+    find_leaderboard,
+    sibling_tasks,
+)
 from sklearn_kt.benchmarking.tables import (  # noqa: E402
     audit_lines,
     comparison_text,
@@ -126,7 +130,10 @@ def render(
     if not records:
         return
     complete = complete_models(records, tasks)
-    audit, unseen = audit_tasks(tasks, pool=pool)
+    leaks: dict[str, Any] = {}
+    if args.benchmark == "matbench":
+        leaks = {"relations": RELATIONS, "siblings": sibling_tasks(tasks, args.data_dir)}
+    audit, unseen = audit_tasks(tasks, pool=pool, **leaks)
     by_name = {task.name: task for task in tasks}
     result = BenchmarkResult(args.benchmark, by_name, records, audit, unseen)
     command = shlex.join(["python", "benchmarks/bench_models.py", *sys.argv[1:]])

@@ -92,7 +92,8 @@ _QUANTITIES = {
     "matbench_mp_is_metal": "metallicity",
     "matbench_mp_e_form": "formation energy",
 }
-_RELATIONS = (
+
+RELATIONS = (
     Relation(
         "matbench_expt_gap",
         "matbench_expt_is_metal",
@@ -106,6 +107,8 @@ _RELATIONS = (
     ),
     Relation("matbench_log_gvrh", "matbench_log_kvrh", "the two have the same materials"),
 )
+"""Tasks whose labels are in the tables of other tasks."""
+
 _LEADERBOARD = "leaderboard_scores.csv"
 _COLUMNS = {"algorithm", "task", "fold"}
 # two-sided 95 %
@@ -383,8 +386,8 @@ def run_matbench(
         folds=folds,
         output_dir=output_dir,
         pool=pool,
-        relations=_RELATIONS,
-        siblings=_siblings(loaded, data_dir),
+        relations=RELATIONS,
+        siblings=sibling_tasks(loaded, data_dir),
         command=command,
         random_state=random_state,
         n_jobs=n_jobs,
@@ -596,12 +599,12 @@ def _task_names(tasks: str | Iterable[str] | None, models: Mapping[str, Model]) 
     return [tasks] if isinstance(tasks, str) else list(tasks)
 
 
-def _siblings(
+def sibling_tasks(
     tasks: Sequence[BenchmarkTask], data_dir: str | os.PathLike[str] | None
 ) -> dict[str, BenchmarkTask]:
     """Load tables that are not run, but give the answers of one that is away."""
     names = {task.name for task in tasks}
-    related = {relation.other_of(name) for relation in _RELATIONS for name in names}
+    related = {relation.other_of(name) for relation in RELATIONS for name in names}
     found = {}
     for name in sorted(other for other in related - names if other is not None):
         # without its table the audit says that it was not checked

@@ -1,0 +1,205 @@
+"""The scripts in benchmarks/: what they write can be computed again, and says what was audited."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import mean_absolute_error, roc_auc_score
+
+from sklearn_kt import datasets
+from sklearn_kt.benchmarking import (
+    CompositionPool,
+    FoldRecord,
+    matbench,
+    matbench_task,
+    rescore_matbench,
+)
+from sklearn_kt.datasets import MatbenchTask
+from sklearn_kt.pretraining import CorpusTable
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+METALS, OTHERS = ("Li", "Na", "K", "Mg", "Fe"), ("F", "O")
+FORMULAS = [f"{a}{n}{b}" for a in METALS for b in OTHERS for n in range(1, 5)]
+MODELS = ["dummy", "et-fractions"]
+
+
+@pytest.fixture(scope="module")
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def bench_models(patch: pytest.MonkeyPatch) -> ModuleType:
+    patch.syspath_prepend(str(ROOT / "benchmarks"))
+    import bench_models
+
+    return bench_models
+
+
+@pytest.fixture(scope="module")
+def run(
+    bench_models: ModuleType,
+    patch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
+    """Two small tables under the names of official ones, run as ``make bench-matbench`` does."""
+    folder = tmp_path_factory.mktemp("bench")
+    gap = np.random.default_rng(0).normal(size=len(FORMULAS)) ** 2
+    columns: dict[str, Any] = {"gap expt": gap, "is_metal": gap < 0.4}
+    specs = {
+        "matbench_expt_gap": ("regression", "gap expt"),
+        "matbench_expt_is_metal": ("classification", "is_metal"),
+    }
+    declared = {}
+    for name, (kind, target) in specs.items():
+        y = columns[target].astype(float)
+        weighted = np.average(y, weights=np.arange(1, len(y) + 1))
+        declared[name] = MatbenchTask(
+            len(y), target, "", kind, "Made for tests.", y.mean(), weighted, False
+        )
+        table = pd.DataFrame({"composition": FORMULAS, target: columns[target]})
+        table.to_csv(folder / f"{name}.csv", index=False)
+    for module in (datasets, matbench):
+        patch.setattr(module, "MATBENCH_TASKS", declared)
+    pool = CorpusTable(FORMULAS[:3], {"band_gap_mp": [1.0, 2.0, np.nan]})
+    CompositionPool.from_tables([pool], name="three").save(folder / "pool.npz")
+    results = folder / "results"
+    patch.setattr(
+        sys,
+        "argv",
+        [
+            *("bench_models.py", "matbench", "--tasks", *specs, "--models", *MODELS),
+            *("--data-dir", str(folder), "--results", str(results)),
+            *("--pool", str(folder / "pool.npz")),
+        ],
+    )
+    bench_models.main()
+    return {
+        "folder": results,
+        "content": json.loads((results / "matbench.json").read_text(encoding="utf-8")),
+        "page": (results / "matbench.md").read_text(encoding="utf-8"),
+        "tasks": {name: matbench_task(name, folder) for name in specs},
+        "tables": folder,
+    }
+
+
+def rows_of(page: str, heading: str) -> list[list[str]]:
+    """Cells of the first table below a heading."""
+    text = page.partition(f"## {heading}\n")[2]
+    lines = re.search(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    assert lines, f"no table below {heading!r}"
+    cells = [[c.strip() for c in line.strip("|\n").split("|")] for line in lines[0].splitlines()]
+    return [cells[0], *cells[2:]]
+
+
+def test_tables_are_scores_of_the_predictions(run: dict[str, Any]) -> None:
+    """By scikit-learn's own functions, from the files of the folds."""
+    summary = {(row["model"], row["task"]): row for row in run["content"]["summary"]}
+    assert len(summary) == 4
+    for (model, name), row in summary.items():
+        task = run["tasks"][name]
+        scores = []
+        for fold, (_, test) in task.folds.items():
+            path = run["folder"] / "matbench" / "folds" / model / f"{name}-{fold}.json.gz"
+            record = FoldRecord.read(path)
+            if task.kind == "regression":
+                scores.append(mean_absolute_error(task.y[test], record.predictions))
+            else:
+                scores.append(roc_auc_score(task.y[test], record.probabilities))
+        score = "mae" if task.kind == "regression" else "roc_auc"
+        assert row[score] == pytest.approx(np.mean(scores), abs=1e-9)
+        assert row[f"{score}_std"] == pytest.approx(np.std(scores), abs=1e-9)
+    header, *rows = rows_of(run["page"], "Scores, time and memory")
+    assert len(rows) == 4
+    for cells in rows:
+        shown = dict(zip(header, cells, strict=True))
+        row = summary[shown["model"], shown["task"]]
+        label, score = ("ROC AUC", "roc_auc") if row["mae"] is None else ("MAE", "mae")
+        assert shown[label] == f"{row[score]:.4f} ± {row[f'{score}_std']:.4f}"
+
+
+def test_official_files_give_the_same_scores(run: dict[str, Any]) -> None:
+    for model in MODELS:
+        path = run["folder"] / "matbench" / model / "results.json.gz"
+        again = rescore_matbench(path, run["tables"]).groupby("task")
+        for row in run["content"]["summary"]:
+            if row["model"] == model:
+                for score in ("mae", "rmse", "roc_auc", "roc_auc_of_labels", "f1"):
+                    value = again[score].mean()[row["task"]]
+                    expected = np.nan if row[score] is None else row[score]
+                    assert value == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+def test_audit_is_in_file_and_page(run: dict[str, Any]) -> None:
+    found = run["content"]["audit"]
+    assert found["pool"]["name"] == "three"
+    gap = found["tasks"]["matbench_expt_gap"]
+    assert gap["test_ids_in_train"] == 0
+    assert gap["test_rows_in_pool"] == 3
+    assert gap["test_rows_with_quantity_in_pool"] == 2
+    # the labels of one table are those of the other
+    assert gap["siblings"]["matbench_expt_is_metal"]["test_rows_there"] == len(FORMULAS)
+    assert f"in matbench_expt_is_metal {len(FORMULAS)}" in run["page"]
+    unseen = {(r["model"], r["task"]): r for r in run["content"]["summary_unseen"]}
+    assert {row["n_test"] for row in unseen.values()} == {len(FORMULAS) - 3}
+    assert "Test rows that pretraining has not seen" in run["page"]
+
+
+def test_nothing_is_run_twice(
+    run: dict[str, Any], bench_models: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("rendering runs nothing")
+
+    monkeypatch.setattr(bench_models, "run_matbench", refuse)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--render-only"])
+    bench_models.main()
+    again = json.loads((run["folder"] / "matbench.json").read_text(encoding="utf-8"))
+    for key in ("summary", "folds", "audit", "statistics"):
+        assert again[key] == run["content"][key]
+
+
+# ---------------------------------------------------------------- what is committed
+
+
+@pytest.fixture(params=["matbench", "jarvis"])
+def committed(request: pytest.FixtureRequest) -> dict[str, Any]:
+    path = RESULTS / f"{request.param}.json"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not there: `make bench-{request.param}` has not been run")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_committed_means_are_those_of_the_folds(committed: dict[str, Any]) -> None:
+    for summary, folds in (("summary", "folds"), ("summary_unseen", "folds_unseen")):
+        frame = pd.DataFrame(committed[folds])
+        means = frame.groupby(["model", "task"]).mean(numeric_only=True)
+        for row in committed[summary]:
+            for score in ("mae", "roc_auc", "fit_seconds", "predict_seconds"):
+                if row.get(score) is not None:
+                    expected = means.loc[(row["model"], row["task"]), score]
+                    assert row[score] == pytest.approx(expected, abs=1e-9)
+
+
+def test_committed_results_were_audited(committed: dict[str, Any]) -> None:
+    audit = committed["audit"]
+    assert audit["pool"]["compositions"] > 400_000
+    assert set(audit["tasks"]) == set(committed["tasks"])
+    for name, found in audit["tasks"].items():
+        assert found["test_ids_in_train"] == 0, name
+        assert 0 <= found["test_rows_in_pool"] <= found["test_rows"]
+    if committed["benchmark"] == "matbench":
+        gap = audit["tasks"]["matbench_expt_gap"]
+        assert gap["siblings"]["matbench_expt_is_metal"]["test_rows_there"] == gap["test_rows"]
+    assert committed["command"].startswith("python benchmarks/bench_models.py")
