@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _BATCH_ROWS = 10_000
+_SCREEN_ROWS = 65_536
 _DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
 _MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch, imkt-fast, imkt"
 _SEEBECK = "seebeck"
@@ -191,20 +192,11 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument(
         "--carrier", choices=("p", "n"), default="p", help="doping of seebeck (default: p)"
     )
-    parser.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder of the MatBench files (default: $SKLEARN_KT_DATA, $MATMINER_DATA)",
-    )
+    _add_data_dir(parser)
     parser.add_argument(
         "--n-samples", type=_positive, metavar="N", help="evaluate on so many rows, drawn at random"
     )
-    parser.add_argument(
-        "--models",
-        default=_DEFAULT_MODELS,
-        metavar="A,B,...",
-        help=f"models to compare, of {_MODEL_NAMES} (default: %(default)s)",
-    )
+    _add_models(parser)
     parser.add_argument("--folds", type=_positive, metavar="K", help="number of folds (default: 5)")
     _add_training(parser)
     parser.add_argument(
@@ -249,20 +241,14 @@ def _add_predict(commands: Any) -> None:
         " probabilities of classes). Reads and writes in batches, so tables may be larger than"
         " memory.",
     )
-    parser.add_argument("model", metavar="MODEL", help="file written by fit")
+    _add_model(parser)
     _add_stream(parser)
     parser.add_argument(
         "--return-std",
         action="store_true",
         help="add 'prediction_std', the standard deviation that the model predicts",
     )
-    parser.add_argument(
-        "--errors",
-        choices=("raise", "nan"),
-        default="raise",
-        help="rows that are not compositions: stop, or leave their prediction empty"
-        " (default: raise)",
-    )
+    _add_errors(parser)
     parser.set_defaults(run=_predict)
 
 
@@ -273,7 +259,7 @@ def _add_screen(commands: Any) -> None:
         description="Stream a table through a saved model into a parquet file, with filters or"
         " ranking. A run that was stopped goes on when it is started again.",
     )
-    parser.add_argument("model", metavar="MODEL", help="file written by fit")
+    _add_model(parser)
     parser.add_argument(
         "source", metavar="SOURCE", help="table: .parquet, .csv, .csv.gz or folder of .parquet"
     )
@@ -303,26 +289,14 @@ def _add_screen(commands: Any) -> None:
         action="store_true",
         help="keep rows of a composition that was there before (LiFePO4, Li2Fe2P2O8)",
     )
-    parser.add_argument(
-        "--errors",
-        choices=("raise", "nan"),
-        default="raise",
-        help="rows that are not compositions: stop, or leave their prediction empty"
-        " (default: raise)",
-    )
-    parser.add_argument(
-        "--batch-size",
-        type=int,
-        default=65_536,
-        metavar="N",
-        help="rows held in memory (default: %(default)s)",
-    )
+    _add_errors(parser)
+    _add_batch_size(parser, _SCREEN_ROWS)
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
         help="Dask cluster to predict on, as in tcp://host:8786 (needs the extra 'distributed')",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    _add_quiet(parser)
     _add_formula_column(parser)
     parser.add_argument("--output", required=True, metavar="FILE", help="parquet file to write")
     parser.set_defaults(run=_screen, interrupted="the same command goes on")
@@ -358,7 +332,7 @@ def _add_pretrain(commands: Any) -> None:
     parser.add_argument(
         "--data-dir", metavar="DIR", help="data of the corpus (default: SKLEARN_KT_DATA)"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    _add_quiet(parser)
     parser.set_defaults(
         run=_pretrain, interrupted="with a checkpoint_dir, the same command goes on"
     )
@@ -380,7 +354,7 @@ def _add_explain(commands: Any) -> None:
         " interactions (Shapley interactions, by shapiq from the extra 'explain'): print a table"
         " and write a figure.",
     )
-    parser.add_argument("model", metavar="MODEL", help="file written by fit")
+    _add_model(parser)
     parser.add_argument("formula", metavar="FORMULA", help="as in LiFePO4")
     parser.add_argument(
         "--index",
@@ -427,9 +401,7 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument(
         "--label", default="prediction", metavar="TEXT", help="what is predicted, for the figure"
     )
-    parser.add_argument(
-        "--random-state", type=int, default=0, metavar="SEED", help="seed (default: 0)"
-    )
+    _add_seed(parser)
     parser.add_argument(
         "--output", metavar="FILE", help="image to write (default: the formula, .png)"
     )
@@ -451,17 +423,8 @@ def _add_matbench(commands: Any) -> None:
         help="tasks, or 'composition' (the four whose input is a formula) or 'all' (structure"
         " tasks by composition) (default: %(default)s)",
     )
-    parser.add_argument(
-        "--models",
-        default=_DEFAULT_MODELS,
-        metavar="A,B,...",
-        help=f"models, of {_MODEL_NAMES} (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help="folder of the MatBench files (default: $SKLEARN_KT_DATA, $MATMINER_DATA)",
-    )
+    _add_models(parser)
+    _add_data_dir(parser)
     parser.add_argument(
         "--leaderboard",
         metavar="PATH",
@@ -479,9 +442,7 @@ def _add_matbench(commands: Any) -> None:
         metavar="FILE",
         help="compositions that the checkpoint was pretrained on (default: those beside it)",
     )
-    parser.add_argument(
-        "--random-state", type=int, default=0, metavar="SEED", help="seed (default: 0)"
-    )
+    _add_seed(parser)
     parser.add_argument(
         "--n-jobs", type=int, default=1, metavar="N", help="folds run at the same time (default: 1)"
     )
@@ -571,9 +532,7 @@ def _add_train_crystallm(commands: Any) -> None:
         "--skip-bad", action="store_true", help="leave out crystals that cannot be read"
     )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="as in cuda (default: cpu)")
-    parser.add_argument(
-        "--random-state", type=int, default=0, metavar="SEED", help="seed (default: 0)"
-    )
+    _add_seed(parser)
     parser.set_defaults(run=_train_crystallm)
 
 
@@ -607,19 +566,11 @@ def _add_stream(parser: argparse.ArgumentParser) -> None:
     )
     _add_formula_column(parser)
     parser.add_argument("--output", metavar="FILE", help="CSV to write (default: stdout)")
-    parser.add_argument(
-        "--batch-size",
-        type=_positive,
-        default=_BATCH_ROWS,
-        metavar="N",
-        help="rows held in memory (default: %(default)s)",
-    )
+    _add_batch_size(parser, _BATCH_ROWS)
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--random-state", type=int, default=0, metavar="SEED", help="seed (default: 0)"
-    )
+    _add_seed(parser)
     parser.add_argument(
         "--n-jobs",
         type=int,
@@ -627,6 +578,57 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="jobs in parallel within a model; -1 uses every core (default: -1)",
     )
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="file written by fit")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--models",
+        default=_DEFAULT_MODELS,
+        metavar="A,B,...",
+        help=f"models to compare, of {_MODEL_NAMES} (default: %(default)s)",
+    )
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder of the MatBench files (default: $SKLEARN_KT_DATA, $MATMINER_DATA)",
+    )
+
+
+def _add_errors(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--errors",
+        choices=("raise", "nan"),
+        default="raise",
+        help="rows that are not compositions: stop, or leave their prediction empty"
+        " (default: raise)",
+    )
+
+
+def _add_batch_size(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--batch-size",
+        type=_positive,
+        default=default,
+        metavar="N",
+        help="rows held in memory (default: %(default)s)",
+    )
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--random-state", type=int, default=0, metavar="SEED", help="seed (default: 0)"
+    )
+
+
+def _add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def _positive(text: str) -> int:
@@ -899,6 +901,8 @@ def _fit(args: argparse.Namespace) -> None:
 def _predict(args: argparse.Namespace) -> None:
     import numpy as np
 
+    from .screening.screener import predictions
+
     model = _load_model(args.model)
     classes = list(getattr(model, "classes_", [])) if hasattr(model, "predict_proba") else []
     if args.return_std:
@@ -923,7 +927,12 @@ def _predict(args: argparse.Namespace) -> None:
         values = np.full((len(batch.rows), len(added)), None, dtype=object)
         if len(rows):
             formulas = np.array([batch.rows[row][at] for row in rows], dtype=object)
-            values[rows] = _predictions(model, formulas, args.return_std, bool(classes))
+            found = predictions(model, compositions[rows], formulas, args.return_std)
+            if list(found) != added:
+                raise InputError("The model predicts several targets; the command line writes one.")
+            for number, column in enumerate(found.values()):
+                # Python numbers, which csv writes in full precision
+                values[rows, number] = column.to_pylist()
         return values.tolist()
 
     with _open_table(args.data, args.batch_size) as table:
@@ -951,34 +960,6 @@ def _load_model(path: str) -> Any:
     if not hasattr(model, "predict"):
         raise InputError(f"{path} holds a {type(model).__name__}, which cannot predict.")
     return model
-
-
-def _predictions(model: Any, formulas: np.ndarray, return_std: bool, classify: bool) -> np.ndarray:
-    """One row per formula: prediction, then standard deviation or probabilities."""
-    import numpy as np
-
-    try:
-        if classify:
-            probabilities = model.predict_proba(formulas)
-            labels = np.asarray(model.classes_, dtype=object)[probabilities.argmax(axis=1)]
-            blocks = [labels, *probabilities.T]
-        elif return_std:
-            blocks = list(model.predict(formulas, return_std=True))
-        else:
-            blocks = [model.predict(formulas)]
-    except SklearnKTError:
-        raise
-    # a model from elsewhere, perhaps fitted on something else than formulas
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The model cannot predict from formulas: {error}") from error
-    if any(np.ndim(block) != 1 for block in blocks):
-        raise InputError("The model predicts several targets; the command line writes one.")
-    # tolist makes Python numbers, which csv writes in full precision
-    columns = [np.asarray(block).tolist() for block in blocks]
-    values = np.empty((len(formulas), len(columns)), dtype=object)
-    for number, column in enumerate(columns):
-        values[:, number] = column
-    return values
 
 
 def _screen(args: argparse.Namespace) -> None:

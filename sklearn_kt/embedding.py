@@ -16,7 +16,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from .compositions import ELEMENTS, CompositionBatch, is_composition_input, read_compositions
 from .descriptors import descriptor_names, elemental_descriptors
@@ -124,6 +125,24 @@ class BackboneMixin:
                 "pass the kind of X that fit saw."
             )
         return data
+
+    def _read_numbers(self, y: Any, *, multi_output: bool) -> np.ndarray:
+        """Targets as numbers, without NaN."""
+        y = validate_data(self, y=y, multi_output=multi_output, y_numeric=True)
+        # again: None in an object array becomes NaN only when it is converted
+        return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+
+    def _read_labels(self, y: Any) -> np.ndarray:
+        """Targets as class labels."""
+        y = column_or_1d(validate_data(self, y=y), warn=True)
+        check_classification_targets(y)
+        return y
+
+    def _remember_elements(self, data: Data) -> None:
+        """Set ``elements_``; columns of numbers have none."""
+        self.__dict__.pop("elements_", None)
+        if isinstance(data, CompositionBatch):
+            self.elements_ = np.array(sorted(ELEMENTS[z - 1] for z in set(data.atomic_numbers)))
 
     def _resolve_backbone(self, data: Data) -> Weights:
         """Set ``spec_`` from ``checkpoint`` and ``backbone``; return pretrained weights."""

@@ -16,16 +16,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, clone
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .compositions import CompositionBatch
 from .embedding import BackboneMixin, CompositionEmbedder, Data
 from .exceptions import CompositionWarning, InputError
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
+from .readouts import most_probable, with_seed
 from .structures import PrototypeGenerator, StructureEmbedder
 
 __all__ = ["ExplicitKTClassifier", "ExplicitKTRegressor"]
@@ -101,6 +101,7 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         y = self._read_targets(y)
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
+        self._remember_elements(data)
         self.structure_model_: Any = None
         self.composition_model_: Any = None
         self.fallback_rows_: list[int] = []
@@ -116,7 +117,8 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             estimator = self.composition_estimator
             if estimator is None:
                 estimator = self._model("fast").set_params(checkpoint=self.checkpoint)
-            self.composition_model_ = _seeded(clone(estimator), self.random_state).fit(data, y)
+            estimator = with_seed(clone(estimator), _seed(self.random_state))
+            self.composition_model_ = estimator.fit(data, y)
         elif not len(rows):
             raise InputError(
                 "none of the rows has a structure to learn from; pass structures=, another "
@@ -297,6 +299,8 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         Rows without a structure in the last call of ``fit`` or ``predict``.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
+    elements_ : ndarray of str
+        Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
         1 for compositions, else the number of columns.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -448,10 +452,9 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         return self._outputs(X, structures, interval)
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = validate_data(self, y=y, multi_output=True, y_numeric=True)
+        y = self._read_numbers(y, multi_output=True)
         self._shape = y.shape[1:]
-        # again: None in an object array becomes NaN only when it is converted
-        return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        return y
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -505,6 +508,8 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         Rows without a structure in the last call of ``fit`` or ``predict``.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
+    elements_ : ndarray of str
+        Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
         1 for compositions, else the number of columns.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -586,13 +591,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
             Labels, in the rows' order.
         """
         check_is_fitted(self)
-        probabilities = self._probabilities(X, structures)
-        missing = np.isnan(probabilities).any(axis=1)
-        labels = self.classes_[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
-        if missing.any():
-            labels = labels.astype(object)
-            labels[missing] = None
-        return labels
+        return most_probable(self.classes_, self._probabilities(X, structures))
 
     def predict_proba(self, X: Any, structures: Sequence[Any] | None = None) -> np.ndarray:
         """Predict class probabilities.
@@ -623,8 +622,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         return self._outputs(X, structures, probabilities)
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = column_or_1d(validate_data(self, y=y), warn=True)
-        check_classification_targets(y)
+        y = self._read_labels(y)
         self.classes_ = np.unique(y)
         self._shape = self.classes_.shape
         return y
@@ -635,10 +633,3 @@ def _seed(random_state: Any) -> int | None:
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(np.iinfo(np.int32).max))
     return random_state
-
-
-def _seeded(estimator: Any, random_state: Any) -> Any:
-    parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
-    if "random_state" in parameters and parameters["random_state"] is None:
-        estimator.set_params(random_state=_seed(random_state))
-    return estimator

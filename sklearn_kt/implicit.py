@@ -23,11 +23,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_co
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import LabelEncoder, StandardScaler
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from .compositions import CompositionBatch
@@ -43,7 +42,15 @@ from .embedding import (
 from .encoder import save_checkpoint, without_heads
 from .exceptions import InputError
 from .html_repr import FittedReprMixin
-from .readouts import ErrorModel, Readout, default_readouts, select_weights
+from .readouts import (
+    MIN_FOLD_ROWS,
+    ErrorModel,
+    Readout,
+    default_readouts,
+    most_probable,
+    select_weights,
+    with_seed,
+)
 
 if TYPE_CHECKING:
     from skorch import NeuralNet
@@ -56,8 +63,6 @@ __all__ = ["ImplicitKTClassifier", "ImplicitKTRegressor"]
 # from scratch, and from pretrained weights, which have little left to learn.
 _UPDATES = {False: 2000, True: 500}
 _EPOCHS = {False: (30, 150), True: (10, 60)}
-# Rows (of each class) that every fold of the inner cross-validation needs.
-_MIN_FOLD_ROWS = 4
 # Inner folds; each network does without one, so that many cost it few rows.
 _FOLDS = {"network": 10, "fast": 3}
 _MIN_FOLDS = 3
@@ -126,6 +131,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         y = self._read_targets(y)
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
+        self._remember_elements(data)
         targets = self._encode_targets(y)
         weights = self._resolve_backbone(data)
         rng = check_random_state(self.random_state)
@@ -247,7 +253,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         n_folds = max(_FOLDS["network"], self.n_estimators) if networks else _FOLDS["fast"]
         stratify = targets if targets.ndim == 1 else None
         counts = np.array([len(targets)]) if stratify is None else np.bincount(stratify)
-        n_folds = min(n_folds, counts.min() // _MIN_FOLD_ROWS)
+        n_folds = min(n_folds, counts.min() // MIN_FOLD_ROWS)
         least = max(_MIN_FOLDS, self.n_estimators) if networks else _MIN_FOLDS
         if n_folds < least or (stratify is not None and len(counts) < 2):
             return []
@@ -305,10 +311,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     def _fit_one(
         self, readout: Readout, features: np.ndarray, targets: np.ndarray, seed: int
     ) -> Any:
-        estimator = clone(readout.estimator)
-        parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
-        if "random_state" in parameters and parameters["random_state"] is None:
-            estimator.set_params(random_state=seed)
+        estimator = with_seed(clone(readout.estimator), seed)
         one_column = targets.ndim == 2 and targets.shape[1] == 1
         return estimator.fit(features, targets[:, 0] if one_column else targets)
 
@@ -529,6 +532,8 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         What expects errors; None without inner folds.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
+    elements_ : ndarray of str
+        Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
         1 for compositions, else the number of columns.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -697,10 +702,9 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         return np.stack([mean - half, mean + half], axis=-1)
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = validate_data(self, y=y, multi_output=True, y_numeric=True)
+        y = self._read_numbers(y, multi_output=True)
         self._flat = y.ndim == 1
-        # again: None in an object array becomes NaN only when it is converted
-        return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        return y
 
     def _encode_targets(self, y: np.ndarray) -> np.ndarray:
         columns = y.reshape(len(y), -1)
@@ -736,7 +740,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         if self.error_model_ is None:
             raise InputError(
                 "there are no out-of-fold errors to take uncertainties from; fit with readout "
-                f"'auto', 'fast' or 'head' on at least {_MIN_FOLD_ROWS * _MIN_FOLDS} rows."
+                f"'auto', 'fast' or 'head' on at least {MIN_FOLD_ROWS * _MIN_FOLDS} rows."
             )
         return self.error_model_
 
@@ -844,6 +848,8 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         Softmax temperature of the networks, fitted to the inner folds; 1 without them.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
+    elements_ : ndarray of str
+        Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
         1 for compositions, else the number of columns.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -934,13 +940,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
             Labels, in the rows' order.
         """
         check_is_fitted(self)
-        probabilities = self._weigh(self._outputs(self._read(X, reset=False))[0])
-        missing = np.isnan(probabilities).any(axis=1)
-        labels = self.classes_[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
-        if missing.any():
-            labels = labels.astype(object)
-            labels[missing] = None
-        return labels
+        return most_probable(self.classes_, self._probabilities(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
@@ -956,14 +956,13 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        check_is_fitted(self)
+        return self._probabilities(X)
+
+    def _probabilities(self, X: Any) -> np.ndarray:
         return self._weigh(self._outputs(self._read(X, reset=False))[0])
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = validate_data(self, y=y)
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        return y
+        return self._read_labels(y)
 
     def _encode_targets(self, y: np.ndarray) -> np.ndarray:
         encoder = LabelEncoder().fit(y)

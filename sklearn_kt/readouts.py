@@ -30,8 +30,10 @@ _N_TREES = {"auto": 200, "fast": 100}
 _N_ERROR_TREES = 100
 # Part of the columns that a tree chooses each split from.
 _COLUMNS, _QUICK_COLUMNS = 1 / 3, 0.1
-# Grows with the square of the rows.
-_MAX_KERNEL_ROWS = 8_000
+# Rows (of each class) that every inner fold needs.
+MIN_FOLD_ROWS = 4
+# A kernel's time grows with the square of the rows.
+MAX_KERNEL_ROWS = 8_000
 _SELECTION_ROUNDS = 20
 # The error model needs the shape of the errors, not every row.
 _MAX_ERROR_ROWS = 20_000
@@ -153,16 +155,35 @@ def default_readouts(
     if classification or not (pretrained and fast):
         readouts["trees"] = Readout(plain, trees)
     if "fractions" in blocks:
-        few = clone(trees) if fast and classification else clone(trees).set_params(max_features=1.0)
-        readouts["fraction_trees"] = Readout(("fractions",), few)
+        part = _QUICK_COLUMNS if fast and classification else 1.0
+        amounts = clone(trees).set_params(max_features=part)
+        readouts["fraction_trees"] = Readout(("fractions",), amounts)
     if not pretrained or fast:
         return readouts
     if classification:
         readouts["boosting"] = Readout(transfer, HistGradientBoostingClassifier())
-    elif n_rows <= _MAX_KERNEL_ROWS and n_outputs == 1:
+    elif n_rows <= MAX_KERNEL_ROWS and n_outputs == 1:
         machine = make_pipeline(StandardScaler(), SVR(C=10, epsilon=0.02))
         readouts["kernel"] = Readout(blocks, machine)
     return readouts
+
+
+def with_seed(estimator: Any, seed: int | None) -> Any:
+    """Seed an estimator that takes a ``random_state`` and has none; return it."""
+    parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    if "random_state" in parameters and parameters["random_state"] is None:
+        estimator.set_params(random_state=seed)
+    return estimator
+
+
+def most_probable(classes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Name the most probable class of each row; None, in an object array, for rows of NaN."""
+    missing = np.isnan(probabilities).any(axis=1)
+    labels = classes[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
+    if missing.any():
+        labels = labels.astype(object)
+        labels[missing] = None
+    return labels
 
 
 def select_weights(

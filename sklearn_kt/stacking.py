@@ -15,10 +15,9 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from .compositions import CompositionBatch
@@ -28,15 +27,11 @@ from .exceptions import CompositionWarning, InputError
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
-from .readouts import ErrorModel, select_weights
+from .readouts import MAX_KERNEL_ROWS, MIN_FOLD_ROWS, ErrorModel, most_probable, select_weights
 
 __all__ = ["StackedKTClassifier", "StackedKTRegressor", "smooth_readout"]
 
-# Rows (of each class) that every fold needs.
-_MIN_FOLD_ROWS = 4
 _SHOWN = 3
-# The kernel's time grows with the square of the rows.
-_MAX_KERNEL_ROWS = 8_000
 # of models that predict NaN for rows without a structure
 _NO_STRUCTURE = r".*have no structure.*fallback='nan'"
 
@@ -85,6 +80,7 @@ class _BaseStackedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         y = self._read_targets(y)
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
+        self._remember_elements(data)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         named = self._named(seed, len(data))
         folds = self._folds(y, seed)
@@ -124,8 +120,7 @@ class _BaseStackedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             raise InputError("two estimators have one name; give each its own.")
         return dict(pairs)
 
-    def _blend(self, X: Any) -> np.ndarray:
-        data = self._read(X, reset=False)
+    def _blend(self, data: Data) -> np.ndarray:
         outputs = _filled(
             {
                 name: self._quietly(self._output, self.estimators_[name], data)
@@ -191,6 +186,8 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
         Mean absolute error of each model on rows it was not fitted on, and of the
         blend on the same rows; empty for tables of fewer than ``4 * cv`` rows,
         whose models have equal weights.
+    elements_ : ndarray of str
+        Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
         1 for compositions, else the number of columns.
 
@@ -263,15 +260,16 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
             If ``return_std`` is asked of a model fitted on too few rows.
         """
         check_is_fitted(self)
-        if not return_std:
-            return self._blend(X)
-        if self.error_model_ is None:
+        if return_std and self.error_model_ is None:
             raise InputError(
                 f"there are no out-of-fold errors to take uncertainties from; fit on at least "
-                f"{_MIN_FOLD_ROWS * self.cv} rows."
+                f"{MIN_FOLD_ROWS * self.cv} rows."
             )
         data = self._read(X, reset=False)
-        return self._blend(X), self.error_model_.std(_error_features(data))[:, 0]
+        blend = self._blend(data)
+        if self.error_model_ is None or not return_std:
+            return blend
+        return blend, self.error_model_.std(_error_features(data))[:, 0]
 
     def _default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
         common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
@@ -280,19 +278,17 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
             # where there is no structure, the others stand in
             "exkt": ExplicitKTRegressor(fallback="nan", **common),
         }
-        if n_rows <= _MAX_KERNEL_ROWS:
+        if n_rows <= MAX_KERNEL_ROWS:
             models["exkt_kernel"] = ExplicitKTRegressor(
                 readout=smooth_readout(), fallback="nan", **common
             )
         return models
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = column_or_1d(validate_data(self, y=y, y_numeric=True), warn=True)
-        # again: None in an object array becomes NaN only when it is converted
-        return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        return self._read_numbers(y, multi_output=False)
 
     def _folds(self, y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        if len(y) < _MIN_FOLD_ROWS * self.cv:
+        if len(y) < MIN_FOLD_ROWS * self.cv:
             return []
         return list(KFold(self.cv, shuffle=True, random_state=seed).split(y))
 
@@ -336,6 +332,8 @@ class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
     scores_ : dict of str to float
         Log-loss of each model, and of the blend, on rows it was not fitted on; empty
         if a class has fewer than ``4 * cv`` rows.
+    elements_ : ndarray of str
+        Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
         1 for compositions, else the number of columns.
 
@@ -383,7 +381,7 @@ class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
             Labels, in the rows' order.
         """
         check_is_fitted(self)
-        return self.classes_[self._blend(X).argmax(axis=1)]
+        return most_probable(self.classes_, self._blend(self._read(X, reset=False)))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
@@ -399,7 +397,7 @@ class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        return self._blend(X)
+        return self._blend(self._read(X, reset=False))
 
     def _default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
         common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
@@ -409,14 +407,13 @@ class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
         }
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = column_or_1d(validate_data(self, y=y), warn=True)
-        check_classification_targets(y)
+        y = self._read_labels(y)
         self.classes_ = np.unique(y)
         return y
 
     def _folds(self, y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
         counts = np.unique(y, return_counts=True)[1]
-        if counts.min() < _MIN_FOLD_ROWS * self.cv or len(counts) < 2:
+        if counts.min() < MIN_FOLD_ROWS * self.cv or len(counts) < 2:
             return []
         return list(StratifiedKFold(self.cv, shuffle=True, random_state=seed).split(y, y))
 

@@ -10,9 +10,10 @@ from _shims import SpelledTransformer
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import SkipTestWarning
+from sklearn.linear_model import Ridge
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from sklearn_kt import CompositionEmbedder, read_compositions
+from sklearn_kt import CompositionEmbedder, ImplicitKTRegressor, read_compositions
 from sklearn_kt.descriptors import elemental_descriptors
 from sklearn_kt.encoder import load_checkpoint, save_checkpoint, without_heads
 from sklearn_kt.exceptions import CompositionWarning, InputError
@@ -74,3 +75,10 @@ def test_blocks_that_are_not_there(tmp_path: Any) -> None:
     assert bare.blocks_ == ("embedding", "descriptors", "fractions")
     whole = CompositionEmbedder(blocks=["embedding"]).fit_transform(FORMULAS)
     assert_allclose(bare.transform(FORMULAS)[:, :512], whole, rtol=1e-6)
+
+
+def test_estimators_remember_the_elements_of_their_table() -> None:
+    model = ImplicitKTRegressor(None, readout=Ridge()).fit(["NaCl", "MgO", "Na2O"], [1.0, 2.0, 3.0])
+    assert model.elements_.tolist() == ["Cl", "Mg", "Na", "O"]
+    model.fit([[0.0], [1.0], [2.0]], [1.0, 2.0, 3.0])
+    assert not hasattr(model, "elements_")

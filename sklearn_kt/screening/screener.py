@@ -7,8 +7,8 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -560,22 +560,14 @@ class _Run:
 
             if self.client is None:
                 for task in open_tasks:
-                    staging = self._part(task.index).with_suffix(".tmp")
-                    try:
+                    with self._staging(task, counts) as staging:
                         write_part(task, self.plan, self.estimator, staging, advance)
-                        self._keep(staging, task, counts)
-                    finally:
-                        staging.unlink(missing_ok=True)
             else:
                 from .dask_engine import run_tasks
 
                 for task, content in run_tasks(self.client, self.estimator, self.plan, open_tasks):
-                    staging = self._part(task.index).with_suffix(".tmp")
-                    try:
+                    with self._staging(task, counts) as staging:
                         staging.write_bytes(content)
-                        self._keep(staging, task, counts)
-                    finally:
-                        staging.unlink(missing_ok=True)
                     advance(task.rows)
         return counts
 
@@ -598,15 +590,21 @@ class _Run:
                 bar.initial += task.rows
                 bar.update(task.rows)
 
-    def _keep(self, staging: Path, task: Task, counts: dict[str, int]) -> None:
-        """Give a finished part its name; from then on it counts as done."""
-        about = _read_part(staging)
-        if about is None:
-            raise InputError(f"{staging} was changed while it was written.")
-        with staging.open("rb") as file:
-            os.fsync(file.fileno())
-        staging.replace(self._part(task.index))
-        _add(counts, about)
+    @contextmanager
+    def _staging(self, task: Task, counts: dict[str, int]) -> Iterator[Path]:
+        """Give a part its name once it is written; from then on it counts as done."""
+        staging = self._part(task.index).with_suffix(".tmp")
+        try:
+            yield staging
+            about = _read_part(staging)
+            if about is None:
+                raise InputError(f"{staging} was changed while it was written.")
+            with staging.open("rb") as file:
+                os.fsync(file.fileno())
+            staging.replace(self._part(task.index))
+            _add(counts, about)
+        finally:
+            staging.unlink(missing_ok=True)
 
 
 def _add(counts: dict[str, int], about: dict[str, Any]) -> None:
