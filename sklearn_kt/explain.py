@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy.special import logit
+from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
@@ -88,6 +89,11 @@ _MAX_EXACT_FSII = 12
 # coalitions of a data set that go through the model together
 _CHUNK = 2**16
 _SMALLEST_PROBABILITY = 1e-6
+# how far a composition of a background may be from the next one, and of how many that is taken
+_USUAL = 0.99
+_MIN_NEIGHBOURS, _MAX_NEIGHBOURS = 20, 500
+# estimators of scikit-learn that hold another
+_WRAPPED = ("best_estimator_", "regressor_", "classifier_")
 
 
 def explain(
@@ -161,8 +167,10 @@ def explain(
     Warns
     -----
     ExplanationWarning
-        If `max_order` is more than there are players, an element is nowhere in
-        `background`, or probabilities were clipped.
+        If `max_order` is more than there are players, an element is nowhere in the
+        training table (as far as the estimator remembers it in ``elements_``) or in
+        `background`, the formula is farther from every composition of `background` than
+        99 % of these are from each other, or probabilities were clipped.
 
     See Also
     --------
@@ -199,7 +207,7 @@ def explain(
     model = _Model(estimator, target, response, objects=hasattr(composition, "as_dict"))
     model.choose_class(row)
     worth = _worth(baseline, model, reference)
-    _warn_unseen(row, reference)
+    _warn_unknown(row, estimator, reference)
     game = _game(row, players, baseline, worth)
     if index != "SV" and max_order > game.n_players:
         warnings.warn(
@@ -276,6 +284,11 @@ def explain_dataset(
     InputError
         As from :func:`explain`.
 
+    Warns
+    -----
+    ExplanationWarning
+        As from :func:`explain`, once for all formulas.
+
     See Also
     --------
     explain : One formula.
@@ -308,7 +321,7 @@ def explain_dataset(
     model = _Model(estimator, target, response, objects=_holds_objects(X))
     model.choose_class(None)
     worth = _worth(baseline, model, reference)
-    _warn_unseen(batch, reference)
+    _warn_unknown(batch, estimator, reference)
     groups = model.groups(batch)
     _, first, counts = np.unique(groups, return_index=True, return_counts=True)
     options = _Options(index, max_order, budget, approximator, random_state)
@@ -751,18 +764,79 @@ def _read_background(background: Any, baseline: str) -> CompositionBatch | None:
     return reference
 
 
-def _warn_unseen(batch: CompositionBatch, reference: CompositionBatch | None) -> None:
+def _warn_unknown(
+    batch: CompositionBatch, estimator: Any, reference: CompositionBatch | None
+) -> None:
+    """Warn of elements and formulas that the model, as far as is known, knows nothing of."""
+    present = np.unique(batch.atomic_numbers)
+    trained = _training_elements(estimator)
+    known = present if trained is None else np.intersect1d(present, trained)
+    if len(known) < len(present):
+        warnings.warn(
+            f"{_symbols(np.setdiff1d(present, known))}: in no composition that the model was "
+            "fitted on; what it says of such elements is guessed from others.",
+            ExplanationWarning,
+            stacklevel=3,
+        )
     if reference is None:
         return
-    unseen = np.setdiff1d(batch.atomic_numbers, reference.atomic_numbers)
+    unseen = np.setdiff1d(known, reference.atomic_numbers)
     if len(unseen):
-        symbols = ", ".join(ELEMENTS[z - 1] for z in unseen)
         warnings.warn(
-            f"{symbols}: in no composition of the background; if the model never saw such "
+            f"{_symbols(unseen)}: in no composition of the background; if the model never saw such "
             "elements, what it says of them means little.",
             ExplanationWarning,
             stacklevel=3,
         )
+    if message := _far_from(batch, reference):
+        warnings.warn(message, ExplanationWarning, stacklevel=3)
+
+
+def _training_elements(estimator: Any) -> np.ndarray | None:
+    """Atomic numbers in the training table; None if nobody remembers."""
+    while not hasattr(estimator, "elements_"):
+        inner = next((getattr(estimator, n) for n in _WRAPPED if hasattr(estimator, n)), None)
+        if inner is None and hasattr(estimator, "steps"):
+            inner = estimator.steps[-1][1]
+        if inner is None:
+            return None
+        estimator = inner
+    return np.array([ELEMENTS.index(symbol) + 1 for symbol in estimator.elements_])
+
+
+def _far_from(batch: CompositionBatch, reference: CompositionBatch) -> str | None:
+    """Say which formulas of known elements are unlike all compositions of a background."""
+    known, first = np.unique(reference.fractions().round(6), axis=0, return_index=True)
+    if len(known) < _MIN_NEIGHBOURS:
+        return None
+    shares = batch.fractions()
+    rows = np.flatnonzero((shares[:, ~known.any(axis=0)] == 0).all(axis=1))
+    if not len(rows):
+        return None
+    nearest = NearestNeighbors(metric="manhattan", algorithm="brute").fit(known)
+    some = known[:: -(-len(known) // _MAX_NEIGHBOURS)]
+    # half the difference of shares is the part of the atoms to replace; the first is itself
+    usual = np.quantile(nearest.kneighbors(some, 2)[0][:, 1] / 2, _USUAL)
+    distances, places = nearest.kneighbors(shares[rows], 1)
+    part = distances[:, 0] / 2
+    far = np.flatnonzero(part > usual + 1e-6)
+    if not len(far):
+        return None
+    worst = far[part[far].argmax()]
+    formula, other = (
+        group[[int(row)]].formulas()[0]
+        for group, row in ((batch, rows[worst]), (reference, first[places[worst, 0]]))
+    )
+    many = "" if len(batch) == 1 else f"{len(far)} of {len(batch)} formulas, such as "
+    return (
+        f"{many}{formula}: unlike the compositions of the background, so that the model "
+        f"extrapolates. The nearest one, {other}, differs in {part[worst]:.0%} of the atoms; "
+        f"{_USUAL:.0%} of them have one that differs in at most {usual:.0%}."
+    )
+
+
+def _symbols(atomic_numbers: np.ndarray) -> str:
+    return ", ".join(ELEMENTS[z - 1] for z in atomic_numbers)
 
 
 def _holds_objects(X: Any) -> bool:

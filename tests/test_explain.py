@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pymatgen.core import Composition
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import BaggingRegressor, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -243,7 +244,7 @@ def test_who_cannot_see_masks_says_so(magpie, minilm_dir) -> None:
     ):
         with pytest.raises(InputError, match=f"{reason}.*use baseline='drop'"):
             explain(model, "Fe2O3", baseline="mask")
-    assert explain(text, "NaCl").n_players == 2
+    assert explain(text, "FeO").n_players == 2
 
 
 # ---------------------------------------------------------------- models
@@ -398,6 +399,7 @@ def test_estimates_come_near_the_exact_values(index: str, approximator: str) -> 
     assert again.interactions == once_more.interactions
 
 
+@pytest.mark.filterwarnings(UNSEEN)
 def test_steel_of_fourteen_elements(regressor) -> None:
     values = explain(regressor, STEEL, random_state=0)
     assert (values.n_players, values.estimated, values.estimation_budget) == (14, True, 4096)
@@ -486,11 +488,48 @@ def test_order_beyond_the_players() -> None:
         assert explain(is_iron_oxide, "FeO", max_order=3).max_order == 2
 
 
-def test_element_that_the_background_lacks(regressor) -> None:
+def test_element_that_the_background_lacks() -> None:
     with pytest.warns(ExplanationWarning, match="^Xe, U: in no composition of the background"):
-        explain(regressor, "UXeO", background=FORMULAS)
-    with pytest.warns(ExplanationWarning, match="^U: in no"):
-        explain_dataset(regressor, ["UO2", "NaCl"], background=FORMULAS)
+        explain(is_iron_oxide, "UXeO", background=FORMULAS)
+    with pytest.warns(ExplanationWarning, match="^U: in no composition of the background"):
+        explain_dataset(is_iron_oxide, ["UO2", "NaCl"], background=FORMULAS)
+
+
+def test_element_that_the_model_never_saw(regressor, classifier) -> None:
+    search = GridSearchCV(ImplicitKTRegressor(None, readout=Ridge()), {"random_state": [0]}, cv=2)
+    scaled = TransformedTargetRegressor(ImplicitKTRegressor(None, readout=Ridge()))
+    piped = make_pipeline(FunctionTransformer(), ImplicitKTRegressor(None, readout=Ridge()))
+    others = [model.fit(FORMULAS, TARGETS) for model in (search, scaled, piped)]
+    for model in (regressor, classifier, *others):
+        with pytest.warns(ExplanationWarning, match="^Xe, U: in no composition that the model"):
+            explain(model, "UXeO")
+    with pytest.warns(ExplanationWarning, match="^U: in no composition that the model was fitted"):
+        explain_dataset(regressor, ["UO2", "NaCl"])
+    # said once, whether or not the background has the element
+    for background in (FORMULAS, [*FORMULAS, "UO2"]):
+        with pytest.warns(ExplanationWarning, match="^U: in no composition that the") as caught:
+            explain(regressor, "UO2", background=background)
+        assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        explain(regressor, "LiFePO4", background=FORMULAS)
+
+
+def test_formula_unlike_the_background() -> None:
+    oxides = [f"{a}{n}O{m}" for a in ("Fe", "Mg") for n in (1, 2, 3) for m in (1, 2, 3, 4, 5)]
+    with pytest.warns(ExplanationWarning, match=r"^Fe9Mg: unlike .* Fe3O, differs in 25%"):
+        explain(is_iron_oxide, "Fe9Mg", background=oxides)
+    with pytest.warns(ExplanationWarning, match=r"^1 of 2 formulas, such as Fe9Mg: unlike"):
+        explain_dataset(is_iron_oxide, ["Fe9Mg", "Fe2O3"], background=oxides)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # between its neighbours; spelled otherwise; a background too small to have a usual distance
+        explain(is_iron_oxide, "Fe9O10", background=oxides)
+        explain(is_iron_oxide, "Fe4O6", background=oxides)
+        explain(is_iron_oxide, "Fe9Mg", background=oxides[::3])
+    with pytest.warns(ExplanationWarning, match="^U: in no composition of the b") as caught:
+        explain(is_iron_oxide, "UFe9", background=oxides)
+    assert len(caught) == 1
 
 
 def test_coalition_without_a_prediction() -> None:
@@ -592,6 +631,7 @@ def test_dataset_in_several_batches(monkeypatch) -> None:
     pd.testing.assert_frame_equal(explain_dataset(is_iron_oxide, FORMULAS), whole)
 
 
+@pytest.mark.filterwarnings(UNSEEN)
 def test_dataset_samples_large_formulas(regressor) -> None:
     table = explain_dataset(regressor, [STEEL, "Fe2O3"], budget=300, random_state=0)
     assert table.set_index("elements").loc["Fe", "count"] == 2
@@ -605,6 +645,7 @@ def test_dataset_shows_progress(capsys) -> None:
     assert "1/1" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings(UNSEEN)
 def test_globals_stay(untouched_globals, regressor) -> None:
     explain(regressor, STEEL, budget=200, random_state=0)
     explain(regressor, "NaCl")
