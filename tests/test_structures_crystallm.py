@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from pymatgen.analysis.structure_matcher import StructureMatcher
@@ -39,9 +39,11 @@ from sklearn_kt.structures.crystallm.build import held_out_compositions, trainin
 from sklearn_kt.structures.crystallm.guide import Guide
 from sklearn_kt.structures.crystallm.model import SHIPPED, CrystaLLM, Sample, _bracketed
 from sklearn_kt.structures.crystallm.search import Found, tree_search
-from sklearn_kt.structures.crystallm.short import is_short, lengthen, shorten
+from sklearn_kt.structures.crystallm.short import _empty, is_short, lengthen, shorten
+from sklearn_kt.structures.crystallm.sites import sites_of_hall
 from sklearn_kt.structures.crystallm.text import bond_score, hall_numbers, prompt, text_of_orbits
 from sklearn_kt.structures.crystallm.training import export_crystallm
+from sklearn_kt.structures.library import GRID, orbit_images, setting
 
 SALT = Structure.from_spacegroup(
     "Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
@@ -533,6 +535,56 @@ class TestGenerator:
             CrystaLLMGenerator(tmp_path / "none").generate(["NaCl"])
 
 
+class TestSites:
+    def test_of_the_international_tables(self) -> None:
+        # fixed positions by multiplicity, and multiplicities of the others
+        known = {
+            "P1": ({}, {1}),
+            "P-1": ({1: 8}, {2}),
+            "P2_1/c": ({2: 4}, {4}),
+            "R-3m": ({3: 2, 9: 2}, {6, 18, 36}),
+            "P6_3/mmc": ({2: 4, 6: 1}, {4, 6, 12, 24}),
+            "I4_132": ({8: 2, 12: 2}, {16, 24, 48}),
+            "Ia-3d": ({16: 2, 24: 2}, {32, 48, 96}),
+        }
+        for symbol, (fixed, free) in known.items():
+            sites = sites_of_hall(hall_numbers()[symbol][0])
+            assert {m: len(images) for m, images in sites.fixed.items()} == fixed, symbol
+            assert sites.free == free, symbol
+
+    def test_those_of_the_library_are_among_them(self) -> None:
+        arrays = load_library().arrays
+        halls = np.repeat(arrays["hall"], np.diff(arrays["orbit_start"]))
+        pairs = np.unique(np.column_stack([halls, arrays["orbit_multiplicity"]]), axis=0)
+        for hall, multiplicity in pairs.tolist():
+            sites = sites_of_hall(hall)
+            assert multiplicity in sites.free | set(sites.fixed), (hall, multiplicity)
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        st.sampled_from(["P2_1/c", "Cmcm", "I4/mcm", "P6_3/mmc", "Fd-3m"]),
+        st.lists(st.floats(0, 1), min_size=3, max_size=3),
+        st.data(),
+    )
+    def test_empty_positions_have_the_multiplicity(
+        self, symbol: str, coords: list[float], data: st.DataObject
+    ) -> None:
+        hall = hall_numbers()[symbol][0]
+        sites = sites_of_hall(hall)
+        m = data.draw(st.sampled_from(sorted({*sites.planes, *sites.fixed})))
+        lattice = 9 * np.eye(3)
+        if symbol == "P6_3/mmc":
+            lattice[1, :2] = -4.5, 4.5 * 3**0.5
+        placed = _empty(np.array(coords), m, hall, lattice, [])
+        assert placed is not None
+        rotations, shifts, _ = setting(hall)
+        images = orbit_images(np.rint(placed * GRID).astype(int), rotations, shifts)
+        assert len(images) == m
+        # and nothing of the sort is nearer than what was found
+        again = _empty(placed, m, hall, lattice, [])
+        np.testing.assert_allclose((again - placed + 0.5) % 1, 0.5, atol=1e-3)
+
+
 class TestGuide:
     def test_only_crystals_of_the_composition_can_be_written(self) -> None:
         tokenizer = CIFTokenizer()
@@ -561,6 +613,27 @@ class TestGuide:
             guide, ids = Guide(tokenizer, header + "\n"), tokenizer.encode(rest)
             for i, token in enumerate(ids):
                 assert token in guide.allowed(ids[:i]), text[: len(tokenizer.decode(ids[:i]))]
+
+    def test_no_fixed_position_is_taken_twice(self) -> None:
+        tokenizer = CIFTokenizer()
+        start = prompt({11: 1, 17: 1}, 4, "Fm-3m", properties=False)
+        guide = Guide(tokenizer, start)
+        ids = tokenizer.encode("_cell_length_a 5.69\nNa 4 0.0 0.0 0.0\n")
+        begun = len(ids)
+        while ids[-2:] != tokenizer.encode("\n\n"):
+            # the other position is all that is left
+            [token] = guide.allowed(ids)
+            ids.append(token)
+        assert tokenizer.decode(ids[begun:]) == "Cl 4 0.0 0.0 0.5\n\n"
+
+    def test_groups_have_room_for_all_elements_together(self) -> None:
+        tokenizer = CIFTokenizer()
+        # Pm-3m has two positions for one atom, and P-1 eight
+        groups = Guide(tokenizer, "data_Na1Cl1Br1\n").groups
+        assert "Pm-3m" not in groups
+        assert {"P1", "P-1"} <= set(groups)
+        asked = prompt({11: 1, 17: 1, 35: 1}, 1, "Pm-3m", properties=False)
+        assert Guide(tokenizer, asked).groups == []
 
     def test_space_group_of_the_prompt_is_kept(self) -> None:
         tokenizer = CIFTokenizer()

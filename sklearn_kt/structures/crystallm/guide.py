@@ -2,8 +2,9 @@
 
 A network that was trained for hours writes the grammar of a text well, and counts atoms
 badly. Here a token is allowed only if the text can still become a crystal of the
-composition: the sites are those of the header's elements, in its order, and their
-multiplicities occur in the space group and add up.
+composition: the sites are those of the header's elements, in its order, their
+multiplicities occur in the space group and add up, and no position without free
+coordinates is taken twice.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 
-import numpy as np
-
-from sklearn_kt.structures.library import load_library
-
-from .short import GROUP_KEY, free_parameters
+from .short import GROUP_KEY, free_parameters, short_fraction
+from .sites import sites_of_hall
 from .text import hall_numbers
 from .tokenizer import CIFTokenizer
 
-__all__ = ["Guide", "multiplicities"]
+__all__ = ["Guide"]
 
 _DIGITS = "0123456789"
 _LONGEST_FRACTION = len("0.000")
@@ -39,7 +38,8 @@ class Guide:
     Attributes
     ----------
     groups : list of str
-        Space groups whose sites can make up the cell.
+        Space groups whose sites can make up the cell; of that of the prompt alone, if it
+        has one.
     """
 
     def __init__(self, tokenizer: CIFTokenizer, prompt: str) -> None:
@@ -48,14 +48,12 @@ class Guide:
         name = prompt.partition("\n")[0].removeprefix("data_")
         self._atoms = {e: int(n) for e, n in re.findall(r"([A-Z][a-z]?)(\d+)", name)}
         self._number = {token: i for i, token in enumerate(tokenizer.tokens)}
-        known = multiplicities()
+        asked = prompt.split("\n")[1].partition(" ")[2]
+        amounts = tuple(self._atoms.values())
         self.groups = [
             symbol
-            for symbol in sorted(tokenizer.space_groups & set(hall_numbers()))
-            if all(
-                n in _sums(known.get(hall_numbers()[symbol][0], ()), n)
-                for n in self._atoms.values()
-            )
+            for symbol in sorted({asked} if asked else tokenizer.space_groups & set(hall_numbers()))
+            if _fits(amounts, *_places(hall_numbers()[symbol][0]))
         ]
 
     def allowed(self, written: Sequence[int]) -> list[int]:
@@ -69,7 +67,7 @@ class Guide:
         Returns
         -------
         tokens : list of int
-            Never empty, but for compositions that no space group can hold.
+            Never empty if there are `groups`.
         """
         *lines, line = (self.prompt + self.tokenizer.decode(written)).split("\n")
         if len(lines) == 1:
@@ -91,43 +89,69 @@ class Guide:
 
     def _site(self, sites: list[str], line: str, hall: int) -> list[str]:
         left = dict(self._atoms)
-        for site in sites:
-            if site:
-                element, count = site.split(" ")[:2]
-                left[element] -= int(count)
+        free, fixed = _places(hall)
+        empty = dict(fixed)
+        taken = set()
+        for site in filter(None, sites):
+            element, count, place = site.split(" ", 2)
+            left[element] -= int(count)
+            if int(count) in empty:
+                empty[int(count)] -= 1
+                taken.add(place)
         missing = [element for element, n in left.items() if n > 0]
         if not missing:
             return ["\n"]
         element = missing[0]
-        cells = line.split(" ")
+        cells = line.split(" ", 2)
         if len(cells) == 1:
             return [" "] if line else [element]
-        if len(cells) > 2:
-            return _fraction(cells[-1], "\n" if len(cells) == 5 else " ")
-        known = multiplicities()[hall]
-        n = left[element]
-        options = [str(m) for m in known if m <= n and n - m in _sums(known, n)]
-        begun = cells[1]
-        following = {o[len(begun)] for o in options if o.startswith(begun) and o != begun}
-        return [*sorted(following), *([" "] if begun in options else [])]
+        if len(cells) == 3:
+            if int(cells[1]) in empty:
+                places = [f"{p}\n" for p in _texts(hall)[int(cells[1])] if p not in taken]
+                return _following(cells[2], places)
+            coordinate = cells[2].split(" ")
+            return _fraction(coordinate[-1], "\n" if len(coordinate) == 3 else " ")
+        n, *others = (left[e] for e in missing)
+        options = []
+        for m in (*free, *(m for m, places in empty.items() if places)):
+            then = tuple((k, places - (k == m)) for k, places in empty.items())
+            if m <= n and _fits((n - m, *others), free, then):
+                options.append(f"{m} ")
+        return _following(cells[1], options)
 
 
-@lru_cache(maxsize=1)
-def multiplicities() -> dict[int, tuple[int, ...]]:
-    """Multiplicities that sites of known crystals have.
+@lru_cache(maxsize=600)
+def _places(hall: int) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """Multiplicities of which there may be any number, and how often there are others."""
+    sites = sites_of_hall(hall)
+    fixed = ((m, len(images)) for m, images in sites.fixed.items() if m not in sites.free)
+    return tuple(sorted(sites.free)), tuple(sorted(fixed))
 
-    Returns
-    -------
-    multiplicities : dict of int to tuple of int
-        By the setting of the space group, as spglib numbers it.
-    """
-    arrays = load_library().arrays
-    halls = np.repeat(arrays["hall"], np.diff(arrays["orbit_start"]))
-    pairs = np.unique(np.column_stack([halls, arrays["orbit_multiplicity"]]), axis=0)
-    found: dict[int, tuple[int, ...]] = {}
-    for hall, count in pairs.tolist():
-        found[hall] = (*found.get(hall, ()), count)
-    return found
+
+@lru_cache(maxsize=600)
+def _texts(hall: int) -> dict[int, list[str]]:
+    """Coordinates of the positions without free ones, as the short form has them."""
+    return {
+        m: [" ".join(map(short_fraction, orbit[0])) for orbit in images]
+        for m, images in sites_of_hall(hall).fixed.items()
+    }
+
+
+@lru_cache(maxsize=50_000)
+def _fits(
+    amounts: tuple[int, ...], free: tuple[int, ...], fixed: tuple[tuple[int, int], ...]
+) -> bool:
+    """Whether sites can make up all amounts of atoms together."""
+    if not amounts:
+        return True
+    n, *others = amounts
+    for counts in product(*(range(min(places, n // m) + 1) for m, places in fixed)):
+        rest = n - sum(k * m for k, (m, _) in zip(counts, fixed, strict=True))
+        if rest >= 0 and rest in _sums(free, n):
+            then = tuple((m, p - k) for k, (m, p) in zip(counts, fixed, strict=True))
+            if _fits(tuple(others), free, then):
+                return True
+    return False
 
 
 @lru_cache(maxsize=20_000)
@@ -145,6 +169,11 @@ def _beginning(line: str, name: str) -> list[str]:
     if line.startswith(f"{name} "):
         return []
     return [" "] if line else [name]
+
+
+def _following(begun: str, texts: Sequence[str]) -> list[str]:
+    """Characters that lead on to one of the texts."""
+    return sorted({t[len(begun)] for t in texts if t.startswith(begun) and t != begun})
 
 
 def _length(value: str, name: str) -> list[str]:

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import re
 import warnings
-from functools import lru_cache
 
 import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS
-from sklearn_kt.structures.library import GRID, lattice_vectors, load_library, orbit_images, setting
+from sklearn_kt.structures.library import GRID, lattice_vectors, orbit_images, setting
 
+from .sites import sites_of_hall
 from .text import CIFRejectedError, atom_properties, field, hall_numbers, sites_of
 
-__all__ = ["GROUP_KEY", "free_parameters", "is_short", "lengthen", "shorten"]
+__all__ = ["GROUP_KEY", "free_parameters", "is_short", "lengthen", "short_fraction", "shorten"]
 
 _LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 _ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
@@ -53,7 +53,7 @@ def shorten(text: str) -> str:
         digits = 2 if name in _LENGTHS else 1
         lines.append(f"{name} {float(field(text, name)):.{digits}f}")
     for element, multiplicity, coords in sites_of(text):
-        lines.append(" ".join([element, str(multiplicity), *map(_fraction, coords)]))
+        lines.append(" ".join([element, str(multiplicity), *map(short_fraction, coords)]))
     return "\n".join(lines) + "\n\n"
 
 
@@ -68,8 +68,8 @@ def lengthen(short: str, *, largest_move: float = 0.5, special: bool = False) ->
         A site is moved at most so far (Angstrom) onto the position that its
         multiplicity asks for.
     special : bool, default=False
-        Where there is no such position, take the nearest one of the multiplicity
-        without free coordinates, as known crystals have them, that is still empty.
+        Where there is no such position, or another atom is on it, take the nearest one
+        of the multiplicity that is empty, however far.
 
     Returns
     -------
@@ -108,7 +108,10 @@ def lengthen(short: str, *, largest_move: float = 0.5, special: bool = False) ->
         except CIFRejectedError:
             if not special:
                 raise
-            placed = _special(np.array(coords), multiplicity, hall, lattice, taken)
+            elsewhere = _empty(np.array(coords), multiplicity, hall, lattice, taken)
+            if elsewhere is None:
+                raise
+            placed = elsewhere
         position = np.rint(placed * GRID).astype(np.int64)
         taken.append(orbit_images(position, *setting(hall)[:2]) / GRID)
         numbers = " ".join(f"{value:.4f}" for value in placed)
@@ -199,42 +202,42 @@ def _short_sites(text: str) -> list[tuple[str, int, list[float]]]:
     return sites
 
 
-def _special(
+def _empty(
     coords: np.ndarray, multiplicity: int, hall: int, lattice: np.ndarray, taken: list[np.ndarray]
-) -> np.ndarray:
-    """Find the nearest empty position without free coordinates."""
-    options = _special_positions().get((hall, multiplicity), np.empty((0, 3)))
+) -> np.ndarray | None:
+    """Find the nearest empty position of a multiplicity."""
+    sites = sites_of_hall(hall)
+    options = sites.fixed.get(multiplicity, np.empty((0, 0, 3))).reshape(-1, 3)
+    if multiplicity in sites.planes:
+        origins, along = sites.planes[multiplicity]
+        across = np.eye(3) - along
+        # of the lattice's images of each line or plane, one near by; then the point on it
+        origins = origins + np.rint(np.einsum("nij,nj->ni", across, coords - origins))
+        options = np.concatenate(
+            [options, coords - np.einsum("nij,nj->ni", across, coords - origins)]
+        )
     delta = options - coords
     delta -= np.rint(delta)
+    rotations, shifts, _ = setting(hall)
     for i in np.argsort(np.linalg.norm(delta @ lattice, axis=1), kind="stable"):
-        if _distance(options[i], taken, lattice) > _OVERLAP:
-            return options[i]
-    raise CIFRejectedError("multiplicity", f"no empty position has multiplicity {multiplicity}")
+        position = np.rint(options[i] * GRID).astype(np.int64) % GRID
+        images = orbit_images(position, rotations, shifts) / GRID
+        if (
+            len(images) == multiplicity
+            and _distance(images[0], [*taken, images[1:]], lattice) > _OVERLAP
+        ):
+            return position / GRID
+    return None
 
 
 def _distance(position: np.ndarray, taken: list[np.ndarray], lattice: np.ndarray) -> float:
     """Distance to the nearest atom."""
-    if not taken:
+    others = np.concatenate([np.empty((0, 3)), *taken])
+    if not len(others):
         return np.inf
-    delta = np.concatenate(taken) - position
+    delta = others - position
     delta -= np.rint(delta)
     return float(np.linalg.norm(delta @ lattice, axis=1).min())
-
-
-@lru_cache(maxsize=1)
-def _special_positions() -> dict[tuple[int, int], np.ndarray]:
-    """Positions at multiples of 1/24 by setting and multiplicity, from known crystals."""
-    arrays = load_library().arrays
-    halls = np.repeat(arrays["hall"], np.diff(arrays["orbit_start"]))
-    position = arrays["orbit_position"].astype(np.int64)
-    exact = (position % (GRID // 24) == 0).all(axis=1)
-    table = np.column_stack([halls, arrays["orbit_multiplicity"], position])[exact]
-    found: dict[tuple[int, int], list[np.ndarray]] = {}
-    for hall, multiplicity, *place in np.unique(table, axis=0).tolist():
-        images = orbit_images(np.array(place), *setting(hall)[:2]) / GRID
-        if len(images) == multiplicity:
-            found.setdefault((hall, multiplicity), []).append(images)
-    return {key: np.unique(np.concatenate(value), axis=0) for key, value in found.items()}
 
 
 def _placed(
@@ -265,7 +268,8 @@ def _placed(
     return position / GRID
 
 
-def _fraction(value: float) -> str:
+def short_fraction(value: float) -> str:
+    """Spell a coordinate."""
     rounded = f"{value % 1:.3f}"
     if rounded == "1.000":
         rounded = "0.000"
