@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sklearn_kt import read_compositions
 from sklearn_kt.benchmarking import (
     JARVIS_TABLES,
     QUANTITIES,
@@ -91,10 +92,14 @@ def test_quantities_are_those_of_the_audit() -> None:
 
 
 def test_real_tables(data_dir: Path) -> None:
+    formulas: set[str] = set()
     for name in JARVIS_TABLES:
         task = jarvis_task(name, data_dir)
         train, test = task.folds[0]
         assert len(train) + len(test) == len(task.y)
+        formulas |= set(task.formulas)
+    # the published table of meps has two dates where formulas were
+    assert read_compositions(list(formulas)).valid.all()
     folder = data_dir / "composition" / "jarvis_crossproperty"
     assert {path.name.partition(".")[0] for path in folder.iterdir()} == set(JARVIS_TABLES)
     result = run_jarvis("dummy", ["piezo_max_dij", "piezo_max_eij"], data_dir=folder)

@@ -93,6 +93,9 @@ JARVIS_TABLES: Mapping[str, JarvisTable] = {
 }
 """The tables by file name, with the sizes of the published split."""
 
+# two training rows of the published table of meps went through a spreadsheet
+_DATES = {"2-Feb": "FeB2", "3-Feb": "FeB3"}
+
 
 def jarvis_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> BenchmarkTask:
     """Load a table with its split.
@@ -116,6 +119,11 @@ def jarvis_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Be
     DatasetError
         If the file is missing, or its rows are not those of the published split.
 
+    Notes
+    -----
+    Two training formulas of ``meps``, which a spreadsheet had turned into the dates 2-Feb and
+    3-Feb, are read as FeB2 and FeB3.
+
     Examples
     --------
     >>> from sklearn_kt.benchmarking import jarvis_task
@@ -132,7 +140,8 @@ def jarvis_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Be
         # "NaN" is a formula
         table = pd.read_csv(path, keep_default_na=False)
         y = pd.to_numeric(table["target"]).to_numpy(np.float64)
-        formulas, split = table["formula"].to_numpy(dtype=object), table["split"].to_numpy()
+        formulas = table["formula"].replace(_DATES).to_numpy(dtype=object)
+        split = table["split"].to_numpy()
     except (OSError, EOFError, ValueError, KeyError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     train, test = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
