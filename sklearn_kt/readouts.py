@@ -37,7 +37,7 @@ MAX_KERNEL_ROWS = 8_000
 _SELECTION_ROUNDS = 20
 # The error model needs the shape of the errors, not every row.
 _MAX_ERROR_ROWS = 20_000
-# Expected errors are at least this part of the mean one.
+# Errors, and expected ones, count as at least this part of the mean one.
 _SMALLEST_ERROR = 0.05
 
 
@@ -243,7 +243,9 @@ class ErrorModel:
 
     Intervals are conformal: the quantile of out-of-fold errors, each divided by the error
     that a forest expects for its row [1]_. Forest and quantile see different rows, since
-    the forest speaks for a row only with those trees that have not seen it.
+    the forest speaks for a row only with those trees that have not seen it. Errors below a
+    twentieth of the mean error count as that, so that intervals have a width; where many
+    errors are 0, they cover more than they have to.
 
     Parameters
     ----------
@@ -283,6 +285,8 @@ class ErrorModel:
             rows = rng.choice(len(errors), _MAX_ERROR_ROWS, replace=False)
             features, errors = features[rows], errors[rows]
         self.floor_ = np.maximum(_SMALLEST_ERROR * errors.mean(axis=0), np.finfo(float).tiny)
+        # where most errors are 0, as for metals' gaps, half of them would make intervals of width 0
+        errors = np.maximum(errors, self.floor_)
         self.forest_ = ExtraTreesRegressor(
             _N_ERROR_TREES,
             max_features=_COLUMNS,
@@ -293,7 +297,7 @@ class ErrorModel:
             n_jobs=self.n_jobs,
         ).fit(features, errors.squeeze(axis=1) if errors.shape[1] == 1 else errors)
         expected = self.forest_.oob_prediction_.reshape(errors.shape)
-        self.ratios_ = np.sort(errors / np.maximum(expected, self.floor_), axis=0)
+        self.ratios_ = np.sort(errors / expected, axis=0)
         # one number a row is enough from here on
         del self.forest_.oob_prediction_
         return self
@@ -310,5 +314,4 @@ class ErrorModel:
         return self._expected(features) * self.ratios_[rank]
 
     def _expected(self, features: np.ndarray) -> np.ndarray:
-        expected = self.forest_.predict(features).reshape(len(features), -1)
-        return np.maximum(expected, self.floor_)
+        return self.forest_.predict(features).reshape(len(features), -1)

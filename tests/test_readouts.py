@@ -106,3 +106,14 @@ def test_error_model_without_errors() -> None:
     model = ErrorModel(0).fit(x, np.zeros((30, 1)))
     assert np.isfinite(model.std(x)).all()
     assert (model.width(x, 0.9) < 1e-9).all()
+
+
+def test_intervals_have_a_width_where_most_errors_are_zero() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(1500, 1))
+    known = x[:, 0] < 0.7
+    residuals = np.where(known, 0, rng.normal(size=1500))[:, None]
+    model = ErrorModel(0).fit(x[:1000], residuals[:1000])
+    inside = np.abs(residuals[1000:]) <= model.width(x[1000:], 0.5)
+    assert inside[known[1000:]].mean() > 0.95
+    assert 0.3 < inside[~known[1000:]].mean() < 0.7
