@@ -26,10 +26,10 @@ PACKAGE = Path(sklearn_kt.__file__).parent
 LAYERS = [
     {"exceptions"},
     {"compositions", "datasets"},
-    {"tokenizer", "descriptors", "structures"},
+    {"tokenizer", "descriptors"},
     {"encoder"},
     {"persistence", "training"},
-    {"embedding", "html_repr", "readouts"},
+    {"embedding", "html_repr", "readouts", "structures"},
     {"implicit", "pretraining"},
     {"explicit"},
     {"stacking"},

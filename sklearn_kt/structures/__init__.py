@@ -14,6 +14,7 @@ from .base import BaseStructureGenerator, Candidate
 from .crystallm import CrystaLLMGenerator
 from .embedder import StructureEmbedder
 from .ensemble import EnsembleGenerator
+from .graph import CrystalGraphClassifier, CrystalGraphRegressor
 from .library import PrototypeLibrary, load_library
 from .lookup import StructureLookup
 from .prototypes import PrototypeGenerator
@@ -22,6 +23,8 @@ __all__ = [
     "BaseStructureGenerator",
     "Candidate",
     "CrystaLLMGenerator",
+    "CrystalGraphClassifier",
+    "CrystalGraphRegressor",
     "EnsembleGenerator",
     "PrototypeGenerator",
     "PrototypeLibrary",

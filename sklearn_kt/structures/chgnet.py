@@ -33,6 +33,7 @@ __all__ = [
     "FEATURE_NAMES",
     "chgnet_outputs",
     "chgnet_version",
+    "crystal_graph",
     "load_chgnet",
     "rank_by_energy",
     "relax_candidate",
@@ -116,10 +117,7 @@ def chgnet_outputs(
     features = np.full((len(structures), len(FEATURE_NAMES)), np.nan, np.float32)
     energies = np.full(len(structures), np.nan)
     model = load_chgnet()
-    with warnings.catch_warnings():
-        # pymatgen warns of noble gases' electronegativity, which is not used
-        warnings.filterwarnings("ignore", message="No Pauling electronegativity")
-        graphs = [_graph(model, structure) for structure in structures]
+    graphs = [crystal_graph(structure) for structure in structures]
     rows = [row for row, graph in enumerate(graphs) if graph is not None]
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
@@ -142,6 +140,33 @@ def chgnet_outputs(
             features[row] = torch.cat(pooled).numpy()
             energies[row] = float(result["e"][i])
     return features, energies
+
+
+def crystal_graph(structure: Structure) -> Any:
+    """Build CHGNet's graph of a crystal.
+
+    Parameters
+    ----------
+    structure : pymatgen.core.Structure
+        Ordered.
+
+    Returns
+    -------
+    graph : chgnet.graph.CrystalGraph or None
+        None if CHGNet cannot take it: an element that it does not know, or an isolated
+        atom.
+    """
+    if not _KNOWN.issuperset(structure.atomic_numbers):
+        return None
+    with warnings.catch_warnings():
+        # pymatgen warns of noble gases' electronegativity, which is not used
+        warnings.filterwarnings("ignore", message="No Pauling electronegativity")
+        try:
+            return load_chgnet().graph_converter(structure)
+        except ValueError as error:
+            if "isolated atom" not in str(error):
+                raise
+            return None
 
 
 def rank_by_energy(candidates: Sequence[Candidate], scale: float | None = None) -> list[Candidate]:
@@ -198,7 +223,7 @@ def relax_candidate(candidate: Candidate, steps: int) -> Candidate | None:
     from chgnet.model import StructOptimizer
 
     structure = candidate.structure
-    if _graph(model, structure) is None:
+    if crystal_graph(structure) is None:
         return None
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -218,15 +243,3 @@ def relax_candidate(candidate: Candidate, steps: int) -> Candidate | None:
         return None
     change = abs(np.linalg.det(relaxed.lattice) / np.linalg.det(candidate.lattice))
     return relaxed if 1 / _MAX_VOLUME_CHANGE < change < _MAX_VOLUME_CHANGE else None
-
-
-def _graph(model: Any, structure: Structure) -> Any:
-    """Graph of a crystal; None if CHGNet cannot take it."""
-    if not _KNOWN.issuperset(structure.atomic_numbers):
-        return None
-    try:
-        return model.graph_converter(structure)
-    except ValueError as error:
-        if "isolated atom" not in str(error):
-            raise
-        return None

@@ -126,7 +126,7 @@ class StructureEmbedder(TransformerMixin, BaseEstimator):
         self : object
             The transformer.
         """
-        _candidates_of_rows(X)
+        candidates_of_rows(X)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -154,7 +154,7 @@ class StructureEmbedder(TransformerMixin, BaseEstimator):
         validate_parameter_constraints(
             self._parameter_constraints, self.get_params(), type(self).__name__
         )
-        rows = _candidates_of_rows(X)
+        rows = candidates_of_rows(X)
         if self.pooling == "first":
             rows = [row[:1] for row in rows]
         known = self._embed([candidate for row in rows for candidate in row])
@@ -245,7 +245,7 @@ def _features(candidates: Sequence[Candidate]) -> np.ndarray:
     return np.column_stack([features, energies]).astype(np.float32)
 
 
-def _candidates_of_rows(X: Any) -> list[list[Candidate]]:
+def candidates_of_rows(X: Any) -> list[list[Candidate]]:
     from pymatgen.core import Structure
 
     def read(value: Any, row: int) -> Candidate:
