@@ -67,9 +67,11 @@ format: $(VENV)/.dev  ## let ruff rewrite the code
 # each goes on where it was stopped; tables are looked for in SKLEARN_KT_DATA
 bench-matbench: $(VENV)/.run  ## our models and the peers on MatBench: benchmarks/results/matbench.md
 	$(VENV)/bin/python benchmarks/bench_models.py matbench $(BENCH_ARGS)
+	$(VENV)/bin/python benchmarks/summary.py
 
 bench-jarvis: $(VENV)/.run  ## the same on 30 JARVIS-DFT tables: benchmarks/results/jarvis.md
 	$(VENV)/bin/python benchmarks/bench_models.py jarvis $(BENCH_ARGS)
+	$(VENV)/bin/python benchmarks/summary.py
 
 bench-speed: $(VENV)/.run  ## seconds and memory from 100 to a million formulas: .../speed.md
 	$(VENV)/bin/python benchmarks/bench_speed.py $(BENCH_ARGS)
@@ -77,7 +79,7 @@ bench-speed: $(VENV)/.run  ## seconds and memory from 100 to a million formulas:
 clean:  ## remove the environments and everything made here
 	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(DEMO_OUTPUT) build *.egg-info
 	rm -rf docs/_build docs/auto_examples docs/api/backreferences docs/api/generated
-	rm -f docs/api/commands.inc
+	rm -rf docs/api/commands.inc docs/results/generated
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -143,10 +143,22 @@ def render(
     )
     statistics = compared(whole) if len(complete) > 1 else {}
     content |= {"statistics": statistics, "not_run": missing, "seed": SEED}
+    if (published := recorded(args)) is not None:
+        content["published"] = {
+            name: leaderboard(result, published, name).drop(columns="rank").to_dict("records")
+            for name in result.tasks
+        }
     path = args.results / f"{args.benchmark}.json"
     path.write_text(json.dumps(plain(content), indent=1, ensure_ascii=False) + "\n", "utf-8")
     page = "\n".join(lines(args, result, whole, command, missing))
     path.with_suffix(".md").write_text(page + "\n", encoding="utf-8")
+
+
+def recorded(args: argparse.Namespace) -> pd.DataFrame | None:
+    """Read the scores of MatBench's published submissions, if they are there."""
+    if args.benchmark != "matbench" or (path := find_leaderboard(args.data_dir)) is None:
+        return None
+    return read_leaderboard(path)
 
 
 def complete_models(records: Sequence[Any], tasks: Sequence[Any]) -> list[str]:
@@ -198,10 +210,8 @@ def lines(
         yield f"Not run: {name} ({reason}).\n"
     summary = result.summary()
     scores = {name: label for name, label in SCORES.items() if name in summary}
-    published = None
-    if args.benchmark == "matbench" and (path := find_leaderboard(args.data_dir)):
-        published = read_leaderboard(path)
     if args.benchmark == "matbench":
+        published = recorded(args)
         for name in result.tasks:
             yield f"## {name}\n\nWith recorded scores of published submissions; * is run here.\n"
             yield markdown(leaderboard_text(leaderboard(result, published, name)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import summary
 
 import sklearn_kt
 from sklearn_kt import cli
@@ -88,6 +93,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
     "navbar_align": "left",
+    "header_links_before_dropdown": 7,
 }
 html_sidebars = {"index": [], "install": [], "first_steps": [], "changelog": []}
 
@@ -131,6 +137,12 @@ def write_commands(app: Any) -> None:
         target.write_text(text, encoding="utf-8")
 
 
+def write_results(app: Any) -> None:
+    """Write what the pages about results include, from the files of the benchmarks."""
+    del app
+    summary.write_pages(HERE / "results" / "generated")
+
+
 def setup(app: Any) -> None:
     """Register the functions above."""
     # of libraries, about themselves; an example's own warnings are shown on its page
@@ -139,3 +151,4 @@ def setup(app: Any) -> None:
     # before numpydoc, which comes at 500
     app.connect("autodoc-process-docstring", spell_shapes, priority=400)
     app.connect("builder-inited", write_commands)
+    app.connect("builder-inited", write_results)
