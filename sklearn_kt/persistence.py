@@ -174,7 +174,7 @@ def save_model(model: Any, path: str | Path) -> Path:
         with temporary.open("xb"):
             pass
         try:
-            skops.io.dump(_changed(model, _store), temporary, compression=zipfile.ZIP_DEFLATED)
+            skops.io.dump(with_replaced(model, _store), temporary, compression=zipfile.ZIP_DEFLATED)
         except (TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
             raise InputError(
                 f"this {type(model).__name__} holds something that cannot be saved without a "
@@ -240,7 +240,7 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
     try:
         ours = [name for name in skops.io.get_untrusted_types(file=path) if _is_ours(name)]
         stored = skops.io.load(path, trusted=[*TRUSTED_TYPES, *ours, *trusted])
-        model = _changed(stored, _restore)
+        model = with_replaced(stored, _restore)
         for tree, n_features in _trees(model):
             _check_tree(tree, n_features)
     except UntrustedTypesFoundException as error:
@@ -262,6 +262,13 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
 
 
 def _arrays(module: Any) -> dict[str, np.ndarray]:
+    import torch
+
+    if any(value.dtype == torch.bfloat16 for value in module.state_dict().values()):
+        raise InputError(
+            "a model in bfloat16 is not saved: save the one that reduce_precision was given, and "
+            "reduce it after loading."
+        )
     return {name: value.detach().cpu().numpy() for name, value in module.state_dict().items()}
 
 
@@ -271,18 +278,18 @@ def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
-def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+def with_replaced(value: Any, change: Callable[[Any], Any]) -> Any:
     """Copy an estimator with some of what it holds, at any depth, replaced."""
     new = change(value)
     if new is not value:
         return new
     if type(value) is dict:
-        return {key: _changed(item, change) for key, item in value.items()}
+        return {key: with_replaced(item, change) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(_changed(item, change) for item in value)
+        return type(value)(with_replaced(item, change) for item in value)
     if isinstance(value, BaseEstimator):
         copy: Any = object.__new__(type(value))
-        copy.__dict__.update({k: _changed(item, change) for k, item in vars(value).items()})
+        copy.__dict__.update({k: with_replaced(item, change) for k, item in vars(value).items()})
         return copy
     return value
 

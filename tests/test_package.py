@@ -31,7 +31,7 @@ LAYERS = [
     {"persistence", "training"},
     {"embedding", "html_repr", "readouts", "structures"},
     {"implicit", "pretraining"},
-    {"explicit"},
+    {"explicit", "inference"},
     {"stacking"},
     {"evaluation", "games"},
     {"explain"},

@@ -136,13 +136,16 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         n, length, d = x.shape
-        qkv = self.qkv(self.norm1(x)).view(n, length, 3, self.heads, d // self.heads)
+        # products run in the precision of their weights, sums and norms in that of x
+        dtype = self.qkv.weight.dtype
+        normed = self.norm1(x).to(dtype)
+        qkv = self.qkv(normed).view(n, length, 3, self.heads, d // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        # for the few tokens of a formula this beats F.scaled_dot_product_attention on a CPU
-        scores = (q @ k.transpose(-1, -2)) * (d // self.heads) ** -0.5
+        # for the few tokens of a formula F.scaled_dot_product_attention is no faster on a CPU
+        scores = (q @ k.transpose(-1, -2)).to(x.dtype) * (d // self.heads) ** -0.5
         attended = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).to(v.dtype) @ v
         x = x + self.drop_path(self.out(attended.transpose(1, 2).reshape(n, length, d)))
-        return x + self.drop_path(self.down(F.gelu(self.up(self.norm2(x)))))
+        return x + self.drop_path(self.down(F.gelu(self.up(self.norm2(x).to(dtype)))))
 
 
 class CompositionEncoder(PreTrainedModel):
@@ -198,6 +201,16 @@ class CompositionEncoder(PreTrainedModel):
         for block in self.blocks:
             x = block(x, mask)
         return self.norm(x)
+
+    def reduce_precision(self) -> None:
+        """Keep the weights of all blocks in bfloat16, for inference.
+
+        Amounts, norms, sums and property heads stay in float32: they take little time, and
+        eight bits are too few for an amount.
+        """
+        for block in self.blocks:
+            for layer in (block.qkv, block.out, block.up, block.down):
+                layer.bfloat16()
 
     def pool(
         self, states: torch.Tensor, input_ids: torch.Tensor, fractions: torch.Tensor

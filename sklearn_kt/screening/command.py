@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from sklearn_kt.exceptions import InputError
+from sklearn_kt.inference import reduce_precision
 
 from .screener import ScreeningResult, screen
 
@@ -40,6 +41,8 @@ def run(estimator: Any, args: argparse.Namespace) -> ScreeningResult:
         "batch_rows": args.batch_size,
         "verbose": 0 if args.quiet else 1,
     }
+    if args.bfloat16:
+        estimator = reduce_precision(estimator)
     if args.scheduler is None:
         return screen(estimator, args.source, args.output, **options)
     try:

@@ -1,0 +1,299 @@
+"""Fitted networks made faster, or carried to other runtimes.
+
+:func:`reduce_precision` runs encoders in bfloat16; :func:`export_onnx` writes what fitting
+made as an ONNX graph [1]_, which predicts without this package and without torch.
+
+References
+----------
+.. [1] ONNX, "Open Neural Network Exchange", https://onnx.ai
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ._version import __version__
+from .compositions import read_compositions
+from .embedding import CompositionEmbedder
+from .exceptions import InputError
+from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
+from .persistence import with_replaced
+from .tokenizer import token_matrix
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["export_onnx", "onnx_inputs", "reduce_precision"]
+
+# Rows that the graph is traced with; both of its axes stay free.
+_TRACED = ("NaCl", "LiFePO4")
+
+
+def reduce_precision(estimator: Any) -> Any:
+    """Copy a fitted estimator, with its composition encoders in bfloat16.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted: one of ours, or any of scikit-learn's around ours.
+
+    Returns
+    -------
+    estimator
+        The copy. It predicts faster where the processor has instructions for bfloat16, and
+        slower where it has none; the guide "Beyond one machine" has measured figures of both
+        speed and change.
+
+    Raises
+    ------
+    InputError
+        If there is no composition encoder in it.
+
+    See Also
+    --------
+    sklearn_kt.screening.screen : Predicts for millions of formulas.
+
+    Notes
+    -----
+    Weights and inputs of the products in a block are rounded to 8 bits; amounts, norms, sums and
+    property heads stay in float32 [1]_. Predictions do not depend on the rows that they come with,
+    as before. The copy is for predicting: it is not saved, since a saved model is reduced in
+    an instant after loading.
+
+    References
+    ----------
+    .. [1] D. Kalamkar et al., "A study of BFLOAT16 for deep learning training",
+       arXiv:1905.12322 (2019).
+
+    Examples
+    --------
+    >>> from sklearn_kt import CompositionEmbedder
+    >>> from sklearn_kt.inference import reduce_precision
+    >>> exact = CompositionEmbedder(blocks=["embedding"]).fit(["NaCl"])
+    >>> fast = reduce_precision(exact)
+    >>> change = fast.transform(["LiFePO4"]) - exact.transform(["LiFePO4"])
+    >>> bool(0 < abs(change).max() < 0.1)
+    True
+    """
+    from skorch import NeuralNet
+
+    from .encoder.modeling import CompositionEncoder, FrozenEncoder
+
+    found = 0
+
+    def reduced(value: Any) -> Any:
+        nonlocal found
+        if isinstance(value, NeuralNet) and hasattr(value, "module_"):
+            backbone = getattr(value.module_, "backbone", None)
+        else:
+            backbone = value.backbone if isinstance(value, FrozenEncoder) else None
+        if not isinstance(backbone, CompositionEncoder):
+            return value
+        found += 1
+        value = copy.deepcopy(value)
+        module = value.module_ if isinstance(value, NeuralNet) else value
+        module.backbone.reduce_precision()
+        return value
+
+    result = with_replaced(estimator, reduced)
+    if not found:
+        raise InputError(
+            f"this {type(estimator).__name__} holds no composition encoder that could run in "
+            "bfloat16; it is not fitted, or predicts by other means."
+        )
+    return result
+
+
+def onnx_inputs(X: Any) -> dict[str, np.ndarray]:
+    """Encode compositions as the graphs of :func:`export_onnx` read them.
+
+    Parameters
+    ----------
+    X : array-like of compositions
+        Formulas, :class:`pymatgen.core.Composition` objects or dicts.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_samples, length)
+        ``input_ids`` (int64): 2, then an element's atomic number plus 4 for each element
+        in the order of atomic numbers, then 0. ``fractions`` (float32): 1, the atomic fractions
+        (they sum to 1), then 0.
+
+    Raises
+    ------
+    CompositionError
+        If a row is not a composition.
+
+    See Also
+    --------
+    export_onnx : Writes a graph.
+
+    Examples
+    --------
+    >>> from sklearn_kt.inference import onnx_inputs
+    >>> inputs = onnx_inputs(["Fe2O3", "Si"])
+    >>> inputs["input_ids"]
+    array([[ 2, 12, 30],
+           [ 2, 18,  0]])
+    >>> inputs["fractions"]
+    array([[1. , 0.6, 0.4],
+           [1. , 1. , 0. ]], dtype=float32)
+    """
+    ids, amounts = token_matrix(read_compositions(X, errors="raise"))
+    return {"input_ids": ids, "fractions": (amounts / amounts[:, :1]).astype(np.float32)}
+
+
+def export_onnx(estimator: Any, path: str | Path) -> Path:
+    """Write fitted networks as an ONNX graph.
+
+    Parameters
+    ----------
+    estimator : ImplicitKTRegressor, ImplicitKTClassifier or CompositionEmbedder
+        Fitted. A regressor or classifier must predict by networks on element tokens alone
+        (``readout="head"``): the whole ensemble goes into the graph, with the scaling of targets
+        or the temperature and weights of classes.
+    path : str or Path
+        File to write. It appears in one piece; one that is there is replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file. Inputs are those of :func:`onnx_inputs`, of any number of rows and any length;
+        padding changes nothing. Outputs, in float32:
+
+        - a regressor's ``prediction``, (n, n_outputs), in the units of the targets;
+        - a classifier's ``probabilities``, (n, n_classes), in the order of ``classes``, a JSON list
+          in the file's metadata;
+        - an embedder's ``embeddings``, (n, width), and ``properties``, (n, n_properties), if the
+          checkpoint has any, in the order of ``properties`` in the metadata.
+
+    Raises
+    ------
+    InputError
+        If the estimator is none of these, or the extra ``onnx`` is not installed.
+
+    See Also
+    --------
+    onnx_inputs : Encodes compositions for it.
+    reduce_precision : Faster predictions without another runtime.
+
+    Notes
+    -----
+    Predictions agree with the estimator's to 1e-4 of a target's standard deviation or better.
+    ``ImplicitKTRegressor(readout="fast")`` predicts by forests, which are no part of a graph:
+    export the encoder that feeds them (``CompositionEmbedder``), and the forests by skl2onnx.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import onnxruntime
+    >>> from sklearn_kt import ImplicitKTRegressor
+    >>> from sklearn_kt.inference import export_onnx, onnx_inputs
+    >>> model = ImplicitKTRegressor(
+    ...     None, backbone="tiny", readout="head", n_estimators=1, max_epochs=2, random_state=0
+    ... ).fit(["NaCl", "MgO", "Si"], [8.5, 7.8, 1.1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = export_onnx(model, Path(folder) / "gap.onnx")
+    ...     session = onnxruntime.InferenceSession(path)
+    ...     (prediction,) = session.run(None, onnx_inputs(["KCl", "LiFePO4"]))
+    >>> bool((abs(prediction[:, 0] - model.predict(["KCl", "LiFePO4"])) < 1e-4).all())
+    True
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"export_onnx needs {error.name}: pip install 'sklearn_kt[onnx]'."
+        ) from error
+    import torch
+
+    graph, names, about = _graph(estimator)
+    inputs = {name: torch.from_numpy(array) for name, array in onnx_inputs(_TRACED).items()}
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    with _quiet_export(), torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            tuple(inputs.values()),
+            dynamo=True,
+            dynamic_shapes=dict.fromkeys(inputs, free),
+            input_names=list(inputs),
+            output_names=names,
+            verbose=False,
+        )
+    assert program is not None
+    program.model.metadata_props.update(about)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        program.save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _graph(estimator: Any) -> tuple[nn.Module, list[str], dict[str, str]]:
+    """Give what is traced, the names of its outputs, and metadata."""
+    from .encoder.graphs import Classifier, Embedder, Regressor
+
+    kind = type(estimator).__name__
+    about = {"sklearn_kt": __version__, "model": kind}
+    if not isinstance(estimator, CompositionEmbedder | ImplicitKTClassifier | ImplicitKTRegressor):
+        raise InputError(
+            f"export_onnx writes an ImplicitKTRegressor, ImplicitKTClassifier or "
+            f"CompositionEmbedder, not a {kind}; export the parts of a pipeline or stack."
+        )
+    check_is_fitted(estimator)
+    if isinstance(estimator, CompositionEmbedder):
+        if estimator.encoder_ is None or estimator.spec_["kind"] != "composition":
+            raise InputError(
+                "this CompositionEmbedder has no encoder of element tokens to export; fit one "
+                "with a checkpoint."
+            )
+        properties = estimator.encoder_.property_names
+        about["properties"] = json.dumps(properties)
+        names = ["embeddings", "properties"] if properties else ["embeddings"]
+        return Embedder(copy.deepcopy(estimator.encoder_)), names, about
+    if estimator.readout_weights_ != {"network": 1.0} or estimator.spec_["kind"] != "composition":
+        raise InputError(
+            f"this {kind} predicts by {', '.join(estimator.readout_weights_)} on "
+            f"{estimator.spec_['kind']}; only networks on element tokens can be exported. "
+            "Fit with readout='head', without a text backbone, or export the encoder alone "
+            "(CompositionEmbedder)."
+        )
+    nets: list[nn.Module] = [copy.deepcopy(net.module_) for net in estimator.nets_]
+    if isinstance(estimator, ImplicitKTClassifier):
+        about["classes"] = json.dumps(estimator.classes_.tolist())
+        return (
+            Classifier(nets, estimator.temperature_, estimator._class_weights),
+            ["probabilities"],
+            about,
+        )
+    mean = estimator.loss == "squared_error"
+    return Regressor(nets, mean, estimator.target_scaler_), ["prediction"], about
+
+
+@contextmanager
+def _quiet_export() -> Iterator[None]:
+    """Keep remarks of torch's exporter about itself and other packages from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
