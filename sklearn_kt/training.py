@@ -32,8 +32,10 @@ __all__ = [
     "TrainingSettings",
     "backbone_weights",
     "forward",
+    "one_thread",
     "resolve_device",
     "train",
+    "train_module",
 ]
 
 _LOSSES = {
@@ -184,7 +186,7 @@ def train(
     validation: Inputs | None = None,
     on_epoch: Callable[[float], None] | None = None,
 ) -> tuple[NeuralNet, list[dict[str, float]]]:
-    """Train one network.
+    """Train one network on a backbone.
 
     Parameters
     ----------
@@ -216,8 +218,55 @@ def train(
     TrainingWarning
         If memory was too small and the batches were halved.
     """
+    module = {"spec": spec, "n_outputs": settings.n_outputs, "dropout": settings.dropout}
+    module["amp"] = settings.device != "cpu"
+    net, history = train_module(
+        PropertyNetwork, module, weights, data, settings, validation=validation, on_epoch=on_epoch
+    )
+    net.trim_for_prediction()
+    return net, history
+
+
+def train_module(
+    module: type[nn.Module],
+    parameters: dict[str, Any],
+    weights: dict[str, torch.Tensor] | None,
+    data: Inputs,
+    settings: TrainingSettings,
+    *,
+    validation: Inputs | None = None,
+    on_epoch: Callable[[float], None] | None = None,
+) -> tuple[NeuralNet, list[dict[str, float]]]:
+    """Train any module that has a ``backbone``.
+
+    Parameters
+    ----------
+    module : type
+        Of torch modules.
+    parameters : dict
+        What it is made with.
+    weights, data, settings, validation, on_epoch
+        As for :func:`train`.
+
+    Returns
+    -------
+    net : skorch.NeuralNet
+        In evaluation mode, on the CPU.
+    history : list of dict
+        As of :func:`train`.
+
+    Raises
+    ------
+    TrainingError
+        As from :func:`train`.
+
+    Warns
+    -----
+    TrainingWarning
+        As from :func:`train`.
+    """
     try:
-        return _train(spec, weights, data, settings, validation, on_epoch)
+        return _train(module, parameters, weights, data, settings, validation, on_epoch)
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error) or settings.batch_size == 1:
             raise
@@ -226,10 +275,11 @@ def train(
         f"memory was too small for batches of {settings.batch_size} rows: training begins again "
         f"with {half}. Pass batch_size={half} to say so yourself.",
         TrainingWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
     try:
-        return _train(spec, weights, data, replace(settings, batch_size=half), validation, on_epoch)
+        fewer = replace(settings, batch_size=half)
+        return _train(module, parameters, weights, data, fewer, validation, on_epoch)
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise
@@ -241,7 +291,8 @@ def train(
 
 
 def _train(
-    spec: dict[str, Any],
+    module: type[nn.Module],
+    parameters: dict[str, Any],
     weights: dict[str, torch.Tensor] | None,
     data: Inputs,
     settings: TrainingSettings,
@@ -267,11 +318,8 @@ def _train(
     with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(settings.seed)
         net = NeuralNet(
-            PropertyNetwork,
-            module__spec=spec,
-            module__n_outputs=settings.n_outputs,
-            module__dropout=settings.dropout,
-            module__amp=settings.device != "cpu",
+            module,
+            **{f"module__{name}": value for name, value in parameters.items()},
             criterion=_LOSSES[settings.loss],
             optimizer=torch.optim.AdamW,
             optimizer__param_groups=[
@@ -296,7 +344,7 @@ def _train(
             net.module_.backbone.load_state_dict(weights)
         net.notify("on_train_begin", X=data, y=None)
         try:
-            with _one_thread(net.module_):
+            with one_thread(net.module_):
                 net.fit_loop(data)
         except KeyboardInterrupt:
             # skorch stops early by this very exception; a real Ctrl-C goes on up
@@ -305,8 +353,7 @@ def _train(
         net.notify("on_train_end", X=data, y=None)
     keys = ("epoch", "train_loss", "valid_loss")
     history = [{key: float(row[key]) for key in keys if key in row} for row in net.history]
-    net.module_.to("cpu")
-    net.trim_for_prediction()
+    net.module_.to("cpu").eval()
     net.device = "cpu"
     return net, history
 
@@ -323,7 +370,7 @@ def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
     outputs = None
     module.to(device).eval()
     try:
-        with torch.inference_mode(), _one_thread(module):
+        with torch.inference_mode(), one_thread(module):
             for length in np.unique(lengths):
                 group = np.flatnonzero(lengths == length)
                 for start in range(0, len(group), _FORWARD_ROWS):
@@ -341,7 +388,7 @@ def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
 
 
 @contextmanager
-def _one_thread(module: nn.Module) -> Iterator[None]:
+def one_thread(module: nn.Module) -> Iterator[None]:
     """Run a small network on one thread, whatever the host program has set.
 
     Its products are too small to share: a second thread gains nothing on an idle

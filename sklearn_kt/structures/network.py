@@ -10,29 +10,13 @@ import io
 import math
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping, GradientNormClipping, LRScheduler
-from skorch.helper import predefined_split
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
-from sklearn_kt.training import (
-    _GRADIENT_NORM,
-    _LOSSES,
-    Inputs,
-    TrainingSettings,
-    _Batches,
-    _EpochEnd,
-    _FiniteLoss,
-    _one_thread,
-    _rate,
-    _silent,
-)
+from sklearn_kt.training import Inputs, TrainingSettings, one_thread, train_module
 
 from .base import Candidate
 from .chgnet import crystal_graph, load_chgnet
@@ -286,58 +270,10 @@ def train_network(
     TrainingError
         If the loss is not finite.
     """
-    steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
-    stopper = None
-    callbacks: list[Any] = [
-        ("finite_loss", _FiniteLoss()),
-        ("clipping", GradientNormClipping(_GRADIENT_NORM)),
-        (
-            "schedule",
-            LRScheduler(LambdaLR, lr_lambda=partial(_rate, steps=steps), step_every="batch"),
-        ),
-    ]
-    if validation is not None and settings.patience is not None:
-        stopper = EarlyStopping(patience=settings.patience, load_best=True, sink=_silent)
-        callbacks.append(("stopping", stopper))
-    if on_epoch is not None:
-        callbacks.append(("progress", _EpochEnd(on_epoch)))
-    gpus = [] if settings.device == "cpu" else range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=gpus):
-        torch.manual_seed(settings.seed)
-        net = NeuralNet(
-            CrystalNetwork,
-            **{f"module__{name}": value for name, value in module.items()},
-            criterion=_LOSSES[settings.loss],
-            optimizer=torch.optim.AdamW,
-            optimizer__param_groups=[("backbone.*", {"lr": settings.backbone_learning_rate})],
-            optimizer__weight_decay=settings.weight_decay,
-            lr=settings.learning_rate,
-            max_epochs=settings.max_epochs,
-            batch_size=settings.batch_size,
-            iterator_train=_Batches,
-            iterator_train__shuffle=True,
-            iterator_valid=_Batches,
-            train_split=None if validation is None else predefined_split(validation),
-            callbacks=callbacks,
-            callbacks__print_log=None,
-            device=settings.device,
-            verbose=0,
-        )
-        net.initialize()
-        if weights is not None:
-            net.module_.backbone.load_state_dict(weights)
-        net.notify("on_train_begin", X=data, y=None)
-        try:
-            with _one_thread(net.module_):
-                net.fit_loop(data)
-        except KeyboardInterrupt:
-            # skorch stops early by this very exception; a real Ctrl-C goes on up
-            if stopper is None or stopper.misses_ < settings.patience:
-                raise
-        net.notify("on_train_end", X=data, y=None)
-    keys = ("epoch", "train_loss", "valid_loss")
-    history = [{key: float(row[key]) for key in keys if key in row} for row in net.history]
-    return net.module_.to("cpu").eval(), history
+    net, history = train_module(
+        CrystalNetwork, module, weights, data, settings, validation=validation, on_epoch=on_epoch
+    )
+    return net.module_, history
 
 
 def run_network(
@@ -366,7 +302,7 @@ def run_network(
     outputs, each, weights = [], [], []
     network.to(device)
     try:
-        with torch.inference_mode(), _one_thread(network):
+        with torch.inference_mode(), one_thread(network):
             for row in range(len(rows)):
                 batch = {k: v.to(device) for k, v in rows[np.array([row])][0].items()}
                 crystals = network.crystals(batch)
