@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +138,49 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert_allclose(*last, rtol=1e-5)
     # a finished run is finished
     assert part.fit(corpus).n_steps_ == 12
+
+
+LONG = {"max_steps": 90, "checkpoint_every": 3}
+_CHILD = """
+import sys
+from test_pretraining import LONG, pretrainer
+from sklearn_kt.pretraining import Corpus
+pretrainer(**LONG, checkpoint_dir=sys.argv[2]).fit(Corpus(sys.argv[1]))
+"""
+
+
+def test_after_kills_the_run_goes_on_to_the_same_weights(corpus: Corpus, tmp_path: Path) -> None:
+    state, part = tmp_path / "state.pt", tmp_path / ".state.pt.part"
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    step = 0
+    for while_written in (False, True):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(corpus.folder), str(tmp_path)],
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        )
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        try:
+            end = time.monotonic() + 200
+            while not (
+                state.exists()
+                and state.stat().st_mtime_ns != before
+                and part.exists() == while_written
+            ):
+                assert process.poll() is None, "the run ended before it was killed"
+                assert time.monotonic() < end, "no state was written"
+        finally:
+            process.kill()
+            process.wait()
+        reached = torch.load(state, weights_only=True)["step"]
+        assert step < reached < LONG["max_steps"]
+        step = reached
+    rest = pretrainer(**LONG, checkpoint_dir=tmp_path).fit(corpus)
+    whole = pretrainer(**LONG).fit(corpus)
+    assert rest.n_steps_ == whole.n_steps_ == LONG["max_steps"]
+    for key, value in weights(whole).items():
+        assert_allclose(value, weights(rest)[key], rtol=1e-5, atol=1e-6, err_msg=key)
+    assert [entry["step"] for entry in rest.history_] == [e["step"] for e in whole.history_]
+    assert list(tmp_path.iterdir()) == [state]
 
 
 def test_damaged_and_foreign_states(corpus: Corpus, tmp_path: Path) -> None:

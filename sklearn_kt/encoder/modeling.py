@@ -133,11 +133,12 @@ class _Block(nn.Module):
         self.up = nn.Linear(d, config.intermediate_size)
         self.down = nn.Linear(config.intermediate_size, d)
         self.drop_path = _DropPath(config.drop_path)
+        # None: that of x
+        self.product_dtype: torch.dtype | None = None
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         n, length, d = x.shape
-        # products run in the precision of their weights, sums and norms in that of x
-        dtype = self.qkv.weight.dtype
+        dtype = self.product_dtype or x.dtype
         normed = self.norm1(x).to(dtype)
         qkv = self.qkv(normed).view(n, length, 3, self.heads, d // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -209,6 +210,8 @@ class CompositionEncoder(PreTrainedModel):
         eight bits are too few for an amount.
         """
         for block in self.blocks:
+            assert isinstance(block, _Block)
+            block.product_dtype = torch.bfloat16
             for layer in (block.qkv, block.out, block.up, block.down):
                 layer.bfloat16()
 
