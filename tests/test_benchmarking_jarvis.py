@@ -51,6 +51,8 @@ def test_run(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.tasks["gap"].formulas[0] == "NaN"
     content = json.loads((small / "out" / "jarvis.json").read_text(encoding="utf-8"))
     assert content["command"] == "test"
+    assert content["audit"] == result.audit
+    assert content["summary_unseen"][0]["mae"] == 2.5
     # the folder above is found, too, and so is the environment's
     (small / "composition" / "jarvis_crossproperty").mkdir(parents=True)
     (small / "gap.csv.gz").rename(small / "composition" / "jarvis_crossproperty" / "gap.csv.gz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,12 @@ def test_published_averages_are_those_of_the_properties(dataset: str, tmp_path: 
 
 def test_scores(tmp_path: Path) -> None:
     home = write(tmp_path, "SNUMAT")
-    result = run_llm4mat("et-fractions", home, "SNUMAT", ["SOC", "Band_gap_GGA"], subset=True)
+    properties = ["SOC", "Band_gap_GGA"]
+    out = tmp_path / "out"
+    result = run_llm4mat("et-fractions", home, "SNUMAT", properties, subset=True, output_dir=out)
+    [path] = out.glob("*.json")
+    assert set(result.audit["tasks"]) == {"SNUMAT.SOC", "SNUMAT.Band_gap_GGA"}
+    assert json.loads(path.read_text(encoding="utf-8"))["audit"] == result.audit
     test = pd.read_csv(home / "test.csv")
     record = next(r for r in result.records if r.task == "SNUMAT.Band_gap_GGA")
     y = test["Band_gap_GGA"]

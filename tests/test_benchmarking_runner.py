@@ -92,14 +92,31 @@ def test_models_see_training_rows_only() -> None:
         np.testing.assert_array_equal(record.predictions, np.mean(Y[train]))
 
 
-def test_targets_of_test_rows_change_no_prediction() -> None:
+def network() -> ImplicitKTRegressor:
+    """Scales targets, stops early, and weighs a network and forests by inner folds."""
+    return ImplicitKTRegressor(
+        None, backbone="tiny", n_estimators=1, max_epochs=2, early_stopping=True, random_state=0
+    )
+
+
+@pytest.mark.parametrize("model", [fractions(Ridge()), network()], ids=["ridge", "imkt"])
+def test_targets_of_test_rows_change_no_prediction(model: Any) -> None:
     """Whatever stands in the test part's targets, the predictions are the same."""
-    before = run_tasks({"ridge": fractions(Ridge())}, [table()], folds=[1])
+    before = run_tasks({"model": model}, [table()], folds=[1])
     y = Y.copy()
     y[FOLDS[1][1]] = 1e6
-    after = run_tasks({"ridge": fractions(Ridge())}, [table(y=y)], folds=[1])
+    after = run_tasks({"model": model}, [table(y=y)], folds=[1])
     np.testing.assert_array_equal(before[0].predictions, after[0].predictions)
     assert before[0].digest != after[0].digest
+
+
+def test_test_rows_do_not_speak_to_each_other() -> None:
+    """A row is predicted alike whatever other rows are asked for with it."""
+    train, test = FOLDS[1]
+    model = network().fit(FORMULAS[train], Y[train])
+    together = model.predict(FORMULAS[test])
+    alone = [model.predict([formula])[0] for formula in FORMULAS[test]]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
 
 
 def test_one_row_on_both_sides_is_refused() -> None:

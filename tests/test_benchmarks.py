@@ -19,8 +19,10 @@ from sklearn_kt import datasets
 from sklearn_kt.benchmarking import (
     CompositionPool,
     FoldRecord,
+    jarvis_task,
     matbench,
     matbench_task,
+    read_records,
     rescore_matbench,
 )
 from sklearn_kt.datasets import MatbenchTask
@@ -190,6 +192,32 @@ def test_committed_means_are_those_of_the_folds(committed: dict[str, Any]) -> No
                 if row.get(score) is not None:
                     expected = means.loc[(row["model"], row["task"]), score]
                     assert row[score] == pytest.approx(expected, abs=1e-9)
+
+
+def test_committed_scores_are_those_of_the_predictions(
+    committed: dict[str, Any], data_dir: Path
+) -> None:
+    """Where the files of the folds still are: they are too large for the repository."""
+    name = committed["benchmark"]
+    load = matbench_task if name == "matbench" else jarvis_task
+    tasks = {task: load(task) for task in committed["tasks"]}
+    runs = {(r["model"], r["task"], r["fold"]): r for r in committed["folds"]}
+    records = read_records(RESULTS / name, list(tasks.values()))
+    if not records:
+        pytest.skip(f"{name}/folds is not there: `make bench-{name}` has not been run here")
+    assert {(r.model, r.task, r.fold) for r in records} == set(runs)
+    for record in records:
+        task, run = tasks[record.task], runs[record.model, record.task, record.fold]
+        y = task.y[task.folds[record.fold][1]]
+        if task.kind == "regression":
+            again = mean_absolute_error(y, record.predictions)
+            assert run["mae"] == pytest.approx(again, rel=1e-9)
+        else:
+            again = roc_auc_score(y, record.predictions)
+            assert run["roc_auc_of_labels"] == pytest.approx(again, abs=1e-9)
+            if record.probabilities is not None:
+                again = roc_auc_score(y, record.probabilities)
+                assert run["roc_auc"] == pytest.approx(again, abs=1e-9)
 
 
 def test_committed_results_were_audited(committed: dict[str, Any]) -> None:
