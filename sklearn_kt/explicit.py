@@ -26,11 +26,19 @@ from .exceptions import CompositionWarning, InputError
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import most_probable, with_seed
-from .structures import PrototypeGenerator, StructureEmbedder
+from .structures import (
+    CrystalGraphClassifier,
+    CrystalGraphRegressor,
+    PrototypeGenerator,
+    StructureEmbedder,
+)
+from .structures.embedder import candidates_of_rows
 
 __all__ = ["ExplicitKTClassifier", "ExplicitKTRegressor"]
 
 _SHOWN = 3
+# readouts of crystals, not of columns
+_NETWORKS = (CrystalGraphClassifier, CrystalGraphRegressor)
 
 
 class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
@@ -106,10 +114,17 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         self.composition_model_: Any = None
         self.fallback_rows_: list[int] = []
         self.composition_embedder_: CompositionEmbedder | None = None
+        network = isinstance(self.readout, _NETWORKS)
         if isinstance(data, np.ndarray):
+            if network:
+                raise InputError(
+                    f"{type(self.readout).__name__} reads crystals, and X holds numbers; pass "
+                    "compositions, or another readout."
+                )
             self.structure_model_ = self._model(self.readout).fit(data, y)
             return self
-        self.composition_embedder_ = self._encoder(data)
+        if not network:
+            self.composition_embedder_ = self._encoder(data)
         features, has_structure = self._features(data, structures)
         self._report(data, ~has_structure, "fit")
         rows = np.flatnonzero(has_structure)
@@ -125,7 +140,9 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
                 "generator, or fallback='composition'."
             )
         if len(rows):
-            self.structure_model_ = self._model(self.readout).fit(features[rows], y[rows])
+            seed = _seed(self.random_state)
+            model = with_seed(clone(self.readout), seed) if network else self._model(self.readout)
+            self.structure_model_ = model.fit(_rows_of(features, rows), y[rows])
         return self
 
     def _encoder(self, data: CompositionBatch) -> CompositionEmbedder:
@@ -138,9 +155,11 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
 
     def _features(
         self, data: CompositionBatch, structures: Sequence[Any] | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Columns of structures and of what formulas say; which rows have structures."""
-        assert self.composition_embedder_ is not None
+    ) -> tuple[Any, np.ndarray]:
+        """Prepare what the readout reads, and tell which rows have structures.
+
+        A network reads graphs, others read columns of structures and of what formulas say.
+        """
         rows = np.flatnonzero(data.valid)
         if not len(rows):
             return np.empty((len(data), 0)), np.zeros(len(data), bool)
@@ -160,6 +179,15 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             found = generator.generate(data[np.array(asked)], self.n_candidates)
             for i, candidates in zip(asked, found, strict=True):
                 given[i] = candidates
+        encoder = self.composition_embedder_
+        if encoder is None:
+            from .structures.network import CrystalRows
+
+            crystals = candidates_of_rows(
+                [given[i] if data.valid[i] else None for i in range(len(data))]
+            )
+            graphs = CrystalRows.read(crystals, progress=bool(self.verbose))
+            return graphs, graphs.lengths > 0
         embedder = self.embedder
         if embedder is None:
             embedder = StructureEmbedder(
@@ -170,7 +198,7 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             )
         columns = np.asarray(embedder.transform([given[i] for i in rows]), float)
         valid = data[rows]
-        blocks = [columns.reshape(len(rows), -1), self.composition_embedder_.transform(valid)]
+        blocks = [columns.reshape(len(rows), -1), encoder.transform(valid)]
         features = np.full((len(data), sum(block.shape[1] for block in blocks)), np.nan)
         features[rows] = np.hstack(blocks)
         has_structure = np.zeros(len(data), bool)
@@ -234,7 +262,7 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         out: np.ndarray | None = None
         for model, rows, columns in parts:
             if len(rows):
-                values = run(model, columns[rows])
+                values = run(model, _rows_of(columns, rows))
                 if out is None:
                     out = np.full((len(data), *values.shape[1:]), np.nan)
                 out[rows] = values
@@ -260,13 +288,16 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
     checkpoint : str, Path or None, default="default"
         Composition encoder whose predicted properties stand beside the columns of
         structures, as for :class:`CompositionEmbedder`; None leaves them out.
-    readout : {"fast"} or scikit-learn regressor, default="fast"
+    readout : {"fast"} or regressor, default="fast"
         Model of the columns: structures, predicted properties, elemental descriptors
         and atomic fractions, in this order. ``"fast"`` is extra-trees, with errors calibrated
-        on inner folds.
+        on inner folds. A :class:`~sklearn_kt.structures.CrystalGraphRegressor` reads the
+        crystals themselves: CHGNet is fine-tuned end to end, far slower, and `embedder` and
+        `checkpoint` have no part in it.
     n_candidates : int, default=1
         Structures generated for each composition. Several are averaged with
-        Boltzmann weights, and their spread is a feature.
+        Boltzmann weights, and their spread is a feature; a graph network pools them
+        by attention.
     fallback : {"composition", "raise", "nan"}, default="composition"
         What happens to rows without a structure: `composition_estimator` predicts
         them, an error names them, or they are left out of the fit and predicted as
@@ -290,7 +321,8 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
     Attributes
     ----------
     composition_embedder_ : CompositionEmbedder or None
-        What stands beside the columns of structures; None for numeric rows.
+        What stands beside the columns of structures; None for numeric rows and for
+        graph networks.
     structure_model_ : estimator or None
         Model of rows that have structures; None if no training row had one.
     composition_model_ : estimator or None
@@ -407,8 +439,8 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
                 return np.stack(model.predict(rows, return_std=True), axis=1)
             except TypeError as error:
                 raise InputError(
-                    f"{type(model).__name__} has no return_std; use another "
-                    "composition_estimator, or another fallback."
+                    f"{type(model).__name__} has no return_std; use another readout, "
+                    "composition_estimator or fallback."
                 ) from error
 
         pair = self._outputs(X, structures, both)
@@ -444,8 +476,8 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         def interval(model: Any, rows: Any) -> np.ndarray:
             if not hasattr(model, "predict_interval"):
                 raise InputError(
-                    f"{type(model).__name__} has no intervals; use another "
-                    "composition_estimator, or another fallback."
+                    f"{type(model).__name__} has no intervals; use another readout, "
+                    "composition_estimator or fallback."
                 )
             return model.predict_interval(rows, coverage)
 
@@ -473,8 +505,9 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         As for :class:`ExplicitKTRegressor`.
     checkpoint : str, Path or None, default="default"
         As for :class:`ExplicitKTRegressor`.
-    readout : {"fast"} or scikit-learn classifier, default="fast"
-        Model of the columns; a classifier needs ``predict_proba``.
+    readout : {"fast"} or classifier, default="fast"
+        Model of the columns; a classifier needs ``predict_proba``. A
+        :class:`~sklearn_kt.structures.CrystalGraphClassifier` reads the crystals.
     n_candidates : int, default=1
         Structures generated for each composition.
     fallback : {"composition", "raise", "nan"}, default="composition"
@@ -499,7 +532,8 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     composition_embedder_ : CompositionEmbedder or None
-        What stands beside the columns of structures; None for numeric rows.
+        What stands beside the columns of structures; None for numeric rows and for
+        graph networks.
     structure_model_ : estimator or None
         Model of rows that have structures; None if no training row had one.
     composition_model_ : estimator or None
@@ -626,6 +660,13 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         self.classes_ = np.unique(y)
         self._shape = self.classes_.shape
         return y
+
+
+def _rows_of(columns: Any, rows: np.ndarray) -> Any:
+    """Select rows of columns, compositions or graphs."""
+    return (
+        columns[rows] if isinstance(columns, np.ndarray | CompositionBatch) else columns.take(rows)
+    )
 
 
 def _seed(random_state: Any) -> int | None:

@@ -22,7 +22,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import ExplicitKTClassifier, ExplicitKTRegressor
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
-from sklearn_kt.structures import Candidate, PrototypeGenerator, StructureLookup
+from sklearn_kt.structures import (
+    Candidate,
+    CrystalGraphClassifier,
+    CrystalGraphRegressor,
+    PrototypeGenerator,
+    StructureLookup,
+)
 
 METALS = ("Li", "Na", "K", "Rb", "Mg", "Ca")
 FORMULAS = [f"{m}{n}{x}" for m in METALS for x in ("F", "Cl", "Br", "O") for n in (1, 2)]
@@ -279,3 +285,35 @@ class TestContainers:
         assert_array_equal(first, second)
         with pytest.raises(ValueError, match="fallback"):
             regressor(fallback="guess").fit(FORMULAS, TARGET)
+
+
+class TestGraphNetworks:
+    QUICK: ClassVar[dict[str, Any]] = {"max_epochs": 1, "batch_size": 16, "device": "cpu"}
+
+    @pytest.mark.filterwarnings("ignore::sklearn_kt.exceptions.CompositionWarning")
+    def test_regressor(self) -> None:
+        network = CrystalGraphRegressor(**self.QUICK, early_stopping=True)
+        model = ExplicitKTRegressor(
+            readout=network, n_candidates=2, composition_estimator=Means(), random_state=0
+        ).fit(FORMULAS[:12], TARGET[:12])
+        assert model.composition_embedder_ is None
+        assert not hasattr(network, "weights_")
+        found = model.predict(["CsCl", "Og2O", "NaF"])
+        assert model.fallback_rows_ == [1]
+        assert found[1] == pytest.approx(TARGET[:12].mean())
+        crystals = PrototypeGenerator().generate(["CsCl"], 2)
+        assert found[0] == model.structure_model_.predict(crystals)[0]
+        again = clone(model).fit(FORMULAS[:12], TARGET[:12])
+        assert_array_equal(again.predict(["CsCl", "NaF"]), found[[0, 2]])
+        with pytest.raises(InputError, match="CrystalGraphRegressor has no intervals"):
+            model.predict_interval(["NaF"])
+        assert model.predict(["NaF"], return_std=True)[1] > 0
+        with pytest.raises(InputError, match="reads crystals, and X holds numbers"):
+            clone(model).fit(np.eye(3), [1.0, 2.0, 3.0])
+
+    def test_classifier(self) -> None:
+        model = ExplicitKTClassifier(
+            readout=CrystalGraphClassifier(**self.QUICK), fallback="nan", random_state=0
+        ).fit(FORMULAS[:12], LABELS[:12])
+        assert set(model.predict(FORMULAS[:3])) <= set(LABELS)
+        assert_allclose(model.predict_proba(FORMULAS[:3]).sum(axis=1), 1)

@@ -93,19 +93,18 @@ class _BaseCrystalGraph(BaseEstimator):
         CompositionWarning
             If rows have no such crystal; they are left out.
         """
-        from .network import CrystalRows, pretrained_backbone, train_network
+        from .network import pretrained_backbone, train_network
 
         targets = self._read_targets(y)
-        rows = candidates_of_rows(X)
-        check_consistent_length(rows, targets)
-        data = CrystalRows.read(rows, progress=bool(self.verbose))
+        data = self._graphs(X)
+        check_consistent_length(range(len(data)), targets)
         known = np.flatnonzero(data.lengths)
         if not len(known):
             raise InputError("none of the rows has a crystal that CHGNet can take.")
-        if len(known) < len(rows):
+        if len(known) < len(data):
             missing = np.flatnonzero(data.lengths == 0)[:3].tolist()
             warnings.warn(
-                f"{len(rows) - len(known)} of {len(rows)} rows have no crystal that CHGNet can "
+                f"{len(data) - len(known)} of {len(data)} rows have no crystal that CHGNet can "
                 f"take and are left out (first rows: {missing}).",
                 CompositionWarning,
                 stacklevel=2,
@@ -154,6 +153,14 @@ class _BaseCrystalGraph(BaseEstimator):
         check_is_fitted(self)
         return self._run(X)[2]
 
+    def _graphs(self, X: Any) -> Any:
+        """Build graphs of rows that are not graphs yet."""
+        from .network import CrystalRows
+
+        if isinstance(X, CrystalRows):
+            return X
+        return CrystalRows.read(candidates_of_rows(X), progress=bool(self.verbose))
+
     def _settings(self, seed: int, stops: bool) -> Any:
         from sklearn_kt.training import TrainingSettings, resolve_device
 
@@ -188,9 +195,7 @@ class _BaseCrystalGraph(BaseEstimator):
 
     def _run(self, X: Any) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
         """Run the network: outputs of rows, of their crystals, and weights of these."""
-        from .network import CrystalRows
-
-        rows = X if isinstance(X, CrystalRows) else CrystalRows.read(candidates_of_rows(X))
+        rows = self._graphs(X)
         known = np.flatnonzero(rows.lengths)
         outputs = np.full((len(rows), self._n_outputs), np.nan)
         each = [np.empty((0, self._n_outputs)) for _ in range(len(rows))]
