@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pymatgen.core import Composition
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import BaggingRegressor, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
@@ -19,8 +20,15 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
+from test_explicit import QUICK
 
-from sklearn_kt import CompositionTokenizer, ImplicitKTClassifier, ImplicitKTRegressor
+from sklearn_kt import (
+    CompositionTokenizer,
+    ExplicitKTRegressor,
+    ImplicitKTClassifier,
+    ImplicitKTRegressor,
+    StackedKTRegressor,
+)
 from sklearn_kt.compositions import parse_formula, read_compositions
 from sklearn_kt.evaluation import MagpieFeaturizer
 from sklearn_kt.exceptions import CompositionError, ExplanationWarning, InputError
@@ -269,6 +277,21 @@ def test_composition_objects_stay_objects() -> None:
     assert total(values) == pytest.approx(gap)
     assert len(explain_dataset(model, objects[:3])) > 0
     assert len(explain_dataset(model, pd.Series(objects[:3]))) > 0
+
+
+def test_explicit_and_stacked_models() -> None:
+    implicit = ImplicitKTRegressor(None, readout=Ridge())
+    explicit = ExplicitKTRegressor(**QUICK, readout=Ridge(), composition_estimator=implicit)
+    stacked = StackedKTRegressor([("implicit", implicit), ("explicit", clone(explicit))])
+    for model in (explicit, stacked.set_params(random_state=0)):
+        # the background holds only what has a structure
+        model.fit(FORMULAS * 2, np.tile(TARGETS, 2))
+        values = explain(model, "LiFePO4", background=FORMULAS)
+        gap = model.predict(["LiFePO4"])[0] - values.baseline_value
+        assert total(values) == pytest.approx(gap)
+        assert values.baseline_value == pytest.approx(model.predict(FORMULAS).mean())
+        with pytest.warns(ExplanationWarning, match="^U: in no composition that the model"):
+            explain(model, "UO2", background=FORMULAS)
 
 
 def test_columns_as_fitted() -> None:
