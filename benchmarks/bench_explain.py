@@ -19,6 +19,7 @@ import shlex
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,7 @@ def main() -> None:
         print(name, seconds[name], file=sys.stderr)
     result = {
         "command": shlex.join(["python", *sys.argv]),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "formulas": arguments.formulas,
         "elements": 4,
         "order": 2,

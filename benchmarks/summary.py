@@ -400,7 +400,8 @@ def explain_text(content: Mapping[str, Any]) -> str:
     load = ", ".join(map(str, content["load_average"]))
     return (
         f"{content['formulas']:,} formulas of {content['elements']} elements to order "
-        f"{content['order']}, exactly; {content['machine']}, load average {load} while it ran.\n\n"
+        f"{content['order']}, exactly; {content['machine']}, load average {load} while it ran. "
+        "CPU seconds hardly depend on what else runs, wall-clock seconds do.\n\n"
         + table(["model", "an absent element is", "CPU s", "wall-clock s"], rows)
     )
 
@@ -420,10 +421,28 @@ def inference_text(content: Mapping[str, Any]) -> str:
     return table(head, rows)
 
 
+def intervals_text(content: Mapping[str, Any]) -> str:
+    """Spell how often the truth lay inside intervals."""
+    rows = [
+        [
+            row["task"].removeprefix("matbench_"),
+            f"{row['n_test']:,}",
+            percent(row["nominal"]),
+            f"{row['covered']:.1%}".replace("%", " %"),
+            f"{row['worst_fold']:.1%}".replace("%", " %"),
+            f"{figure(row['mean_width'])} {row['unit']}",
+        ]
+        for row in content["rows"]
+    ]
+    head = ["task", "test rows", "asked for", "covered", "in the worst fold", "mean width"]
+    return f"Model `{content['model']}`.\n\n{table(head, rows)}"
+
+
 TEXTS = {
     "ablation": ("python benchmarks/ablation.py", ablation_text),
     "learning_curve": ("python benchmarks/learning_curve.py", learning_curve_text),
     "explain": ("python benchmarks/bench_explain.py", explain_text),
+    "intervals": ("python benchmarks/bench_intervals.py", intervals_text),
     "inference": ("python benchmarks/bench_inference.py", inference_text),
 }
 # pages that the benchmarks write themselves
