@@ -4,8 +4,8 @@ Every generator has ``generate(compositions, n_candidates)``, which gives a list
 :class:`Candidate` for each composition, best first, and is a scikit-learn
 transformer. :class:`PrototypeGenerator` substitutes into known crystals,
 :class:`CrystaLLMGenerator` lets a language model write them,
-:class:`StructureLookup` gives crystals of your own, :class:`EnsembleGenerator`
-asks several.
+:class:`StructureLookup` gives crystals of your own, :class:`RandomGenerator` draws
+them by chance, :class:`EnsembleGenerator` asks several.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .graph import CrystalGraphClassifier, CrystalGraphRegressor
 from .library import PrototypeLibrary, load_library
 from .lookup import StructureLookup
 from .prototypes import PrototypeGenerator
+from .random import RandomGenerator
 
 __all__ = [
     "BaseStructureGenerator",
@@ -28,6 +29,7 @@ __all__ = [
     "EnsembleGenerator",
     "PrototypeGenerator",
     "PrototypeLibrary",
+    "RandomGenerator",
     "StructureEmbedder",
     "StructureLookup",
     "load_library",

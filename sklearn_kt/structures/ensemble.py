@@ -24,6 +24,8 @@ class EnsembleGenerator(BaseStructureGenerator):
     ----------
     generators : list of generators or None, default=None
         In the order of trust; None is :class:`PrototypeGenerator` alone.
+    last_resort : generator or None, default=None
+        Asked where the generators have no candidate.
     rank_by : {"order", "energy"}, default="order"
         By turns, the best of each generator first; or by the energy that CHGNet
         predicts (needs the extra ``structures``).
@@ -46,6 +48,7 @@ class EnsembleGenerator(BaseStructureGenerator):
     See Also
     --------
     StructureLookup : Known crystals; put it first.
+    RandomGenerator : A last resort.
 
     Notes
     -----
@@ -63,6 +66,7 @@ class EnsembleGenerator(BaseStructureGenerator):
     _parameter_constraints: ClassVar[dict[str, list]] = {
         **BaseStructureGenerator._parameter_constraints,
         "generators": [list, tuple, None],
+        "last_resort": [BaseStructureGenerator, None],
         "rank_by": [StrOptions({"order", "energy"})],
     }
 
@@ -70,6 +74,7 @@ class EnsembleGenerator(BaseStructureGenerator):
         self,
         generators: Sequence[BaseStructureGenerator] | None = None,
         *,
+        last_resort: BaseStructureGenerator | None = None,
         rank_by: str = "order",
         n_candidates: int = 5,
         max_atoms: int = 200,
@@ -80,6 +85,7 @@ class EnsembleGenerator(BaseStructureGenerator):
         verbose: int = 0,
     ) -> None:
         self.generators = generators
+        self.last_resort = last_resort
         self.rank_by = rank_by
         self.n_candidates = n_candidates
         self.max_atoms = max_atoms
@@ -102,13 +108,21 @@ class EnsembleGenerator(BaseStructureGenerator):
         return members
 
     def _can_make(self, formula: Stoichiometry) -> bool:
-        return any(member._can_make(formula) for member in self._members())
+        members = self._members()
+        if self.last_resort is not None:
+            members.append(self.last_resort)
+        return any(member._can_make(formula) for member in members)
 
     def _generate_chunk(
         self, formulas: Sequence[Stoichiometry], wanted: int
     ) -> list[list[Candidate]]:
         columns = [member._generate_chunk(formulas, wanted) for member in self._members()]
-        return [self._merge(lists, wanted) for lists in zip(*columns, strict=True)]
+        merged = [self._merge(lists, wanted) for lists in zip(*columns, strict=True)]
+        if self.last_resort is not None:
+            for i, formula in enumerate(formulas):
+                if not merged[i]:
+                    merged[i] = self.last_resort._generate_one(formula, wanted)
+        return merged
 
     def _generate_one(self, formula: Stoichiometry, wanted: int) -> list[Candidate]:
         return self._generate_chunk([formula], wanted)[0]
@@ -126,6 +140,8 @@ class EnsembleGenerator(BaseStructureGenerator):
 
     def _signature(self) -> Any:
         members = self._members()
+        if self.last_resort is not None:
+            members.append(self.last_resort)
         if any(member._signature() is None for member in members):
             # crystals of the user's may change under the same name
             raise InputError(
@@ -133,7 +149,7 @@ class EnsembleGenerator(BaseStructureGenerator):
                 "cache_dir to its other generators."
             )
         parts = [[type(m).__name__, m._signature(), m.max_atoms] for m in members]
-        return [self.rank_by, parts]
+        return [self.rank_by, self.last_resort is None, parts]
 
 
 def distinct(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -287,7 +287,8 @@ class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
     atoms' features after the last layer of CHGNet [1]_, and their mean and standard
     deviation before it. Attention over crystals is that of multiple-instance
     learning [2]_. CHGNet was trained on calculations of the Materials Project: do
-    not evaluate on its energies. On a CPU an epoch takes about 0.1 s per crystal.
+    not evaluate on its energies. On one core an epoch took 0.024 s per crystal of 7
+    atoms on average.
 
     References
     ----------
