@@ -3,7 +3,8 @@
     python benchmarks/bench_screening.py
 
 Parts are timed in CPU seconds of one thread on formulas of the bundled Seebeck table; rates are
-those of `screen` alone and on Dask clusters of worker processes, model and imports loaded.
+those of `screen` alone and on Dask clusters of worker processes, model and imports loaded, with
+the encoder in float32 and in bfloat16.
 benchmarks/results/screening.json has both, and the load of the machine: rates of wall time mean
 something on an idle one only (--no-rates leaves them out).
 """
@@ -95,9 +96,11 @@ def main() -> None:
     args = parser.parse_args()
     from sklearn_kt import ImplicitKTRegressor
     from sklearn_kt.datasets import load_seebeck
+    from sklearn_kt.inference import reduce_precision
 
     X, y = load_seebeck(return_X_y=True)
     model = ImplicitKTRegressor(readout="fast", random_state=0).fit(X[:TRAINED_ON], y[:TRAINED_ON])
+    reduced = reduce_precision(model)
     X = X[: args.rows]
     result: dict[str, Any] = {
         "command": f"python benchmarks/bench_screening.py --rows {args.rows}"
@@ -105,13 +108,15 @@ def main() -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "model": f"ImplicitKTRegressor(readout='fast') on {TRAINED_ON} rows",
         "cpu_us_per_formula": parts(model, X),
+        "cpu_us_per_formula_bfloat16": parts(reduced, X),
     }
     if not args.no_rates:
-        result["formulas_per_second"] = {
-            "this process": rate(model, X, 0),
-            "1 worker": rate(model, X, 1),
-            "2 workers": rate(model, X, 2),
-        }
+        for name, used in (("float32", model), ("bfloat16", reduced)):
+            result[f"formulas_per_second_{name}"] = {
+                "this process": rate(used, X, 0),
+                "1 worker": rate(used, X, 1),
+                "2 workers": rate(used, X, 2),
+            }
     result["load_average"] = os.getloadavg()
     args.results.mkdir(parents=True, exist_ok=True)
     path = args.results / "screening.json"

@@ -1,6 +1,18 @@
 """Faults that are really injected: signals, full and read-only disks, memory, clocks, neighbours.
 
 Those of one module are tested beside it; here are the ones that go through several.
+
+- Ctrl-C: here in fit and predict; ``test_ctrl_c_keeps_what_is_done`` in screen;
+  ``test_a_killed_run_goes_on_as_if_nothing_had_happened`` in pretraining; ``test_cli.py``
+- SIGKILL: ``test_after_a_kill_the_run_goes_on_to_the_same_bytes`` in screen,
+  ``test_after_kills_the_run_goes_on_to_the_same_weights`` in pretraining,
+  ``test_a_cluster_that_loses_a_worker_writes_the_same``
+- full disk, read-only disk: here; ``TestCache.test_full_disk`` of structures
+- corrupt cache entry: ``TestCache.test_damaged_file_is_moved_aside``,
+  ``TestCache.test_damaged_value_is_not_given``
+- two processes that write one cache: here; ``test_two_processes_cannot_write_one_sink`` in screen
+- loss that is not finite: here; ``test_loss_that_is_not_finite_raises``; pretraining
+- batch that does not fit into memory, clock that is set back: here
 """
 
 from __future__ import annotations
