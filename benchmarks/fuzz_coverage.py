@@ -56,7 +56,7 @@ def fuzz_one(name: str, corpus: Path, seconds: int) -> None:
             if finding:
                 raise AssertionError(f"{name}: {value!r:.500} {finding}")
 
-        options = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-timeout=10", "-seed=1"]
+        options = [f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-timeout=120", "-seed=1"]
         options += [f"-rss_limit_mb={MEMORY_MB}", "-print_final_stats=1"]
         options += [f"-artifact_prefix={corpus.parent}/"]
         atheris.Setup([sys.argv[0], *options, str(corpus)], one)
