@@ -3,18 +3,22 @@
     python benchmarks/soak.py
 
 Fits, predictions, explanations, saved models and screenings take turns; after each round the
-memory, open files and threads of the process are kept. benchmarks/results/soak.json has the
-curve, and the slope of its second half. Linux only, by /proc. What one round leaves behind
-shows in a long run, so interrupt it only to give up.
+memory, open files and threads of the process are kept, and what of the memory is in use: bytes that
+malloc has handed out, and Python's blocks. What the process holds beyond that is kept by the
+allocators for later. benchmarks/results/soak.json has the curve, and the slope of its second half.
+Linux with glibc only. What one round leaves behind shows in a long run, so interrupt it only to
+give up.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import gc
 import json
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -28,11 +32,28 @@ RESULTS = Path(__file__).parent / "results"
 FORMULAS = 60
 
 
+class _MallocInfo(ctypes.Structure):
+    """What mallinfo2 of glibc 2.33 and newer returns."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks"),
+            *("fordblks", "keepcost"),
+        )
+    )
+
+
 def state() -> dict[str, float]:
-    """Memory in MB, open files and threads of this process."""
+    """Memory in MB, Python's blocks in thousands, open files and threads of this process."""
+    libc = ctypes.CDLL("libc.so.6")
+    libc.mallinfo2.restype = _MallocInfo
+    heap = libc.mallinfo2()
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {
         "rss_mb": int(status["VmRSS"].split()[0]) / 1024,
+        "malloc_in_use_mb": (heap.uordblks + heap.hblkhd) / 2**20,
+        "python_blocks_k": sys.getallocatedblocks() / 1000,
         "files": len(list(Path("/proc/self/fd").iterdir())),
         "threads": int(status["Threads"]),
     }
@@ -96,7 +117,7 @@ def main() -> None:
     minutes = [point["minute"] for point in late]
     slopes = {
         key: float(np.polyfit(minutes, [point[key] for point in late], 1)[0]) * 60
-        for key in ("rss_mb", "files", "threads")
+        for key in state()
     }
     result = {
         "command": f"python benchmarks/soak.py --minutes {args.minutes:g}",
