@@ -50,7 +50,7 @@ InteractionDisplay(values).plot("network", label=label)
 # compounds of the table, in turn, and the empty coalition is their mean. That question is closer
 # to the data, and its answer is another.
 
-background = explain(model, "LiFePO4", baseline="background", background=data.data[:50])
+background = explain(model, "LiFePO4", baseline="background", background=data.data[:60])
 print(background)
 
 # %%
