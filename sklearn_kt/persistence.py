@@ -16,8 +16,10 @@ import hashlib
 import importlib
 import json
 import os
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +64,7 @@ _ABOUT = "sklearn_kt.json"
 _UNPACKED_ALWAYS = 64 * 2**20
 _UNPACKED_RATIO = 60
 _BLOCK = 2**20
+_STAND_INS = ("cython.cimports", "cython.dataclasses", "cython.parallel")
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "skops", "skorch", "torch")
 
 
@@ -166,15 +169,17 @@ def save_model(model: Any, path: str | Path) -> Path:
     ...     bool((load_model(path).predict(["KCl"]) == model.predict(["KCl"])).all())
     True
     """
-    import skops.io
-
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb"):
             pass
         try:
-            skops.io.dump(with_replaced(model, _store), temporary, compression=zipfile.ZIP_DEFLATED)
+            with _no_imports_by_name():
+                import skops.io
+
+                stored = with_replaced(model, _store)
+                skops.io.dump(stored, temporary, compression=zipfile.ZIP_DEFLATED)
         except (TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
             raise InputError(
                 f"this {type(model).__name__} holds something that cannot be saved without a "
@@ -228,8 +233,9 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
         ...
     sklearn_kt.exceptions.CheckpointError: There is no model file no_such.model...
     """
-    import skops.io
-    from skops.io.exceptions import UntrustedTypesFoundException
+    with _no_imports_by_name():
+        import skops.io
+        from skops.io.exceptions import UntrustedTypesFoundException
 
     path = Path(path)
     if not path.is_file():
@@ -259,6 +265,22 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
             f"{_short(error)}); it is damaged, or needs other versions of libraries."
         ) from error
     return model
+
+
+@contextmanager
+def _no_imports_by_name() -> Iterator[None]:
+    """Hide modules of Cython that import whatever they are asked for, also from the current folder.
+
+    skops asks every loaded module for names such as those of SciPy's functions: a file ``iv.py``
+    that lies about would run.
+    """
+    hidden = {name: sys.modules[name] for name in [*sys.modules] if name.startswith(_STAND_INS)}
+    for name in hidden:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        sys.modules.update(hidden)
 
 
 def _arrays(module: Any) -> dict[str, np.ndarray]:

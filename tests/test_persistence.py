@@ -225,6 +225,31 @@ class _Bomb:
         return os.mkdir, (str(self.path),)
 
 
+_CYTHON = """
+import sys
+import cython
+from sklearn.linear_model import LinearRegression
+from sklearn_kt.persistence import load_model, save_model
+load_model(save_model(LinearRegression(), sys.argv[1]))
+assert "cython.cimports" in sys.modules
+"""
+
+
+def test_files_named_as_functions_do_not_run(tmp_path: Path) -> None:
+    pytest.importorskip("cython", reason="Cython is not installed")
+    # skops looks for these names of SciPy in every module, and those of Cython import them
+    for name in ("iv", "kv", "jn", "expit"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file ran by its name')")
+    done = subprocess.run(
+        [sys.executable, "-c", _CYTHON, tmp_path / "m"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("dump", ["pickle", "joblib", "compressed", "torch"])
 def test_pickles_are_refused_unread(dump: str, tmp_path: Path) -> None:
     path, trace = tmp_path / "m", tmp_path / "trace"
