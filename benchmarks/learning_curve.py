@@ -59,6 +59,7 @@ def score(table: str, model: str, size: int, data_dir: Path | None) -> dict[str,
 def draw(frame: pd.DataFrame, path: Path) -> None:
     """One panel a table, one line a model."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     figure, axes = plt.subplots(1, len(TABLES), figsize=(11, 3.6), layout="constrained")
     colours = ["#0072B2", "#56B4E9", "#D55E00", "#009E73", "#999999"]
@@ -68,9 +69,12 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
             line = part[part["model"] == model].sort_values("rows")
             ax.plot(line["rows"], line["mae"], "o-", color=colour, label=label, markersize=4)
         ax.set(xscale="log", yscale="log", title=table, xlabel="training rows")
-        ax.set_ylabel(f"mean absolute error / {part['unit'].iloc[0]}")
-        ax.set_xticks(SIZES, [str(size) for size in SIZES])
+        unit = part["unit"].iloc[0]
+        ax.set_ylabel(f"mean absolute error ({unit})" if unit else "mean absolute error")
         ax.minorticks_off()
+        ax.set_xticks(SIZES, [str(size) for size in SIZES])
+        ax.yaxis.set_major_locator(MaxNLocator(6))
+        ax.yaxis.set_major_formatter(ScalarFormatter())
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     figure.savefig(path, dpi=150)
 
