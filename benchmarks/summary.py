@@ -368,10 +368,12 @@ def ablation_text(content: Mapping[str, Any]) -> str:
     head = ["pretrained on", "mean reduction of the error against training from scratch"]
     parts = content["mean_relative_reduction"]
     rows = [[name, f"{part:+.1%}".replace("%", " %")] for name, part in parts.items()]
-    tasks = len(content["errors"])
+    errors = [[task, *map(figure, found.values())] for task, found in content["errors"].items()]
     return (
-        f"One small network each, fine-tuned on {tasks} tables after {content['steps']:,} steps of "
-        f"pretraining; the error is the {content['error']}.\n\n{table(head, rows)}"
+        f"One network each, fine-tuned on {len(errors)} tables: small ones after "
+        f"{content['steps']:,} steps of pretraining, and `default`, the larger checkpoint in the "
+        f"package after 20,000 steps.\n\n{table(head, rows)}\n\n"
+        f"Errors ({content['error']}):\n\n{table(['table', *parts], errors)}"
     )
 
 
@@ -385,8 +387,24 @@ def learning_curve_text(content: Mapping[str, Any]) -> str:
             line = {s["rows"]: s for s in scores if (s["table"], s["model"]) == (name, model)}
             unit = next(iter(line.values()))["unit"] if line else ""
             cells = [figure(line[n]["mae"]) if n in line else "-" for n in sizes]
-            rows.append([f"{name}, {unit}", model, *cells])
+            rows.append([f"{name}, {unit}" if unit else name, model, *cells])
     return table(["MAE of", "model", *(f"{n:,} rows" for n in sizes)], rows)
+
+
+def cost_text(content: Mapping[str, Any]) -> str:
+    """Spell what one fold takes."""
+    rows = [
+        [
+            row["task"].removeprefix("matbench_"),
+            row["model"],
+            f"{row['fit_seconds']:.3g}",
+            f"{row['predict_seconds']:.3g}",
+            f"{row['peak_mb']:.0f}",
+        ]
+        for row in content["summary"]
+    ]
+    head = ["task", "model", "fit, s", "predict, s", "peak memory, MB"]
+    return f"One fold on one core.\n\n{table(head, rows)}"
 
 
 def explain_text(content: Mapping[str, Any]) -> str:
@@ -441,6 +459,7 @@ def intervals_text(content: Mapping[str, Any]) -> str:
 TEXTS = {
     "ablation": ("python benchmarks/ablation.py", ablation_text),
     "learning_curve": ("python benchmarks/learning_curve.py", learning_curve_text),
+    "cost": ("python benchmarks/peers/run.py imkt-fast rf-magpie imkt --folds 0", cost_text),
     "explain": ("python benchmarks/bench_explain.py", explain_text),
     "intervals": ("python benchmarks/bench_intervals.py", intervals_text),
     "inference": ("python benchmarks/bench_inference.py", inference_text),

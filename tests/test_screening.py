@@ -514,14 +514,14 @@ def test_a_cluster_that_loses_a_worker_writes_the_same(
                 os.kill(next(iter(pids.values())), signal.SIGKILL)
 
     kill = Killing()
-    original = screener_module._Run._keep
+    add = screener_module._add
 
-    def keep(self: Any, staging: Path, task: Any, counts: dict[str, int]) -> None:
-        original(self, staging, task, counts)
+    def count(*parts: Any) -> None:
+        add(*parts)
         kill()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screener_module._Run, "_keep", keep)
+        patch.setattr(screener_module, "_add", count)
         result = screen(
             MeanNumber(delay=0.1).fit(None), table, tmp_path / "out.parquet", client=client
         )
