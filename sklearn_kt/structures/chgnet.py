@@ -74,8 +74,10 @@ def load_chgnet() -> Any:
             "CHGNet needs the package chgnet, which carries the weights: "
             "pip install 'sklearn_kt[structures]'."
         ) from error
-    # it prints its size
-    with contextlib.redirect_stdout(io.StringIO()):
+    import torch
+
+    # it prints its size, and draws random numbers before it has its weights
+    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng(devices=[]):
         return CHGNet.load(use_device="cpu", verbose=False).eval()
 
 

@@ -29,6 +29,8 @@ GROUP_KEY = "_symmetry_space_group_name_H-M"
 _FREE_MONOCLINIC = (*_LENGTHS, _ANGLES[1])
 # Atoms that are nearer than this (Angstrom) cannot both be there.
 _OVERLAP = 0.8
+# Steps along no line or plane of symmetry, in fractions of the cell.
+_BESIDE = np.array([[0, 0, 0], [0.11, 0.17, 0.13], [-0.13, 0.07, -0.19], [0.21, -0.12, 0.08]])
 _ROUNDS = 4
 
 
@@ -209,13 +211,14 @@ def _empty(
     sites = sites_of_hall(hall)
     options = sites.fixed.get(multiplicity, np.empty((0, 0, 3))).reshape(-1, 3)
     if multiplicity in sites.planes:
-        origins, along = sites.planes[multiplicity]
+        lines, along = sites.planes[multiplicity]
         across = np.eye(3) - along
-        # of the lattice's images of each line or plane, one near by; then the point on it
-        origins = origins + np.rint(np.einsum("nij,nj->ni", across, coords - origins))
-        options = np.concatenate(
-            [options, coords - np.einsum("nij,nj->ni", across, coords - origins)]
-        )
+        # where lines meet, sites have fewer images: points beside it are tried, too
+        for point in coords + _BESIDE:
+            # of the lattice's images of each line or plane, one near by; then the point on it
+            origins = lines + np.rint(np.einsum("nij,nj->ni", across, point - lines))
+            nearest = point - np.einsum("nij,nj->ni", across, point - origins)
+            options = np.concatenate([options, nearest])
     delta = options - coords
     delta -= np.rint(delta)
     rotations, shifts, _ = setting(hall)
