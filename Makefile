@@ -33,7 +33,7 @@ help:  ## show this list
 
 demo: $(VENV)/.run  ## cross-validate on a bundled data set: table, plot and report
 	$(VENV)/bin/sklearn-kt evaluate --dataset seebeck --n-samples $(DEMO_SAMPLES) \
-	    --models imkt-fast,imkt-scratch,rf-magpie --show-predictions 5 --output-dir $(DEMO_OUTPUT)
+	    --models imkt-fast,rf-magpie,et-fractions --show-predictions 5 --output-dir $(DEMO_OUTPUT)
 
 test: lint  ## lint, types and all tests
 	$(call PYTEST,$(VENV))
