@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sklearn_kt.exceptions import CompositionWarning, InputError
+from sklearn_kt.readouts import most_probable
 
 from .embedder import candidates_of_rows
 
@@ -93,7 +94,9 @@ class _BaseCrystalGraph(BaseEstimator):
         CompositionWarning
             If rows have no such crystal; they are left out.
         """
-        from .network import pretrained_backbone, train_network
+        from sklearn_kt.training import train_module
+
+        from .network import CrystalNetwork, pretrained_backbone
 
         targets = self._read_targets(y)
         data = self._graphs(X)
@@ -123,7 +126,8 @@ class _BaseCrystalGraph(BaseEstimator):
         }
         settings = self._settings(seed, validation is not None)
         with _Progress(settings.max_epochs, bool(self.verbose)) as progress:
-            network, self.history_ = train_network(
+            net, self.history_ = train_module(
+                CrystalNetwork,
                 self.module_,
                 weights if self.pretrained else None,
                 data.take(fit_rows, scaled[fit_rows]),
@@ -131,7 +135,7 @@ class _BaseCrystalGraph(BaseEstimator):
                 validation=validation,
                 on_epoch=progress.step,
             )
-        self.weights_ = {key: value.numpy() for key, value in network.state_dict().items()}
+        self.weights_ = {key: value.numpy() for key, value in net.module_.state_dict().items()}
         self.n_features_in_ = 1
         if valid_rows is not None:
             self._learn_error(data.take(valid_rows), targets[valid_rows])
@@ -525,13 +529,8 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
             Labels; None, in an object array, where a row has no crystal that CHGNet
             can take.
         """
-        probabilities = self.predict_proba(X)
-        missing = np.isnan(probabilities).any(axis=1)
-        labels = self.classes_[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
-        if missing.any():
-            labels = labels.astype(object)
-            labels[missing] = None
-        return labels
+        check_is_fitted(self)
+        return most_probable(self.classes_, self.predict_proba(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.

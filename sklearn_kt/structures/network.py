@@ -1,4 +1,4 @@
-"""The graph network of CHGNet as a torch module: batches of ragged graphs, pooling, training.
+"""The graph network of CHGNet as a torch module: batches of ragged graphs, and pooling.
 
 Imports torch, skorch and chgnet; everything else imports it inside functions.
 """
@@ -9,19 +9,19 @@ import contextlib
 import io
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from sklearn_kt.training import Inputs, TrainingSettings, one_thread, train_module
+from sklearn_kt.training import Inputs, one_thread
 
 from .base import Candidate
 from .chgnet import crystal_graph, load_chgnet
 
-__all__ = ["CrystalNetwork", "CrystalRows", "run_network", "train_network"]
+__all__ = ["CrystalNetwork", "CrystalRows", "run_network"]
 
 # Beneath the root of variances, whose slope at zero is infinite.
 _TINY = 1e-6
@@ -232,48 +232,6 @@ class CrystalNetwork(nn.Module):
         top = scores.new_full((n_rows,), -math.inf).scatter_reduce(0, row, scores, "amax")
         raised = torch.exp(scores - top.detach()[row])
         return raised / raised.new_zeros(n_rows).index_add(0, row, raised)[row]
-
-
-def train_network(
-    module: dict[str, Any],
-    weights: dict[str, torch.Tensor] | None,
-    data: CrystalRows,
-    settings: TrainingSettings,
-    *,
-    validation: CrystalRows | None = None,
-    on_epoch: Callable[[float], None] | None = None,
-) -> tuple[CrystalNetwork, list[dict[str, float]]]:
-    """Train a network end to end, as :func:`sklearn_kt.training.train` does.
-
-    Parameters
-    ----------
-    module : dict
-        Parameters of :class:`CrystalNetwork`.
-    weights : dict or None
-        Of the backbone; None starts from random ones.
-    data, validation : CrystalRows
-        With targets, and a crystal in every row. Early stopping watches ``validation``.
-    settings : TrainingSettings
-        Everything else.
-    on_epoch : callable, optional
-        Called with the training loss after each epoch.
-
-    Returns
-    -------
-    network : CrystalNetwork
-        In evaluation mode, on the CPU.
-    history : list of dict
-        ``epoch``, ``train_loss`` and, with validation, ``valid_loss``.
-
-    Raises
-    ------
-    TrainingError
-        If the loss is not finite.
-    """
-    net, history = train_module(
-        CrystalNetwork, module, weights, data, settings, validation=validation, on_epoch=on_epoch
-    )
-    return net.module_, history
 
 
 def run_network(
