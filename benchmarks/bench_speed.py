@@ -2,11 +2,13 @@
 
     python benchmarks/bench_speed.py
 
-Each part runs in a process of its own and is kept in benchmarks/results/speed.json at once,
-so a run that was stopped goes on; benchmarks/results/speed.md and speed.png are drawn at
-the end of each run. A part that would take longer than --limit, judged by the one before it
-of a tenth of its size, is left out, and the table says so. Formulas are those of the bundled
-Seebeck table, repeated; targets are its coefficients. Run it on an idle machine.
+Each part runs in a process of its own, from small to large, and what it found is kept in
+benchmarks/results/speed.json at once, so a run that was stopped goes on with the part that
+is not complete; benchmarks/results/speed.md and speed.png are drawn at the end of each run.
+A size that would take longer than --limit, judged by the one before, is left out, and the
+table says so.
+Formulas are those of the bundled Seebeck table, repeated, which none of the parts notices;
+targets are its coefficients. All cores that the process may use are used.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
@@ -88,14 +92,20 @@ def predict(name: str) -> Callable[[int], Callable[[], Any]]:
     """Prediction by a model of the command line."""
 
     def part(n: int) -> Callable[[], Any]:
-        from sklearn_kt.evaluation import make_model
-
-        model = make_model(name, "regression", random_state=SEED, n_jobs=-1)
-        model.fit(*data(TRAINED_ON))
+        model = trained(name)
         X, _ = data(n)
         return lambda: model.predict(X)
 
     return part
+
+
+@lru_cache
+def trained(name: str) -> Any:
+    """Fit a model of the command line once for all sizes."""
+    from sklearn_kt.evaluation import make_model
+
+    model = make_model(name, "regression", random_state=SEED, n_jobs=-1)
+    return model.fit(*data(TRAINED_ON))
 
 
 def models() -> list[str]:
@@ -123,13 +133,24 @@ def peak_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // scale
 
 
-def measure(part: str, n: int) -> dict[str, Any]:
+def reason(limit: float) -> str:
+    """Say why a size is left out."""
+    return f"would take longer than {limit:g} s"
+
+
+def measure(part: str, sizes: Iterable[int], limit: float) -> Iterator[dict[str, Any]]:
     """Measure one part, in this process; imports and set-up are not timed."""
-    work = parts()[part](n)
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    seconds = time.perf_counter() - wall, time.process_time() - cpu
-    return {"wall_s": round(seconds[0], 4), "cpu_s": round(seconds[1], 4), "peak_mb": peak_mb()}
+    seconds_per_row = 0.0
+    for n in sizes:
+        if seconds_per_row * n > limit:
+            yield {"left_out": reason(limit)}
+            continue
+        work = parts()[part](n)
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        seconds = time.perf_counter() - wall, time.process_time() - cpu
+        seconds_per_row = seconds[0] / n
+        yield {"wall_s": round(seconds[0], 4), "cpu_s": round(seconds[1], 4), "peak_mb": peak_mb()}
 
 
 def main() -> None:
@@ -139,29 +160,32 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+")
     parser.add_argument("--limit", type=float, default=1800, help="seconds of a part")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    sizes = sorted(args.sizes)
     if args.measure:
-        print(json.dumps(measure(args.measure[0], int(args.measure[1]))))
+        for found in measure(args.measure, sizes, args.limit):
+            print(json.dumps(found), flush=True)
         return
     path = args.results / "speed.json"
     args.results.mkdir(parents=True, exist_ok=True)
     kept = json.loads(path.read_text("utf-8")) if path.exists() else {"parts": {}}
     for name in args.parts or parts():
         done = kept["parts"].setdefault(name, {})
-        for n in sorted(args.sizes):
-            before = done.get(str(n // 10), {}).get("wall_s", 0.0)
-            if str(n) in done and "wall_s" in done[str(n)]:
-                continue
-            if "left_out" in done.get(str(n // 10), {}) or before * 10 > args.limit:
-                done[str(n)] = {"left_out": f"would take longer than {args.limit:g} s"}
-            else:
-                command = [sys.executable, __file__, "--measure", name, str(n)]
-                ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-                done[str(n)] = json.loads(ran.stdout.splitlines()[-1])
-            print(name, n, done[str(n)], file=sys.stderr)
-            kept |= about()
-            path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        found = [done.get(str(n), {}) for n in sizes]
+        if all("wall_s" in f or f.get("left_out") == reason(args.limit) for f in found):
+            continue
+        command = [sys.executable, __file__, "--measure", name, "--limit", str(args.limit)]
+        with subprocess.Popen(
+            [*command, "--sizes", *map(str, sizes)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            for n, line in zip(sizes, process.stdout or (), strict=False):
+                done[str(n)] = json.loads(line)
+                print(name, n, done[str(n)], file=sys.stderr)
+                kept |= about()
+                path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
     (args.results / "speed.md").write_text(page(kept), encoding="utf-8")
     draw(kept, args.results / "speed.png")
     print(args.results / "speed.md")
@@ -176,6 +200,7 @@ def about() -> dict[str, Any]:
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "seed": SEED,
         "versions": library_versions(),
+        "cores": joblib.cpu_count(),
         "load_average": [round(load, 1) for load in os.getloadavg()],
     }
 
@@ -187,9 +212,9 @@ def page(kept: dict[str, Any]) -> str:
         "# Speed and memory\n",
         f"{kept['date']}, `{kept['command']}`, seed {kept['seed']}; "
         + ", ".join(f"{name} {version}" for name, version in kept["versions"].items())
-        + f"; load average {kept['load_average']}. Wall-clock seconds (peak memory in MB of the "
-        "whole process) by number of formulas; prediction is by a model trained on "
-        f"{TRAINED_ON:,} rows.\n",
+        + f"; cores: {kept['cores']}, load average {kept['load_average']}. Wall-clock "
+        "seconds (peak memory in MB of the whole process) by number of formulas; "
+        f"prediction is by a model trained on {TRAINED_ON:,} rows.\n",
         "| part | " + " | ".join(f"{n:,}" for n in sizes) + " |",
         "| --- |" + " --- |" * len(sizes),
     ]

@@ -299,6 +299,23 @@ def _implicit_fast(kind: TaskKind, random_state: int | None, n_jobs: int | None)
     return _implicit(kind, "default", random_state, n_jobs, readout="fast")
 
 
+def _explicit(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> BaseEstimator:
+    """Explicit knowledge transfer (exKT): readouts on generated crystal structures."""
+    explicit = importlib.import_module("sklearn_kt.explicit")
+    importlib.import_module("sklearn_kt.structures.chgnet").load_chgnet()
+    name = "ExplicitKTRegressor" if kind == "regression" else "ExplicitKTClassifier"
+    return getattr(explicit, name)(random_state=random_state, n_jobs=n_jobs)
+
+
+def _stacked(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> BaseEstimator:
+    """Blend of implicit and explicit knowledge transfer, weighed on inner folds."""
+    stacking = importlib.import_module("sklearn_kt.stacking")
+    importlib.import_module("sklearn_kt.training")
+    importlib.import_module("sklearn_kt.structures.chgnet").load_chgnet()
+    name = "StackedKTRegressor" if kind == "regression" else "StackedKTClassifier"
+    return getattr(stacking, name)(random_state=random_state, n_jobs=n_jobs)
+
+
 def _implicit(
     kind: TaskKind,
     checkpoint: str | None,
@@ -323,6 +340,8 @@ MODELS: Mapping[str, ModelFactory] = {
     "imkt-scratch": _implicit_scratch,
     "imkt-fast": _implicit_fast,
     "imkt": _implicit_pretrained,
+    "exkt": _explicit,
+    "stacked": _stacked,
 }
 """Models by name; each factory takes the task kind, a seed and a number of jobs.
 

@@ -167,3 +167,30 @@ def test_nothing_is_run_twice(
     again = json.loads((run["folder"] / "matbench.json").read_text(encoding="utf-8"))
     for key in ("summary", "folds", "audit", "statistics"):
         assert again[key] == run["content"][key]
+
+
+def test_speed_is_measured_once_and_within_the_limit(
+    patch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    patch.syspath_prepend(str(ROOT / "benchmarks"))
+    import bench_speed
+
+    arguments = ["--parts", "tokenise", "--sizes", "10", "20", "--results", str(tmp_path)]
+
+    def run(*more: str) -> tuple[dict[str, Any], str]:
+        patch.setattr(sys, "argv", ["bench_speed.py", *arguments, *more])
+        bench_speed.main()
+        found = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
+        return found["parts"]["tokenise"], capsys.readouterr().err
+
+    parts, err = run("--limit", "0")
+    assert parts["10"]["wall_s"] > 0
+    assert parts["20"] == {"left_out": "would take longer than 0 s"}
+    assert err.count("tokenise") == 2
+    assert run("--limit", "0") == (parts, "")
+    # a longer limit is a reason to measure again
+    parts, _ = run("--limit", "60")
+    assert parts["20"]["peak_mb"] > 0
+    page = (tmp_path / "speed.md").read_text(encoding="utf-8")
+    assert "| part | 10 | 20 |" in page
+    assert f"| tokenise | {parts['10']['wall_s']:.3g} (" in page
