@@ -47,7 +47,7 @@ NOT_RUN = "Not run yet: `{command}` makes it.\n"
 
 @dataclass(frozen=True)
 class Row:
-    """One task: the error of our model beside that of the best peer.
+    """One task: the error of our model, ``main``, beside that of the best peer.
 
     ``ratio`` is ours over theirs, ``low`` and ``high`` its 95 % interval where the two were
     compared fold by fold, and ``verdict`` what the interval says of ours.
@@ -57,6 +57,7 @@ class Row:
     task: str
     unit: str
     score: str
+    main: str
     errors: dict[str, float]
     peer: str
     ratio: float
@@ -89,8 +90,22 @@ def error_of(row: Mapping[str, Any], score: str) -> float:
     return value if score == "mae" else 1 - value
 
 
-def compare(content: Mapping[str, Any], summary: str = "summary", main: str = MAIN) -> list[Row]:
+def ran_everywhere(content: Mapping[str, Any]) -> list[str]:
+    """Which of our default and the fast setting have run on every task, in this order."""
+    done = {(run["model"], run["task"]) for run in content["summary"]}
+    return [m for m in (MAIN, FAST) if all((m, task) in done for task in content["tasks"])]
+
+
+def leading(content: Mapping[str, Any]) -> str:
+    """Name the model that stands for us: our default, unless only the fast one is complete."""
+    return next(iter(ran_everywhere(content)), MAIN)
+
+
+def compare(
+    content: Mapping[str, Any], summary: str = "summary", main: str | None = None
+) -> list[Row]:
     """Compare our model with the best peer of each task, by the score all of them have."""
+    main = main or leading(content)
     differences = {}
     if summary == "summary":
         for found in content["statistics"].get("differences", ()):
@@ -121,6 +136,7 @@ def compare(content: Mapping[str, Any], summary: str = "summary", main: str = MA
                 task=task.removeprefix("matbench_"),
                 unit=about["unit"],
                 score=score,
+                main=main,
                 errors=errors,
                 peer=peer,
                 ratio=errors[main] / errors[peer],
@@ -132,12 +148,12 @@ def compare(content: Mapping[str, Any], summary: str = "summary", main: str = MA
     return rows
 
 
-def mean_reduction(rows: Sequence[Row], model: str = MAIN, reference: str | None = None) -> float:
+def mean_reduction(rows: Sequence[Row], reference: str | None = None) -> float:
     """Average, over tasks with numbers, of the part by which the error is smaller."""
     parts = [
-        1 - row.errors[model] / row.errors[reference or row.peer]
+        1 - row.errors[row.main] / row.errors[reference or row.peer]
         for row in rows
-        if row.score == "mae" and model in row.errors and (reference or row.peer) in row.errors
+        if row.score == "mae" and (reference or row.peer) in row.errors
     ]
     return float(np.mean(parts)) if parts else math.nan
 
@@ -213,24 +229,32 @@ def readme_block(results: Path = RESULTS) -> str:
                 [
                     f"MatBench {row.task}",
                     measure(row),
-                    figure(row.errors[MAIN]),
-                    figure(row.errors.get(FAST, math.nan)),
+                    *own(row),
                     f"{figure(row.errors[row.peer])} ({row.peer})",
                     beside(new.get(row.task), row),
                 ]
                 for row in found
             ]
         else:
-            means = [1 - mean_reduction(found, model) for model in (MAIN, FAST)]
+            complete = ran_everywhere(content)
+            means = [
+                figure(1 - mean_reduction(compare(content, main=m))) if m in complete else "-"
+                for m in (MAIN, FAST)
+            ]
             what = f"{len(found)} {BENCHMARKS[name]} tables"
             left = figure(1 - mean_reduction(list(new.values())))
-            rows.append([what, "mean of MAE / best peer's", *map(figure, means), "1", left])
+            rows.append([what, "mean of MAE / best peer's", *means, "1", left])
         held = sum(row.holds for row in found)
         said.append(
-            f"{BENCHMARKS[name]}: `{MAIN}` is best, or tied with the best, on {held} of "
-            f"{len(found)} tasks ({content['date'][:10]}, `make bench-{name}`)."
+            f"{BENCHMARKS[name]}: `{leading(content)}` is best, or tied with the best, on {held} "
+            f"of {len(found)} tasks ({content['date'][:10]}, `make bench-{name}`)."
         )
     return "\n".join([table(head, rows), *said]) + "\n"
+
+
+def own(row: Row) -> list[str]:
+    """Spell the errors of our default and of the fast setting."""
+    return [figure(row.errors.get(model, math.nan)) for model in (MAIN, FAST)]
 
 
 def beside(row: Row | None, seen: Row) -> str:
@@ -238,7 +262,7 @@ def beside(row: Row | None, seen: Row) -> str:
     if row is None:
         return "-"
     what = "" if row.score == seen.score else f" ({ERRORS[row.score]})"
-    return f"{figure(row.errors[MAIN])}; {figure(row.errors[row.peer])} ({row.peer}){what}"
+    return f"{figure(row.errors[row.main])}; {figure(row.errors[row.peer])} ({row.peer}){what}"
 
 
 def write_readme(results: Path = RESULTS, readme: Path = README) -> None:
@@ -251,29 +275,29 @@ def write_readme(results: Path = RESULTS, readme: Path = README) -> None:
 
 
 def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    """Write how often our default is best, and by how much."""
+    """Write how often our models are best, and by how much."""
     yield "## In short\n"
     rows = []
     for name, content in contents.items():
-        found = compare(content)
-        scratch = mean_reduction(found, reference=SCRATCH)
-        rows.append(
-            [
-                f"[{BENCHMARKS[name]}]({name}.md)",
-                f"{sum(row.holds for row in found)} of {len(found)}",
-                percent(mean_reduction(found)),
-                percent(mean_reduction(found, FAST)),
-                percent(scratch),
-                ", ".join(sorted({m for row in found for m in row.errors if not is_ours(m)})),
-                content["date"][:10],
-            ]
-        )
+        for model in ran_everywhere(content):
+            found = compare(content, main=model)
+            rows.append(
+                [
+                    f"[{BENCHMARKS[name]}]({name}.md)",
+                    f"`{model}`",
+                    f"{sum(row.holds for row in found)} of {len(found)}",
+                    percent(mean_reduction(found)),
+                    percent(mean_reduction(found, SCRATCH)),
+                    ", ".join(sorted({m for row in found for m in row.errors if not is_ours(m)})),
+                    content["date"][:10],
+                ]
+            )
     head = [
         "benchmark",
-        f"`{MAIN}` best or tied",
-        f"MAE of `{MAIN}` below best peer's",
-        f"of `{FAST}`",
-        f"MAE of `{MAIN}` below scratch's",
+        "model",
+        "best or tied",
+        "MAE below best peer's",
+        "MAE below scratch's",
         "peers run",
         "date",
     ]
@@ -292,12 +316,12 @@ def losses(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     yield "## Where a peer is better\n"
     lost = [row for c in contents.values() for row in compare(c) if row.ratio > 1]
     if not lost:
-        yield f"On no task that was run has a peer a smaller mean error than `{MAIN}`.\n"
+        yield f"On no task that was run has a peer a smaller mean error than {spoken(contents)}.\n"
     for row in sorted(lost, key=lambda row: -row.ratio):
         sure = {"loss": "the difference is beyond chance", "tie": "tied"}.get(row.verdict, "")
         yield (
             f"- {BENCHMARKS[row.benchmark]} {row.task}: {row.peer} "
-            f"{figure(row.errors[row.peer])}, `{MAIN}` {figure(row.errors[MAIN])} "
+            f"{figure(row.errors[row.peer])}, `{row.main}` {figure(row.errors[row.main])} "
             f"({measure(row)}){'; ' if sure else ''}{sure}."
         )
     for task, board in contents.get("matbench", {}).get("published", {}).items():
@@ -312,6 +336,14 @@ def losses(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     yield ""
 
 
+def spoken(contents: Mapping[str, dict[str, Any]]) -> str:
+    """Name the models that stand for us."""
+    found = {name: leading(content) for name, content in contents.items()}
+    if len(set(found.values())) == 1:
+        return f"`{next(iter(found.values()))}`"
+    return " and ".join(f"`{model}` ({BENCHMARKS[name]})" for name, model in found.items())
+
+
 def tasks_table(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     """Write the errors on each task."""
     yield "## Every task\n"
@@ -319,8 +351,7 @@ def tasks_table(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
         [
             f"{BENCHMARKS[row.benchmark]} {row.task}",
             measure(row),
-            figure(row.errors[MAIN]),
-            figure(row.errors.get(FAST, math.nan)),
+            *own(row),
             f"{figure(row.errors[row.peer])} ({row.peer})",
             f"{row.ratio:.2f}",
             VERDICTS.get(row.verdict, "-"),
@@ -328,8 +359,9 @@ def tasks_table(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
         for content in contents.values()
         for row in compare(content)
     ]
-    head = ["task", "error", f"`{MAIN}`", f"`{FAST}`", "best peer", "ratio", f"`{MAIN}` is"]
+    head = ["task", "error", f"`{MAIN}`", f"`{FAST}`", "best peer", "ratio", "ours is"]
     yield table(head, rows)
+    yield f"Ratios and verdicts are those of {spoken(contents)}.\n"
 
 
 def unseen(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
@@ -353,8 +385,7 @@ def unseen(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
                     f"{BENCHMARKS[row.benchmark]} {row.task}",
                     f"{left:,} of {found['test_rows']:,}",
                     measure(row),
-                    figure(row.errors[MAIN]),
-                    figure(row.errors.get(FAST, math.nan)),
+                    *own(row),
                     f"{figure(row.errors[row.peer])} ({row.peer})",
                     f"{row.ratio:.2f}",
                 ]
@@ -514,10 +545,10 @@ def _overview_page(contents: Mapping[str, dict[str, Any]], folder: Path) -> str:
     draw_ratios(rows, folder / "ratios.svg")
     lines.append(
         f"```{{figure}} {folder.name}/ratios.svg\n"
-        f":alt: Error of {MAIN} divided by that of the best peer, one row for each of "
+        f":alt: Error of our model divided by that of the best peer, one row for each of "
         f"{len(rows)} tasks.\n:figclass: narrow\n\n"
-        f"Error of `{MAIN}` over that of the best peer, with 95 % intervals; left of 1 is better. "
-        f"Rings: `{FAST}`.\n```\n"
+        f"Error of {spoken(contents)} over that of the best peer, with 95 % intervals; left of 1 "
+        f"is better. Rings: `{FAST}`.\n```\n"
     )
     lines += [*losses(contents)]
     if any(points.values()):
@@ -568,7 +599,7 @@ def draw_ratios(rows: Sequence[Row], path: Path) -> None:
             ax.plot([row.low, row.high], [place, place], color=colour, lw=1.5, alpha=0.6)
             # wide intervals of small test parts may run out of the picture
             shown += [max(row.low, row.ratio - 0.3), min(row.high, row.ratio + 0.3)]
-        if FAST in row.errors:
+        if FAST in row.errors and row.main != FAST:
             shown.append(row.errors[FAST] / row.errors[row.peer])
             ax.plot(shown[-1], place, "o", mfc="none", mec="black", ms=6, mew=0.8, zorder=2)
         shown.append(row.ratio)

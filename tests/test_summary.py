@@ -75,7 +75,8 @@ def test_best_peer_and_ratio(summary: ModuleType) -> None:
     # the peer's AUC is larger by -0.01 to 0.05: our error is 0.07 to 0.13
     assert (metal.low, metal.high) == pytest.approx((0.07 / 0.08, 0.13 / 0.08))
     assert summary.mean_reduction([gap, metal]) == pytest.approx(0.5)
-    assert summary.mean_reduction([gap, metal], "imkt-fast") == pytest.approx(0.4)
+    fast = summary.compare(result(MADE), main="imkt-fast")
+    assert summary.mean_reduction(fast) == pytest.approx(0.4)
     assert math.isnan(summary.mean_reduction([gap, metal], reference="imkt-scratch"))
 
 
@@ -92,6 +93,21 @@ def test_a_better_peer_is_named(summary: ModuleType) -> None:
     won["published"] = {"matbench_gap": board}
     text = "\n".join(summary.losses({"matbench": won | {"benchmark": "matbench"}}))
     assert "submissions above `imkt` are CrabNet (" in text
+
+
+def test_the_fast_setting_stands_in_where_the_default_has_not_run(summary: ModuleType) -> None:
+    scores = {name: dict(found) for name, found in MADE.items()}
+    del scores["is_metal"]["imkt"]
+    content = result(scores)
+    gap, metal = summary.compare(content)
+    assert (gap.main, metal.main) == ("imkt-fast", "imkt-fast")
+    assert gap.ratio == pytest.approx(0.6)
+    contents = {"jarvis": content, "matbench": result(MADE)}
+    assert summary.spoken(contents) == "`imkt-fast` (JARVIS-DFT) and `imkt` (MatBench)"
+    text = "\n".join(summary.overview(contents))
+    assert "| [JARVIS-DFT](jarvis.md) | `imkt` |" not in text
+    assert "| [JARVIS-DFT](jarvis.md) | `imkt-fast` | 1 of 2 | 40 % |" in text
+    assert "| [MatBench](matbench.md) | `imkt` | 1 of 2 | 50 % |" in text
 
 
 def test_models_without_all_folds_are_left_out(summary: ModuleType) -> None:
