@@ -100,6 +100,8 @@ class _BaseStackedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             self.scores_ = {name: self._loss(truth, out) for name, out in stacked.items()}
             self.scores_["blend"] = self._loss(truth, blended)
             self._fit_error_model(data[held_out], truth, blended, seed)
+            if (stand_in := self._stand_in(named)) is not None:
+                self.weights_[stand_in] = 0.0
         else:
             # too few rows to compare anything on
             self.weights_ = {name: 1 / len(named) for name in named}
@@ -120,15 +122,28 @@ class _BaseStackedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             raise InputError("two estimators have one name; give each its own.")
         return dict(pairs)
 
+    def _stand_in(self, named: Mapping[str, Any]) -> str | None:
+        """Name the best model that always predicts, if no model with a weight does."""
+        steady = [name for name, model in named.items() if not _may_lack_rows(model)]
+        if not steady or any(name in self.weights_ for name in steady):
+            return None
+        return min(steady, key=self.scores_.__getitem__)
+
     def _blend(self, data: Data) -> np.ndarray:
-        outputs = _filled(
-            {
-                name: self._quietly(self._output, self.estimators_[name], data)
-                for name in self.weights_
-            }
-        )
+        outputs = {
+            name: self._quietly(self._output, self.estimators_[name], data)
+            for name, weight in self.weights_.items()
+            if weight
+        }
+        missing = np.isnan(np.stack(list(outputs.values()))).all(axis=0)
+        rows = np.flatnonzero(missing if missing.ndim == 1 else missing.any(axis=1))
+        for name, weight in self.weights_.items():
+            if not weight and len(rows):
+                outputs[name] = np.full(missing.shape, np.nan)
+                outputs[name][rows] = self._output(self.estimators_[name], data[rows])
         self._report("predicted for")
-        return np.sum([w * outputs[name] for name, w in self.weights_.items()], axis=0)
+        outputs = _filled(outputs)
+        return np.sum([self.weights_[name] * out for name, out in outputs.items()], axis=0)
 
     def _quietly(self, call: Any, *arguments: Any) -> Any:
         """Run without the warnings of each model about rows that it leaves to the others."""
@@ -140,7 +155,7 @@ class _BaseStackedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         """Say once which rows a model had no structure for, and leaves to the others."""
         for name, model in self.estimators_.items():
             rows = getattr(model, "fallback_rows_", [])
-            if rows and getattr(model, "fallback", None) == "nan" and len(self.estimators_) > 1:
+            if rows and _may_lack_rows(model) and len(self.estimators_) > 1:
                 shown = ", ".join(map(str, rows[:_SHOWN])) + (", ..." if len(rows) > _SHOWN else "")
                 warnings.warn(
                     f"{len(rows)} rows that {type(self).__name__} was {verb} have no structure "
@@ -179,9 +194,11 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
     Attributes
     ----------
     estimators_ : dict of str to regressor
-        Models with a weight, fitted on all rows.
+        Models with a weight, fitted on all rows; where each of these may lack a
+        structure, also the best of those that need none.
     weights_ : dict of str to float
-        Share of each model in a prediction.
+        Share of each model in a prediction; 0 for one that only stands in where
+        the others have no structure.
     scores_ : dict of str to float
         Mean absolute error of each model on rows it was not fitted on, and of the
         blend on the same rows; empty for tables of fewer than ``4 * cv`` rows,
@@ -326,9 +343,11 @@ class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     estimators_ : dict of str to classifier
-        Models with a weight, fitted on all rows.
+        Models with a weight, fitted on all rows; where each of these may lack a
+        structure, also the best of those that need none.
     weights_ : dict of str to float
-        Share of each model in a probability.
+        Share of each model in a probability; 0 for one that only stands in where
+        the others have no structure.
     scores_ : dict of str to float
         Log-loss of each model, and of the blend, on rows it was not fitted on; empty
         if a class has fewer than ``4 * cv`` rows.
@@ -438,6 +457,11 @@ def smooth_readout() -> TransformedTargetRegressor:
     """
     machine = make_pipeline(StandardScaler(), SVR(C=3.0, epsilon=0.02))
     return TransformedTargetRegressor(machine, transformer=StandardScaler())
+
+
+def _may_lack_rows(model: Any) -> bool:
+    """Whether a model predicts NaN for rows without a structure."""
+    return getattr(model, "fallback", None) == "nan"
 
 
 def _filled(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -164,6 +164,43 @@ def test_others_stand_in_where_one_has_no_answer() -> None:
     assert values[1] == 0.0 < values[0]
 
 
+def test_one_without_a_weight_stands_in() -> None:
+    models = [("far", Constant(9.0)), ("near", Constant(5.0)), ("exact", Gappy(0.5))]
+    y = np.where(["F" in f for f in FORMULAS], 5.0, 0.5)
+    model = StackedKTRegressor(models).fit(FORMULAS, y)
+    # on fluorides it is as good as the mean of the two others, and the best of these is kept
+    assert model.weights_["exact"] == 1.0
+    assert model.weights_ == {"exact": 1.0, "near": 0.0}
+    with pytest.warns(CompositionWarning, match="stand in for 'exact'"):
+        assert model.predict(["NaCl", "NaF"]).tolist() == [0.5, 5.0]
+    assert model.predict(["NaCl"]).tolist() == [0.5]
+    # where there is nobody else, the gap is said to be one
+    alone = StackedKTRegressor(models[2:]).fit(FORMULAS[2:8], y[2:8])
+    assert np.isnan(alone.predict(["NaF"])).all()
+
+
+def test_one_without_a_weight_stands_in_for_classes() -> None:
+    class Halves(Gappy):
+        classes_ = np.array(["ionic", "metallic"])
+
+        def predict_proba(self, X: Any) -> np.ndarray:
+            known = self.predict(X)
+            return np.column_stack([known, 1 - known])
+
+    class Always(Halves):
+        fallback = "composition"
+
+        def predict(self, X: Any) -> np.ndarray:
+            return np.full(len(X), self.value)
+
+    y = np.array(["ionic" if "F" in f else "metallic" for f in FORMULAS])
+    models = [("sure", Halves(0.01)), ("unsure", Always(0.4))]
+    model = StackedKTClassifier(models).fit(FORMULAS, y)
+    assert model.weights_ == {"sure": 1.0, "unsure": 0.0}
+    with pytest.warns(CompositionWarning, match="stand in for 'sure'"):
+        assert_allclose(model.predict_proba(["NaF", "NaCl"]), [[0.4, 0.6], [0.01, 0.99]])
+
+
 def test_default_explicit_model_leaves_rows_without_structures_to_the_other() -> None:
     for stack in (StackedKTRegressor(), StackedKTClassifier()):
         explicit = [m for name, m in stack._named(7, 100).items() if name != "imkt"]
