@@ -183,14 +183,22 @@ def test_pages_of_nothing(summary: ModuleType, tmp_path: Path) -> None:
 def test_readme_is_written_between_its_marks(summary: ModuleType, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"above\n{summary.BEGIN}\nold\n{summary.END}\nbelow\n")
-    (tmp_path / "jarvis.json").write_text(json.dumps(result(MADE)))
+    content = result(MADE)
+    # few rows tell nothing of a table
+    content["audit"]["tasks"]["gap"] = {"test_rows": 30, "test_rows_in_pool": 10}
+    (tmp_path / "jarvis.json").write_text(json.dumps(content))
     summary.write_readme(tmp_path, readme)
     text = readme.read_text()
     assert text.startswith(f"above\n{summary.BEGIN}\n\n| test |")
     assert text.endswith(f"\n\n{summary.END}\nbelow\n")
-    assert "| 2 JARVIS-DFT tables | mean of MAE / best peer's | 0.500 | 0.600 | 1 | 0.500 |" in text
+    row = "| 2 JARVIS-DFT tables | mean of MAE / best peer's | 0.500 | 0.600 | 1 |"
+    assert f"{row} 0.500 (1 tables) |" in text
     assert "on 1 of 2 tasks (2026-01-02, `make bench-jarvis`)" in text
     assert "old" not in text
+    content["audit"]["tasks"]["gap"]["test_rows_in_pool"] = 11
+    (tmp_path / "jarvis.json").write_text(json.dumps(content))
+    summary.write_readme(tmp_path, readme)
+    assert f"{row} - |" in readme.read_text()
 
 
 def test_readme_shows_the_committed_results(summary: ModuleType) -> None:
