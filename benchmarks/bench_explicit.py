@@ -5,20 +5,9 @@
 
 Every fold is kept in benchmarks/results/explicit/ as soon as it is done, so a run that was
 stopped goes on; benchmarks/results/explicit.json and .md are written anew after each. The
-tables are looked for in --data-dir or SKLEARN_KT_DATA. Models, with their defaults but for
-what is said here:
+tables are looked for in --data-dir or SKLEARN_KT_DATA. ABOUT says what the models are.
 
-- imkt: ImplicitKTRegressor or -Classifier with readout="fast", for the sake of time;
-- exkt: ExplicitKTRegressor or -Classifier with a composition model like that of imkt for
-  rows without a structure;
-- exkt_kernel: the same with a kernel machine as readout, for at most 8,000 rows of numbers;
-- stacked: StackedKTRegressor or -Classifier of these, blended on folds of the training rows;
-- rf-magpie: a random forest on Magpie features.
-
-The five JARVIS tables are the smallest of the thirty. Where the data have the true structures,
-three more explicit models show what generation costs: "true" is trained on and predicts from
-true structures; "absent" generates from a library without the compositions of the task;
-"exkt" is the default, whose library knows many of them. The default checkpoint was pretrained
+The five JARVIS tables are the smallest of the thirty. The default checkpoint was pretrained
 on labels of phonons and AFLOW: there all models do without it (checkpoint=None).
 """
 
@@ -68,6 +57,23 @@ TRUE = ("phonons", "supercon_tc", "aflow_bulk_modulus", "aflow_shear_modulus")
 WITHOUT_CHECKPOINT = ("phonons", "aflow_bulk_modulus", "aflow_shear_modulus")
 MODELS = ("imkt", "exkt", "exkt_kernel", "stacked", "rf-magpie", "absent", "true")
 MAX_KERNEL_ROWS = 8_000
+ABOUT = f"""\
+Models, with their defaults but for what is said here:
+
+- imkt: `ImplicitKTRegressor` or `-Classifier` with `readout="fast"`, for the sake of time;
+- exkt: `ExplicitKTRegressor` or `-Classifier`, with a composition model like that of imkt for
+  rows without a structure;
+- exkt_kernel: the same with a kernel machine as readout, for numbers of at most
+  {MAX_KERNEL_ROWS:,} rows;
+- stacked: `StackedKTRegressor` or `-Classifier` of these, blended on folds of the training rows;
+- rf-magpie: a random forest on Magpie features.
+
+Where the data have the true structures, three explicit models show what generation costs:
+true is trained on and predicts from true structures; absent generates from a library
+without the compositions of the task; exkt is the default, whose library knows many of them.
+The default checkpoint was pretrained on labels of phonons and AFLOW: there all models do
+without it (`checkpoint=None`).
+"""
 DIGITS = 6
 # rows a class needs to be listed
 LEAST = 20
@@ -378,10 +384,10 @@ def render(args: argparse.Namespace) -> None:
     lines = [
         "# Explicit transfer",
         "",
-        f"{content['date']}, `{command}`, seed {SEED}. What the models are is said in",
-        "`benchmarks/bench_explicit.py`. MAE in the unit given, or ROC AUC; means over the folds",
-        "listed. Better than imkt in bold.",
+        f"{content['date']}, `{command}`, seed {SEED}. MAE in the unit given, or ROC AUC; means",
+        "over the folds listed. Better than imkt in bold.",
         "",
+        ABOUT,
         *table(
             ["task", "unit", "folds", "no structure", "weight of exkt", *MODELS],
             [

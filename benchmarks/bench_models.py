@@ -125,8 +125,10 @@ def render(
     pool: CompositionPool,
     missing: dict[str, str],
 ) -> None:
-    """Write the JSON file and the page of what there is so far."""
+    """Write the JSON file and the page of the tasks that a model has done all folds of."""
     records = read_records(args.results / args.benchmark, tasks)
+    done = {task.name: complete_models(records, [task]) for task in tasks}
+    records = [record for record in records if record.model in done[record.task]]
     if not records:
         return
     complete = complete_models(records, tasks)
@@ -141,7 +143,7 @@ def render(
     whole = BenchmarkResult(
         args.benchmark, by_name, [r for r in records if r.model in complete], audit, unseen
     )
-    statistics = compared(whole) if len(complete) > 1 else {}
+    statistics = compared(whole, result) if len(complete) > 1 else {}
     content |= {"statistics": statistics, "not_run": missing, "seed": SEED}
     if (published := recorded(args)) is not None:
         content["published"] = {
@@ -150,7 +152,7 @@ def render(
         }
     path = args.results / f"{args.benchmark}.json"
     path.write_text(json.dumps(plain(content), indent=1, ensure_ascii=False) + "\n", "utf-8")
-    page = "\n".join(lines(args, result, whole, command, missing))
+    page = "\n".join(lines(args, result, statistics, command, missing))
     path.with_suffix(".md").write_text(page + "\n", encoding="utf-8")
 
 
@@ -162,26 +164,28 @@ def recorded(args: argparse.Namespace) -> pd.DataFrame | None:
 
 
 def complete_models(records: Sequence[Any], tasks: Sequence[Any]) -> list[str]:
-    """Models with a result on every fold: only these are compared."""
+    """Models with a result on every fold of all these tasks."""
     wanted = {(task.name, fold) for task in tasks for fold in task.folds}
     have: dict[str, set] = {}
     for record in records:
         have.setdefault(record.model, set()).add((record.task, record.fold))
-    return [name for name, done in have.items() if done == wanted]
+    return [name for name, done in have.items() if done >= wanted]
 
 
-def compared(result: BenchmarkResult) -> dict[str, Any]:
-    """Paired differences, wins and losses, ranks, and the reductions that are aimed at."""
+def compared(result: BenchmarkResult, partial: BenchmarkResult) -> dict[str, Any]:
+    """Paired differences, wins and losses, ranks, and the reductions that are aimed at.
+
+    Models that have not run on all tasks are compared where they have, and not ranked.
+    """
     summary = result.summary()
     kinds = {name: task.kind for name, task in result.tasks.items()}
     ranking = rank_models(summary, kinds)
     baselines = [name for name in (MAIN, FAST) if name in result.models]
     main = (baselines or [ranking.table["model"].iloc[0]])[0]
-    differences = pd.concat([compare_models(result, name) for name in baselines or [main]])
     found: dict[str, Any] = {
         "compared_by": dict(HEADLINES),
         "main": main,
-        "differences": differences.to_dict("records"),
+        "differences": list(differences(partial, {MAIN, FAST, main})),
         "win_tie_loss": win_tie_loss(compare_models(result)).to_dict("records"),
         "ranking": ranking.table.to_dict("records"),
         "friedman_p": ranking.p_value,
@@ -196,10 +200,20 @@ def compared(result: BenchmarkResult) -> dict[str, Any]:
     return found
 
 
+def differences(result: BenchmarkResult, baselines: set[str]) -> Iterator[dict[str, Any]]:
+    """Compare all models of each task with some of them, fold by fold."""
+    for name, task in result.tasks.items():
+        records = [record for record in result.records if record.task == name]
+        part = BenchmarkResult(result.benchmark, {name: task}, records, result.audit)
+        for baseline in sorted(baselines & set(part.models)):
+            if len(part.models) > 1:
+                yield from compare_models(part, baseline).to_dict("records")
+
+
 def lines(
     args: argparse.Namespace,
     result: BenchmarkResult,
-    whole: BenchmarkResult,
+    statistics: dict[str, Any],
     command: str,
     missing: dict[str, str],
 ) -> Iterator[str]:
@@ -218,13 +232,14 @@ def lines(
             yield markdown(leaderboard_text(leaderboard(result, published, name)))
     yield "## Scores, time and memory\n"
     yield markdown(summary_text(summary, scores))
+    yield from hours_lines(summary, len(result.tasks))
     if result.unseen:
         yield "## Test rows that pretraining has not seen\n"
         unseen = result.summary("unseen")
         chosen = {"n_test": "rows"} | {k: v for k, v in UNSEEN_SCORES.items() if k in unseen}
         yield markdown(summary_text(unseen, chosen, times=False))
-    if len(whole.models) > 1:
-        yield from statistics_lines(whole)
+    if statistics:
+        yield from statistics_lines(statistics)
     yield "## Audit\n"
     yield from (f"- {line}" for line in audit_lines(result.audit))
     yield "\n## Versions\n"
@@ -237,12 +252,21 @@ def lines(
             yield f"\n{name}: " + ", ".join(f"{key} {value}" for key, value in other.items()) + "."
 
 
-def statistics_lines(result: BenchmarkResult) -> Iterator[str]:
+def hours_lines(summary: pd.DataFrame, n_tasks: int) -> Iterator[str]:
+    """Write what a run of each model takes."""
+    spent = (summary["fit_seconds"] + summary["predict_seconds"]) * summary["n_folds"] / 3600
+    said = []
+    for name, hours in spent.groupby(summary["model"], sort=False):
+        some = f" ({len(hours)} of {n_tasks} tasks)" if len(hours) < n_tasks else ""
+        said.append(f"{name} {hours.sum():.2g}{some}")
+    yield f"Hours that this took, one fold after the other: {', '.join(said)}.\n"
+
+
+def statistics_lines(found: dict[str, Any]) -> Iterator[str]:
     """Write ranks, wins and losses, and differences."""
-    found = compared(result)
     yield "## Ranks\n"
     yield (
-        f"Mean rank by MAE or ROC AUC over {len(result.tasks)} tasks; Friedman p ="
+        f"Mean rank by MAE or ROC AUC over all tasks; Friedman p ="
         f" {found['friedman_p']:.2g}, critical difference {found['critical_difference']:.2f}.\n"
     )
     yield markdown(pd.DataFrame(found["ranking"]).round(2).astype(str))
@@ -254,8 +278,8 @@ def statistics_lines(result: BenchmarkResult) -> Iterator[str]:
             who = f"by {found['main']} against {label}"
             yield f"Mean reduction of the MAE {who}: {found[key]:.1%}.\n"
     yield f"## Against {found['main']}, with 95 % intervals\n"
-    differences = pd.DataFrame(found["differences"])
-    yield markdown(comparison_text(differences[differences["baseline"] == found["main"]]))
+    frame = pd.DataFrame(found["differences"])
+    yield markdown(comparison_text(frame[frame["baseline"] == found["main"]]))
     yield "## Wins, ties and losses\n"
     yield markdown(pd.DataFrame(found["win_tie_loss"]).astype(str))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -167,6 +169,36 @@ def test_nothing_is_run_twice(
     again = json.loads((run["folder"] / "matbench.json").read_text(encoding="utf-8"))
     for key in ("summary", "folds", "audit", "statistics"):
         assert again[key] == run["content"][key]
+
+
+def test_what_is_not_complete_is_left_out(
+    run: dict[str, Any],
+    bench_models: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Of a model with all folds of one task and one fold of another, the first is compared."""
+    shutil.copytree(run["folder"] / "matbench" / "folds", tmp_path / "matbench" / "folds")
+    gap, metal = run["tasks"]
+    for name, fold in [*((gap, fold) for fold in run["tasks"][gap].folds), (metal, 0)]:
+        file = f"{name}-{fold}.json.gz"
+        record = FoldRecord.read(run["folder"] / "matbench" / "folds" / "dummy" / file)
+        record = replace(record, model="imkt-fast")
+        (tmp_path / "matbench" / "folds" / "imkt-fast").mkdir(exist_ok=True)
+        record.write(tmp_path / "matbench" / "folds" / "imkt-fast" / file)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--results", str(tmp_path), "--render-only"])
+    bench_models.main()
+    content = json.loads((tmp_path / "matbench.json").read_text(encoding="utf-8"))
+    shown = {(row["model"], row["task"]) for row in content["summary"]}
+    assert shown == {("imkt-fast", gap), *((m, t) for m in MODELS for t in (gap, metal))}
+    statistics = content["statistics"]
+    assert {row["model"] for row in statistics["ranking"]} == set(MODELS)
+    rows = [row for row in statistics["differences"] if row["baseline"] == "imkt-fast"]
+    found = {(row["task"], row["model"]): row for row in rows}
+    assert set(found) == {(gap, model) for model in MODELS}
+    assert found[gap, "dummy"]["difference"] == 0
+    page = (tmp_path / "matbench.md").read_text(encoding="utf-8")
+    assert re.search(r"one fold after the other: .*imkt-fast \S+ \(1 of 2 tasks\)", page)
 
 
 def test_speed_is_measured_once_and_within_the_limit(

@@ -45,9 +45,12 @@ def test_committed_scores_are_those_of_the_predictions(
     records = read_records(RESULTS / name, list(tasks.values()))
     if not records:
         pytest.skip(f"{name}/folds is not there: `make bench-{name}` has not been run here")
-    assert {(r.model, r.task, r.fold) for r in records} == set(runs)
-    for record in records:
-        task, run = tasks[record.task], runs[record.model, record.task, record.fold]
+    # a task is shown when all its folds are done
+    kept = {(record.model, record.task, record.fold): record for record in records}
+    assert set(runs) <= set(kept)
+    for key, run in runs.items():
+        record = kept[key]
+        task = tasks[record.task]
         y = task.y[task.folds[record.fold][1]]
         if task.kind == "regression":
             again = mean_absolute_error(y, record.predictions)
