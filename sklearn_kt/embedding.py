@@ -363,8 +363,10 @@ class CompositionEmbedder(BackboneMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         data = self._read_compositions(X, reset=False)
         out = np.full((len(data), len(self.get_feature_names_out())), np.nan)
-        rows = np.flatnonzero(data.valid)
-        if len(rows):
+        valid = np.flatnonzero(data.valid)
+        # of a long table only the result is held whole
+        for part in chunks(len(valid)):
+            rows = valid[part]
             out[rows] = self._frozen_features(data[rows], self.blocks_).side_by_side(self.blocks_)
         return out
 
