@@ -27,7 +27,7 @@ HELD_OUT: tuple[tuple[str, str | None], ...] = (
 )
 #: Of the model in the package.
 SHIPPED_PLAN = TrainingPlan(
-    n_head=3, n_embd=192, steps=7500, batch_tokens=2048, dropout=0.0, bf16=True, save_every=250
+    n_head=3, n_embd=192, steps=16_000, batch_tokens=2048, dropout=0.0, bf16=True, save_every=250
 )
 
 
