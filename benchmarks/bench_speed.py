@@ -135,7 +135,7 @@ def peak_mb() -> int:
 
 def reason(limit: float) -> str:
     """Say why a size is left out."""
-    return f"would take longer than {limit:g} s"
+    return f"> {limit:g} s"
 
 
 def measure(part: str, sizes: Iterable[int], limit: float) -> Iterator[dict[str, Any]]:
@@ -214,7 +214,8 @@ def page(kept: dict[str, Any]) -> str:
         + ", ".join(f"{name} {version}" for name, version in kept["versions"].items())
         + f"; cores: {kept['cores']}, load average {kept['load_average']}. Wall-clock "
         "seconds (peak memory in MB of the whole process) by number of formulas; "
-        f"prediction is by a model trained on {TRAINED_ON:,} rows.\n",
+        f"prediction is by a model trained on {TRAINED_ON:,} rows. What would take longer than "
+        "the limit, judged by the size before, was left out.\n",
         "| part | " + " | ".join(f"{n:,}" for n in sizes) + " |",
         "| --- |" + " --- |" * len(sizes),
     ]
@@ -236,7 +237,12 @@ def draw(kept: dict[str, Any], path: Path) -> None:
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     axes = figure.subplots(1, 2)
-    for number, (name, done) in enumerate(kept["parts"].items()):
+    colors: dict[str, str] = {}
+    for name, done in kept["parts"].items():
+        kind, _, model = name.partition(" ")
+        marker = {"fit": "s", "predict": "^"}.get(kind, "o")
+        # one of a model, whatever it does
+        color = colors.setdefault(model if marker != "o" else name, f"C{len(colors)}")
         rows = [(int(n), found) for n, found in done.items() if "wall_s" in found]
         style = "--" if "magpie" in name else "-"
         for axis, key in zip(axes, ("wall_s", "peak_mb"), strict=True):
@@ -244,7 +250,8 @@ def draw(kept: dict[str, Any], path: Path) -> None:
                 [n for n, _ in rows],
                 [found[key] for _, found in rows],
                 style,
-                marker="os^Dv<>"[number % 7],
+                color=color,
+                marker=marker,
                 label=name,
             )
     for axis, label in zip(axes, ("seconds", "peak memory, MB"), strict=True):
