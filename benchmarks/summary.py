@@ -13,6 +13,7 @@ import json
 import math
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -291,6 +292,7 @@ def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     for name, content in contents.items():
         for model in ran_everywhere(content):
             found = compare(content, main=model)
+            ran = Counter(m for row in found for m in row.errors if not is_ours(m))
             rows.append(
                 [
                     f"[{BENCHMARKS[name]}]({name}.md)",
@@ -298,7 +300,9 @@ def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
                     f"{sum(row.holds for row in found)} of {len(found)}",
                     percent(mean_reduction(found)),
                     percent(mean_reduction(found, SCRATCH)),
-                    ", ".join(sorted({m for row in found for m in row.errors if not is_ours(m)})),
+                    ", ".join(
+                        m + (f" ({n})" if n < len(found) else "") for m, n in sorted(ran.items())
+                    ),
                     content["date"][:10],
                 ]
             )
@@ -317,7 +321,8 @@ def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
         'same with `readout="fast"`; scratch is the former without pretrained weights. Tied: the '
         "95 % interval of the difference, fold by fold or over the test compositions, includes "
         "zero. MAEs are compared task by task, over tasks with numbers, and the parts are "
-        "averaged. The best peer is chosen for each task after the fact, which no user can do.\n"
+        "averaged. The best peer is chosen for each task after the fact, which no user can do. In "
+        "brackets: on how many tasks a peer ran, where not on all.\n"
     )
 
 

@@ -98,6 +98,7 @@ def test_a_better_peer_is_named(summary: ModuleType) -> None:
 def test_the_fast_setting_stands_in_where_the_default_has_not_run(summary: ModuleType) -> None:
     scores = {name: dict(found) for name, found in MADE.items()}
     del scores["is_metal"]["imkt"]
+    scores["gap"]["crabnet"] = 1.5
     content = result(scores)
     gap, metal = summary.compare(content)
     assert (gap.main, metal.main) == ("imkt-fast", "imkt-fast")
@@ -106,7 +107,10 @@ def test_the_fast_setting_stands_in_where_the_default_has_not_run(summary: Modul
     assert summary.spoken(contents) == "`imkt-fast` (JARVIS-DFT) and `imkt` (MatBench)"
     text = "\n".join(summary.overview(contents))
     assert "| [JARVIS-DFT](jarvis.md) | `imkt` |" not in text
-    assert "| [JARVIS-DFT](jarvis.md) | `imkt-fast` | 1 of 2 | 40 % |" in text
+    assert (
+        "| [JARVIS-DFT](jarvis.md) | `imkt-fast` | 1 of 2 | 40 % | - | crabnet (1), et, rf-magpie |"
+        in text
+    )
     assert "| [MatBench](matbench.md) | `imkt` | 1 of 2 | 50 % |" in text
 
 
