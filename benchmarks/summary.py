@@ -13,7 +13,6 @@ import json
 import math
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -292,17 +291,15 @@ def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     for name, content in contents.items():
         for model in ran_everywhere(content):
             found = compare(content, main=model)
-            ran = Counter(m for row in found for m in row.errors if not is_ours(m))
+            ran = {m for row in found for m in row.errors if not is_ours(m)}
             rows.append(
                 [
                     f"[{BENCHMARKS[name]}]({name}.md)",
                     f"`{model}`",
                     f"{sum(row.holds for row in found)} of {len(found)}",
                     percent(mean_reduction(found)),
-                    percent(mean_reduction(found, SCRATCH)),
-                    ", ".join(
-                        m + (f" ({n})" if n < len(found) else "") for m, n in sorted(ran.items())
-                    ),
+                    percent(mean_reduction(found, SCRATCH)) + of_tasks(found, SCRATCH),
+                    ", ".join(m + of_tasks(found, m) for m in sorted(ran)),
                     content["date"][:10],
                 ]
             )
@@ -322,8 +319,14 @@ def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
         "95 % interval of the difference, fold by fold or over the test compositions, includes "
         "zero. MAEs are compared task by task, over tasks with numbers, and the parts are "
         "averaged. The best peer is chosen for each task after the fact, which no user can do. In "
-        "brackets: on how many tasks a peer ran, where not on all.\n"
+        "brackets: on how many tasks a model ran, where not on all.\n"
     )
+
+
+def of_tasks(rows: Sequence[Row], model: str) -> str:
+    """Say on how many tasks a model ran, unless on none or all."""
+    n = sum(model in row.errors for row in rows)
+    return f" ({n})" if 0 < n < len(rows) else ""
 
 
 def losses(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
