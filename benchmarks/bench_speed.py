@@ -183,6 +183,9 @@ def main() -> None:
                 done[str(n)] = json.loads(line)
                 print(name, n, done[str(n)], file=sys.stderr)
                 kept |= about()
+                kept.setdefault("commands", {})[name] = shlex.join(
+                    ["python", "benchmarks/bench_speed.py", *sys.argv[1:]]
+                )
                 path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
@@ -192,11 +195,10 @@ def main() -> None:
 
 
 def about() -> dict[str, Any]:
-    """Command, date, versions, machine."""
+    """Date, versions, machine."""
     from sklearn_kt.evaluation import library_versions
 
     return {
-        "command": shlex.join(["python", "benchmarks/bench_speed.py", *sys.argv[1:]]),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "seed": SEED,
         "versions": library_versions(),
@@ -208,9 +210,10 @@ def about() -> dict[str, Any]:
 def page(kept: dict[str, Any]) -> str:
     """Render a table: seconds and peak memory by number of formulas."""
     sizes = sorted({int(n) for done in kept["parts"].values() for n in done})
+    commands = ", ".join(f"`{command}`" for command in dict.fromkeys(kept["commands"].values()))
     lines = [
         "# Speed and memory\n",
-        f"{kept['date']}, `{kept['command']}`, seed {kept['seed']}; "
+        f"{kept['date']}, {commands}, seed {kept['seed']}; "
         + ", ".join(f"{name} {version}" for name, version in kept["versions"].items())
         + f"; cores: {kept['cores']}, load average {kept['load_average']}. Wall-clock "
         "seconds (peak memory in MB of the whole process) by number of formulas; "
