@@ -696,6 +696,7 @@ def verdict(row: Row) -> str:
 def draw_costs(benchmarks: Mapping[str, Mapping[str, tuple[float, float]]], path: Path) -> None:
     """Draw error against seconds, one panel a benchmark, below each other."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     benchmarks = {name: points for name, points in benchmarks.items() if points}
     drawn = Figure(figsize=(4.2, 3.4 * len(benchmarks)), layout="constrained")
@@ -707,6 +708,9 @@ def draw_costs(benchmarks: Mapping[str, Mapping[str, tuple[float, float]]], path
             colour, shape = MARKS["win"] if is_ours(model) else MARKS["loss"]
             ax.plot(*point, shape, color=colour, ms=6, zorder=2)
         ax.set(xscale="log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_title(name, fontsize=10)
         ax.set_xlabel("seconds to fit and predict a fold", fontsize=9)
         ax.set_ylabel(f"error / {REFERENCE}'s", fontsize=9)
