@@ -69,7 +69,7 @@ SCORES = {"mae": "MAE", "r2": "R²", "roc_auc": "ROC AUC", "roc_auc_of_labels": 
 # where one class is all there is, no other score is defined
 UNSEEN_SCORES = SCORES | {"accuracy": "accuracy"}
 # the models that the others are compared with, and the one that knows no pretraining
-MAIN, FAST, SCRATCH = "imkt", "imkt-fast", "imkt-scratch"
+MAIN, FAST, EXPLICIT, SCRATCH = "imkt", "imkt-fast", "exkt", "imkt-scratch"
 
 
 def main() -> None:
@@ -185,7 +185,7 @@ def compared(result: BenchmarkResult, partial: BenchmarkResult) -> dict[str, Any
     found: dict[str, Any] = {
         "compared_by": dict(HEADLINES),
         "main": main,
-        "differences": list(differences(partial, {MAIN, FAST, main})),
+        "differences": list(differences(partial, {MAIN, FAST, EXPLICIT, main})),
         "win_tie_loss": win_tie_loss(compare_models(result)).to_dict("records"),
         "ranking": ranking.table.to_dict("records"),
         "friedman_p": ranking.p_value,

@@ -48,7 +48,7 @@ def result(scores: dict[str, dict[str, float | None]], **about: Any) -> dict[str
 
 
 MADE = {
-    "gap": {"imkt": 0.5, "imkt-fast": 0.6, "rf-magpie": 1.0, "et": 2.0, "dummy": 0.1},
+    "gap": {"imkt": 0.5, "imkt-fast": 0.6, "rf-magpie": 1.0, "et": 2.0, "dummy": 0.1, "exkt": 0.4},
     "is_metal": {"imkt": 0.9, "imkt-fast": 0.8, "rf-magpie": 0.92, "et": 0.6, "dummy": 0.5},
 }
 
@@ -112,6 +112,14 @@ def test_the_fast_setting_stands_in_where_the_default_has_not_run(summary: Modul
         in text
     )
     assert "| [MatBench](matbench.md) | `imkt` | 1 of 2 | 50 % |" in text
+    # the explicit model has not run on both
+    assert "| `exkt` |" not in text
+    scores["is_metal"]["exkt"] = 0.95
+    content = result(scores)
+    text = "\n".join(summary.overview({"jarvis": content}))
+    assert "| [JARVIS-DFT](jarvis.md) | `exkt` | 2 of 2 | 60 % |" in text
+    # and stands beside the implicit ones, not for them
+    assert summary.leading(content) == "imkt-fast"
 
 
 def test_models_without_all_folds_are_left_out(summary: ModuleType) -> None:
@@ -157,8 +165,8 @@ def test_pages_of_what_there_is(summary: ModuleType, tmp_path: Path) -> None:
     summary.write_pages(pages, tmp_path)
     overview = (pages / "overview.inc").read_text()
     assert "[JARVIS-DFT](jarvis.md)" in overview
-    assert "| JARVIS-DFT gap | 7 of 9 | MAE, eV | 0.500 | 0.600 | 1.00 (rf-magpie) | 0.50 |" in (
-        overview
+    assert "| gap | 7 of 9 | MAE, eV | 0.500 | 0.600 | 0.400 | 1.00 (rf-magpie) | 0.50 |" in (
+        overview.replace("JARVIS-DFT ", "")
     )
     for picture in re.findall(r"generated/(\w+\.svg)", overview):
         assert (pages / picture).read_text().startswith("<?xml")
@@ -195,7 +203,7 @@ def test_readme_is_written_between_its_marks(summary: ModuleType, tmp_path: Path
     text = readme.read_text()
     assert text.startswith(f"above\n{summary.BEGIN}\n\n| test |")
     assert text.endswith(f"\n\n{summary.END}\nbelow\n")
-    row = "| 2 JARVIS-DFT tables | mean of MAE / best peer's | 0.500 | 0.600 | 1 |"
+    row = "| 2 JARVIS-DFT tables | mean of MAE / best peer's | 0.500 | 0.600 | - | 1 |"
     assert f"{row} 0.500 (1 tables) |" in text
     assert "on 1 of 2 tasks (2026-01-02, `make bench-jarvis`)" in text
     assert "old" not in text
