@@ -26,6 +26,7 @@ from sklearn_kt.benchmarking import (
     rescore_matbench,
 )
 from sklearn_kt.datasets import MatbenchTask
+from sklearn_kt.evaluation import make_model
 from sklearn_kt.pretraining import CorpusTable
 
 ROOT = Path(__file__).parents[1]
@@ -199,6 +200,21 @@ def test_what_is_not_complete_is_left_out(
     assert found[gap, "dummy"]["difference"] == 0
     page = (tmp_path / "matbench.md").read_text(encoding="utf-8")
     assert re.search(r"one fold after the other: .*imkt-fast \S+ \(1 of 2 tasks\)", page)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_ablations_differ_from_our_models_in_the_weights_alone(
+    bench_models: ModuleType, kind: str
+) -> None:
+    for name, scratch in bench_models.SCRATCH.items():
+        ours, without = (
+            (
+                model(kind) if callable(model) else make_model(model, kind, random_state=0)
+            ).get_params()
+            for model in map(bench_models.model, (name, scratch))
+        )
+        assert {key for key in ours if ours[key] != without[key]} == {"checkpoint"}
+        assert without["checkpoint"] is None
 
 
 def test_speed_is_measured_once_and_within_the_limit(

@@ -40,10 +40,16 @@ LOCAL = {
     "gb-magpie": lambda kind: make_pipeline(MagpieFeaturizer(), _boosting(kind)),
     "et-magpie": lambda kind: make_pipeline(MagpieFeaturizer(), _extra_trees(kind)),
 }
+#: What our models are without pretraining, where the command line has no name for it.
+ABLATIONS = {
+    "imkt-fast-scratch": lambda kind: make_model(
+        "imkt-scratch", kind, random_state=SEED
+    ).set_params(readout="fast"),
+}
 #: Names of all peers.
 PEERS = (*LOCAL, *EXTERNAL)
-#: Our own models: those of the command line that are not peers.
-OURS = tuple(name for name in MODELS if name not in LOCAL)
+#: Our own models: those of the command line that are not peers, and their ablations.
+OURS = (*(name for name in MODELS if name not in LOCAL), *ABLATIONS)
 
 
 class External:
@@ -60,6 +66,6 @@ class External:
 
 def model(name: str) -> Any:
     """Return what the benchmarks take for a model of this name."""
-    if name in LOCAL:
-        return LOCAL[name]
+    if name in LOCAL or name in ABLATIONS:
+        return (LOCAL | ABLATIONS)[name]
     return External(name) if name in EXTERNAL else name
