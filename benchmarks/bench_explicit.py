@@ -4,8 +4,9 @@
     python benchmarks/bench_explicit.py --cache-dir CACHE --tasks matbench_expt_gap --folds 1 2
 
 Every fold is kept in benchmarks/results/explicit/ as soon as it is done, so a run that was
-stopped goes on; benchmarks/results/explicit.json and .md are written anew after each. The
-tables are looked for in --data-dir or SKLEARN_KT_DATA. ABOUT says what the models are.
+stopped goes on; benchmarks/results/explicit.json and .md are written anew after each. The folds
+behind them are in the repository; --folder names another place for new ones. The tables are
+looked for in --data-dir or SKLEARN_KT_DATA. ABOUT says what the models are.
 
 The five JARVIS tables are the smallest of the thirty. The default checkpoint was pretrained
 on labels of phonons and AFLOW: there all models do without it (checkpoint=None).

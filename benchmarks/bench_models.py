@@ -4,9 +4,10 @@
     python benchmarks/bench_models.py jarvis
 
 Every fold is kept in benchmarks/results/BENCHMARK/ as soon as it is done, so a run that was
-stopped goes on; after each model benchmarks/results/BENCHMARK.json and .md are written
-anew. Run it on an idle machine and with --n-jobs 1 if the times matter. The tables are
-looked for in --data-dir or SKLEARN_KT_DATA.
+stopped goes on; after each model benchmarks/results/BENCHMARK.json and .md are written anew.
+The folds behind the published tables are in the repository: only what is new runs. To measure
+everything again, name another folder by --results. Run it on an idle machine and with --n-jobs
+1 if the times matter. The tables are looked for in --data-dir or SKLEARN_KT_DATA.
 """
 
 from __future__ import annotations
