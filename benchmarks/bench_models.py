@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "peers"))
 
 from external import EXTERNAL, install  # noqa: E402 - the path is set above
+from summary import FAST, MAIN, SCRATCH, SHOWN  # noqa: E402
 from zoo import LOCAL, OURS, PEERS, SEED, model  # noqa: E402
 
 import sklearn_kt  # noqa: E402
@@ -69,9 +70,6 @@ POOL = Path(sklearn_kt.__file__).parent / "checkpoints" / "default" / POOL_FILE
 SCORES = {"mae": "MAE", "r2": "R²", "roc_auc": "ROC AUC", "roc_auc_of_labels": "AUC of labels"}
 # where one class is all there is, no other score is defined
 UNSEEN_SCORES = SCORES | {"accuracy": "accuracy"}
-# the models that the others are compared with, and what they are without pretraining
-MAIN, FAST, EXPLICIT = "imkt", "imkt-fast", "exkt"
-SCRATCH = {MAIN: "imkt-scratch", FAST: "imkt-fast-scratch"}
 
 
 def main() -> None:
@@ -187,7 +185,7 @@ def compared(result: BenchmarkResult, partial: BenchmarkResult) -> dict[str, Any
     found: dict[str, Any] = {
         "compared_by": dict(HEADLINES),
         "main": main,
-        "differences": list(differences(partial, {MAIN, FAST, EXPLICIT, main})),
+        "differences": list(differences(partial, {*SHOWN, main})),
         "win_tie_loss": win_tie_loss(compare_models(result)).to_dict("records"),
         "ranking": ranking.table.to_dict("records"),
         "friedman_p": ranking.p_value,

@@ -25,8 +25,8 @@ from sklearn_kt.benchmarking import (
     matbench_task,
     rescore_matbench,
 )
+from sklearn_kt.benchmarking.runner import build_model
 from sklearn_kt.datasets import MatbenchTask
-from sklearn_kt.evaluation import make_model
 from sklearn_kt.pretraining import CorpusTable
 
 ROOT = Path(__file__).parents[1]
@@ -208,10 +208,8 @@ def test_ablations_differ_from_our_models_in_the_weights_alone(
 ) -> None:
     for name, scratch in bench_models.SCRATCH.items():
         ours, without = (
-            (
-                model(kind) if callable(model) else make_model(model, kind, random_state=0)
-            ).get_params()
-            for model in map(bench_models.model, (name, scratch))
+            build_model(bench_models.model(model), kind, name=model, random_state=0).get_params()
+            for model in (name, scratch)
         )
         assert {key for key in ours if ours[key] != without[key]} == {"checkpoint"}
         assert without["checkpoint"] is None

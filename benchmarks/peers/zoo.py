@@ -66,6 +66,7 @@ class External:
 
 def model(name: str) -> Any:
     """Return what the benchmarks take for a model of this name."""
-    if name in LOCAL or name in ABLATIONS:
-        return (LOCAL | ABLATIONS)[name]
+    here = LOCAL | ABLATIONS
+    if name in here:
+        return here[name]
     return External(name) if name in EXTERNAL else name
