@@ -33,17 +33,17 @@ import numpy as np
 from sklearn.base import clone
 
 from sklearn_kt import (
+    BlendedKTClassifier,
+    BlendedKTRegressor,
     ExplicitKTClassifier,
     ExplicitKTRegressor,
     ImplicitKTClassifier,
     ImplicitKTRegressor,
-    StackedKTClassifier,
-    StackedKTRegressor,
     read_compositions,
 )
 from sklearn_kt.benchmarking import jarvis_task, matbench_task, score_predictions
+from sklearn_kt.blending import smooth_readout
 from sklearn_kt.evaluation import library_versions, make_model
-from sklearn_kt.stacking import smooth_readout
 from sklearn_kt.structures import PrototypeGenerator, load_library
 from sklearn_kt.structures.build import read_rows
 from sklearn_kt.structures.stoichiometry import integer_formula
@@ -56,7 +56,7 @@ JARVIS = ("min_ir_mode", "piezo_max_diel", "piezo_max_diio", "piezo_max_eij", "p
 TRUE = ("phonons", "supercon_tc", "aflow_bulk_modulus", "aflow_shear_modulus")
 # the default checkpoint was pretrained on labels of these
 WITHOUT_CHECKPOINT = ("phonons", "aflow_bulk_modulus", "aflow_shear_modulus")
-MODELS = ("imkt", "exkt", "exkt_kernel", "stacked", "rf-magpie", "absent", "true")
+MODELS = ("imkt", "exkt", "exkt_kernel", "blended", "rf-magpie", "absent", "true")
 MAX_KERNEL_ROWS = 8_000
 ABOUT = f"""\
 Models, with their defaults but for what is said here:
@@ -66,7 +66,7 @@ Models, with their defaults but for what is said here:
   rows without a structure;
 - exkt_kernel: the same with a kernel machine as readout, for numbers of at most
   {MAX_KERNEL_ROWS:,} rows;
-- stacked: `StackedKTRegressor` or `-Classifier` of these, blended on folds of the training rows;
+- blended: `BlendedKTRegressor` or `-Classifier` of these, blended on folds of the training rows;
 - rf-magpie: a random forest on Magpie features.
 
 Where the data have the true structures, three explicit models show what generation costs:
@@ -221,7 +221,7 @@ def run_fold(task: Task, fold: int, cache: Path) -> dict[str, Any]:
     regression = task.kind == "regression"
     implicit: Any = ImplicitKTRegressor if regression else ImplicitKTClassifier
     explicit: Any = ExplicitKTRegressor if regression else ExplicitKTClassifier
-    stacking: Any = StackedKTRegressor if regression else StackedKTClassifier
+    blending: Any = BlendedKTRegressor if regression else BlendedKTClassifier
     common = {"checkpoint": checkpoint(task), "random_state": SEED}
     parts = {
         "imkt": implicit(readout="fast", **common),
@@ -230,17 +230,17 @@ def run_fold(task: Task, fold: int, cache: Path) -> dict[str, Any]:
     if regression and len(X) <= MAX_KERNEL_ROWS:
         parts["exkt_kernel"] = clone(parts["exkt"]).set_params(readout=smooth_readout())
     start = time.process_time()
-    stacked = stacking(list(parts.items()), random_state=SEED).fit(X, y)
-    found = {"stacked": outputs(stacked, task.kind, X_test)}
+    blended = blending(list(parts.items()), random_state=SEED).fit(X, y)
+    found = {"blended": outputs(blended, task.kind, X_test)}
     # the blend's own models are those of the defaults; only one that it left out is fitted anew
     for name, model in parts.items():
-        fitted = stacked.estimators_.get(name)
+        fitted = blended.estimators_.get(name)
         fitted = model.fit(X, y) if fitted is None else fitted
         found[name] = outputs(fitted, task.kind, X_test)
     gaps = np.isnan(found["exkt"])
     for name in parts:
         found[name] = np.where(gaps, found["imkt"], found[name])
-    seconds = {"stacked": time.process_time() - start}
+    seconds = {"blended": time.process_time() - start}
     others = {"rf-magpie": make_model("rf-magpie", task.kind, random_state=SEED)}
     for name, model in others.items():
         start = time.process_time()
@@ -251,8 +251,8 @@ def run_fold(task: Task, fold: int, cache: Path) -> dict[str, Any]:
     return {
         "task": task.name,
         "fold": fold,
-        "weights": stacked.weights_,
-        "training_scores": stacked.scores_,
+        "weights": blended.weights_,
+        "training_scores": blended.scores_,
         "no_structure": int(gaps.sum()),
         "cpu_seconds": {name: round(value, 1) for name, value in seconds.items()},
         "predictions": {k: np.round(v, DIGITS).tolist() for k, v in found.items()},
@@ -325,8 +325,8 @@ def render(args: argparse.Namespace) -> None:
             "weight_of_exkt": round(
                 float(np.mean([1 - r["weights"].get("imkt", 0) for r in found])), 3
             ),
-            "cpu_seconds_of_stacked": round(
-                float(np.mean([r["cpu_seconds"]["stacked"] for r in found])), 1
+            "cpu_seconds_of_blended": round(
+                float(np.mean([r["cpu_seconds"]["blended"] for r in found])), 1
             ),
             **{
                 m: round(
@@ -368,7 +368,7 @@ def render(args: argparse.Namespace) -> None:
                         }
                     )
     better = {
-        name: s["stacked"] < s["imkt"] if s["unit"] != "ROC AUC" else s["stacked"] > s["imkt"]
+        name: s["blended"] < s["imkt"] if s["unit"] != "ROC AUC" else s["blended"] > s["imkt"]
         for name, s in scores.items()
     }
     command = shlex.join(["python", "benchmarks/bench_explicit.py", *sys.argv[1:]])
@@ -376,7 +376,7 @@ def render(args: argparse.Namespace) -> None:
         "command": command,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "versions": library_versions(),
-        "stacked_beats_imkt": f"{sum(better.values())} of {len(better)}",
+        "blended_beats_imkt": f"{sum(better.values())} of {len(better)}",
         "scores": scores,
         "mean_absolute_errors": parts,
     }
@@ -404,7 +404,7 @@ def render(args: argparse.Namespace) -> None:
             ],
         ),
         "",
-        f"The blend beats imkt on {content['stacked_beats_imkt']} tasks.",
+        f"The blend beats imkt on {content['blended_beats_imkt']} tasks.",
     ]
     for grouping in ("by chemistry", "by library"):
         lines += ["", f"## Mean absolute error {grouping}", ""]

@@ -27,7 +27,7 @@ BEGIN = "<!-- results, written by `python benchmarks/summary.py` -->"
 END = "<!-- end of results -->"
 
 BENCHMARKS = {"matbench": "MatBench", "jarvis": "JARVIS-DFT"}
-OURS = ("imkt", "exkt", "stacked")
+OURS = ("imkt", "exkt", "blended")
 MAIN, FAST = "imkt", "imkt-fast"
 # what they are without pretraining
 SCRATCH = {MAIN: "imkt-scratch", FAST: "imkt-fast-scratch"}

@@ -78,12 +78,12 @@ for ax, (name, predicted) in zip(axes, predictions.items(), strict=True):
 # %%
 # Here there is little between the two: for this property a structure adds little to what the
 # encoder makes of the formula. For another property it may be otherwise, and there is no need to
-# guess: :class:`~sklearn_kt.StackedKTRegressor` takes both and weighs them on rows that neither
+# guess: :class:`~sklearn_kt.BlendedKTRegressor` takes both and weighs them on rows that neither
 # has seen.
 #
 # .. code-block:: python
 #
-#    from sklearn_kt import StackedKTRegressor
+#    from sklearn_kt import BlendedKTRegressor
 #
-#    model = StackedKTRegressor(random_state=0).fit(data.data[train], data.target[train])
+#    model = BlendedKTRegressor(random_state=0).fit(data.data[train], data.target[train])
 #    print(model.weights_)

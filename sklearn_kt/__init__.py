@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .blending import BlendedKTClassifier, BlendedKTRegressor
     from .compositions import read_compositions
     from .embedding import CompositionEmbedder
     from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
     from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
-    from .stacking import StackedKTClassifier, StackedKTRegressor
     from .tokenizer import CompositionTokenizer
 
 _PUBLIC = {
@@ -26,20 +26,20 @@ _PUBLIC = {
     "ExplicitKTRegressor": "explicit",
     "ImplicitKTClassifier": "implicit",
     "ImplicitKTRegressor": "implicit",
-    "StackedKTClassifier": "stacking",
-    "StackedKTRegressor": "stacking",
+    "BlendedKTClassifier": "blending",
+    "BlendedKTRegressor": "blending",
     "read_compositions": "compositions",
 }
 
 __all__ = [
+    "BlendedKTClassifier",
+    "BlendedKTRegressor",
     "CompositionEmbedder",
     "CompositionTokenizer",
     "ExplicitKTClassifier",
     "ExplicitKTRegressor",
     "ImplicitKTClassifier",
     "ImplicitKTRegressor",
-    "StackedKTClassifier",
-    "StackedKTRegressor",
     "__version__",
     "read_compositions",
 ]

@@ -46,7 +46,7 @@ __all__ = ["main"]
 _BATCH_ROWS = 10_000
 _SCREEN_ROWS = 65_536
 _DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
-_MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch, imkt-fast, imkt, exkt, stacked"
+_MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch, imkt-fast, imkt, exkt, blended"
 _SEEBECK = "seebeck"
 _STDIN = "-"
 # characters of a formula that name a file
@@ -717,7 +717,7 @@ def _dataset(args: argparse.Namespace) -> _Problem:
             warnings.simplefilter("ignore", PretrainingOverlapWarning)
             bunch: Any = load_matbench(args.dataset, args.data_dir)
         spec = MATBENCH_TASKS[args.dataset]
-        pretrained = {"imkt", "imkt-fast", "exkt", "stacked"} & set(args.models.split(","))
+        pretrained = {"imkt", "imkt-fast", "exkt", "blended"} & set(args.models.split(","))
         if spec.has_structures and pretrained:
             _message(
                 "warning",

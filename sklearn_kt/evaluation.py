@@ -307,13 +307,13 @@ def _explicit(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> B
     return getattr(explicit, name)(random_state=random_state, n_jobs=n_jobs)
 
 
-def _stacked(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> BaseEstimator:
+def _blended(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> BaseEstimator:
     """Blend of implicit and explicit knowledge transfer, weighed on inner folds."""
-    stacking = importlib.import_module("sklearn_kt.stacking")
+    blending = importlib.import_module("sklearn_kt.blending")
     importlib.import_module("sklearn_kt.training")
     importlib.import_module("sklearn_kt.structures.chgnet").load_chgnet()
-    name = "StackedKTRegressor" if kind == "regression" else "StackedKTClassifier"
-    return getattr(stacking, name)(random_state=random_state, n_jobs=n_jobs)
+    name = "BlendedKTRegressor" if kind == "regression" else "BlendedKTClassifier"
+    return getattr(blending, name)(random_state=random_state, n_jobs=n_jobs)
 
 
 def _implicit(
@@ -341,7 +341,7 @@ MODELS: Mapping[str, ModelFactory] = {
     "imkt-fast": _implicit_fast,
     "imkt": _implicit_pretrained,
     "exkt": _explicit,
-    "stacked": _stacked,
+    "blended": _blended,
 }
 """Models by name; each factory takes the task kind, a seed and a number of jobs.
 

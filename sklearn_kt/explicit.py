@@ -341,7 +341,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
     See Also
     --------
     ImplicitKTRegressor : Transfer without structures.
-    StackedKTRegressor : Both, blended.
+    BlendedKTRegressor : Both, blended.
 
     Notes
     -----

@@ -40,7 +40,7 @@ def fitted_html(estimator: Any) -> str:
     str
         Encoder, checkpoint, networks, readouts with their shares and out-of-fold losses,
         device and training curve of implicit transfer; rows with and without structures of
-        explicit transfer; shares and errors of stacked models; ``""`` before ``fit``.
+        explicit transfer; shares and errors of blended models; ``""`` before ``fit``.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def fitted_html(estimator: Any) -> str:
     elif hasattr(estimator, "structure_model_"):
         rows = _explicit_rows(estimator)
     elif hasattr(estimator, "weights_"):
-        rows = _stacked_rows(estimator)
+        rows = _blended_rows(estimator)
     if not rows:
         return ""
     cells = "".join(
@@ -107,7 +107,7 @@ def _model(model: Any) -> str:
     return f"{name}<br>{_shares(model)}" if hasattr(model, "readout_weights_") else name
 
 
-def _stacked_rows(estimator: Any) -> list[tuple[str, str]]:
+def _blended_rows(estimator: Any) -> list[tuple[str, str]]:
     scores = estimator.scores_
     shares = []
     for name, weight in estimator.weights_.items():

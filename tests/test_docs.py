@@ -38,7 +38,7 @@ INTERNAL = {
     "sklearn_kt.explicit",
     "sklearn_kt.html_repr",
     "sklearn_kt.implicit",
-    "sklearn_kt.stacking",
+    "sklearn_kt.blending",
     "sklearn_kt.training",
 }
 CONSOLE = re.compile(r":CONSOLE[^\"]*\"(?P<text>.*)\", source: ")

@@ -23,11 +23,11 @@ from sklearn.svm import LinearSVC
 from test_explicit import QUICK
 
 from sklearn_kt import (
+    BlendedKTRegressor,
     CompositionTokenizer,
     ExplicitKTRegressor,
     ImplicitKTClassifier,
     ImplicitKTRegressor,
-    StackedKTRegressor,
 )
 from sklearn_kt.compositions import parse_formula, read_compositions
 from sklearn_kt.evaluation import MagpieFeaturizer
@@ -279,11 +279,11 @@ def test_composition_objects_stay_objects() -> None:
     assert len(explain_dataset(model, pd.Series(objects[:3]))) > 0
 
 
-def test_explicit_and_stacked_models() -> None:
+def test_explicit_and_blended_models() -> None:
     implicit = ImplicitKTRegressor(None, readout=Ridge())
     explicit = ExplicitKTRegressor(**QUICK, readout=Ridge(), composition_estimator=implicit)
-    stacked = StackedKTRegressor([("implicit", implicit), ("explicit", clone(explicit))])
-    for model in (explicit, stacked.set_params(random_state=0)):
+    blended = BlendedKTRegressor([("implicit", implicit), ("explicit", clone(explicit))])
+    for model in (explicit, blended.set_params(random_state=0)):
         # the background holds only what has a structure
         model.fit(FORMULAS * 2, np.tile(TARGETS, 2))
         values = explain(model, "LiFePO4", background=FORMULAS)

@@ -11,11 +11,11 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from sklearn_kt import (
+    BlendedKTClassifier,
+    BlendedKTRegressor,
     ExplicitKTRegressor,
     ImplicitKTClassifier,
     ImplicitKTRegressor,
-    StackedKTClassifier,
-    StackedKTRegressor,
 )
 from sklearn_kt.html_repr import fitted_html
 from sklearn_kt.structures import Candidate
@@ -138,16 +138,16 @@ def test_explicit_transfer() -> None:
     assert [*Table(fitted_html(numbers)).rows] == ["prediction from columns"]
 
 
-def test_stacks() -> None:
+def test_blends() -> None:
     parts = [(f"a<{i}", ImplicitKTRegressor(None, readout=Ridge(10**i))) for i in range(2)]
-    model = StackedKTRegressor(parts, random_state=0)
+    model = BlendedKTRegressor(parts, random_state=0)
     assert fitted_html(model) == ""
     prediction = Table(fitted_html(model.fit(FORMULAS, TARGETS))).rows["prediction"]
     for name, weight in model.weights_.items():
         assert f"{weight:.0%} {name} (out-of-fold error {model.scores_[name]:.3g})" in prediction
-    few = StackedKTRegressor(parts, random_state=0).fit(FORMULAS[:6], TARGETS[:6])
+    few = BlendedKTRegressor(parts, random_state=0).fit(FORMULAS[:6], TARGETS[:6])
     assert Table(fitted_html(few)).rows["prediction"] == "50% a<050% a<1"
-    assert "_html_repr" not in vars(StackedKTClassifier)
+    assert "_html_repr" not in vars(BlendedKTClassifier)
     assert "What was learned" in model._repr_html_()
 
 

@@ -32,7 +32,7 @@ LAYERS = [
     {"embedding", "html_repr", "structures"},
     {"implicit", "pretraining"},
     {"explicit", "inference"},
-    {"stacking"},
+    {"blending"},
     {"evaluation", "games"},
     {"explain"},
     {"plotting", "explain_command"},

@@ -29,12 +29,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVR
 
 from sklearn_kt import (
+    BlendedKTRegressor,
     CompositionEmbedder,
     CompositionTokenizer,
     ExplicitKTRegressor,
     ImplicitKTClassifier,
     ImplicitKTRegressor,
-    StackedKTRegressor,
 )
 from sklearn_kt.evaluation import make_model
 from sklearn_kt.exceptions import CheckpointError, InputError
@@ -91,12 +91,12 @@ def _blend() -> Any:
     ).fit(FORMULAS, TARGET)
 
 
-def _stack() -> Any:
+def _weighed() -> Any:
     parts = [
         ("network", ImplicitKTRegressor(**TINY)),
         ("trees", make_model("et-fractions", "regression", random_state=0)),
     ]
-    return StackedKTRegressor(parts, cv=3, random_state=0).fit(FORMULAS, TARGET)
+    return BlendedKTRegressor(parts, cv=3, random_state=0).fit(FORMULAS, TARGET)
 
 
 def _own_readout() -> Any:
@@ -108,7 +108,7 @@ def _command_line() -> Any:
 
 
 @pytest.mark.parametrize(
-    "make", [_classes, _search, _pipeline, _blend, _own_readout, _command_line, _stack]
+    "make", [_classes, _search, _pipeline, _blend, _own_readout, _command_line, _weighed]
 )
 def test_predictions_come_back_to_the_bit(make: Callable[[], Any], tmp_path: Path) -> None:
     model = make()
@@ -160,7 +160,7 @@ def test_unfitted_and_plain_models(tmp_path: Path) -> None:
         (
             ExplicitKTRegressor(),
             CompositionTokenizer("fraction", max_length=5),
-            StackedKTRegressor(),
+            BlendedKTRegressor(),
             Ridge(alpha=2.0),
             ImplicitKTRegressor(checkpoint=tmp_path / "c", random_state=np.random.RandomState(3)),
         )

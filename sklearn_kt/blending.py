@@ -29,14 +29,14 @@ from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import MAX_KERNEL_ROWS, MIN_FOLD_ROWS, ErrorModel, most_probable, select_weights
 
-__all__ = ["StackedKTClassifier", "StackedKTRegressor", "smooth_readout"]
+__all__ = ["BlendedKTClassifier", "BlendedKTRegressor", "smooth_readout"]
 
 _SHOWN = 3
 # of models that predict NaN for rows without a structure
 _NO_STRUCTURE = r".*have no structure.*fallback='nan'"
 
 
-class _BaseStackedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
+class _BaseBlendedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     """Out-of-fold blending; subclasses add what targets mean."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
@@ -93,11 +93,11 @@ class _BaseStackedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             for name, (train, test) in tqdm(jobs, "folds", disable=not self.verbose):
                 fitted = self._quietly(clone(named[name]).fit, data[train], y[train])
                 outputs[name].append(self._quietly(self._output, fitted, data[test]))
-            stacked = _filled({name: np.concatenate(parts) for name, parts in outputs.items()})
+            filled = _filled({name: np.concatenate(parts) for name, parts in outputs.items()})
             truth = y[held_out]
-            self.weights_ = select_weights(stacked, lambda blend: self._loss(truth, blend))
-            blended = sum(w * stacked[name] for name, w in self.weights_.items())
-            self.scores_ = {name: self._loss(truth, out) for name, out in stacked.items()}
+            self.weights_ = select_weights(filled, lambda blend: self._loss(truth, blend))
+            blended = sum(w * filled[name] for name, w in self.weights_.items())
+            self.scores_ = {name: self._loss(truth, out) for name, out in filled.items()}
             self.scores_["blend"] = self._loss(truth, blended)
             self._fit_error_model(data[held_out], truth, blended, seed)
             if (stand_in := self._stand_in(named)) is not None:
@@ -170,7 +170,7 @@ class _BaseStackedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         return tags
 
 
-class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
+class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
     """Blend implicit and explicit transfer, or models of your own.
 
     Parameters
@@ -179,7 +179,7 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
         Regressors that read compositions: those of this package, or pipelines that
         begin with :class:`CompositionEmbedder`. None is :class:`ImplicitKTRegressor`,
         :class:`ExplicitKTRegressor`, and for at most 8,000 rows the latter with
-        :func:`~sklearn_kt.stacking.smooth_readout`. Where a model predicts NaN, as
+        :func:`~sklearn_kt.blending.smooth_readout`. Where a model predicts NaN, as
         explicit transfer does for rows without a structure, the mean of the others
         stands in, with a warning.
     cv : int, default=3
@@ -225,14 +225,14 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
-    >>> from sklearn_kt import ImplicitKTRegressor, StackedKTRegressor
+    >>> from sklearn_kt import ImplicitKTRegressor, BlendedKTRegressor
     >>> models = [
     ...     ("smooth", ImplicitKTRegressor(readout=Ridge())),
     ...     ("smoother", ImplicitKTRegressor(readout=Ridge(100))),
     ... ]
     >>> X = ["NaCl", "KCl", "MgO", "CaO", "Si", "Ge", "GaAs", "ZnO"]
     >>> y = [8.5, 8.4, 7.8, 6.9, 1.1, 0.7, 1.4, 3.4]  # band gap in eV
-    >>> StackedKTRegressor(models, cv=2).fit(X, y).predict(["LiF"]).shape
+    >>> BlendedKTRegressor(models, cv=2).fit(X, y).predict(["LiF"]).shape
     (1,)
     """
 
@@ -322,13 +322,13 @@ class StackedKTRegressor(RegressorMixin, _BaseStackedKT):
         self.error_model_ = ErrorModel(seed, self.n_jobs).fit(_error_features(data), residuals)
 
 
-class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
+class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
     """Blend the probabilities of implicit and explicit transfer, or of your own models.
 
     Parameters
     ----------
     estimators : list of (str, classifier) or None, default=None
-        As for :class:`StackedKTRegressor`, with ``predict_proba``.
+        As for :class:`BlendedKTRegressor`, with ``predict_proba``.
     cv : int, default=3
         Stratified folds to judge the models on.
     random_state : int, RandomState instance or None, default=None
@@ -358,16 +358,16 @@ class StackedKTClassifier(ClassifierMixin, _BaseStackedKT):
 
     See Also
     --------
-    StackedKTRegressor : The same for numbers.
+    BlendedKTRegressor : The same for numbers.
 
     Examples
     --------
     >>> from sklearn.naive_bayes import GaussianNB
-    >>> from sklearn_kt import ImplicitKTClassifier, StackedKTClassifier
+    >>> from sklearn_kt import ImplicitKTClassifier, BlendedKTClassifier
     >>> models = [("bayes", ImplicitKTClassifier(readout=GaussianNB()))]
     >>> X = ["NaCl", "MgO", "SiO2", "Cu", "FeAl", "NiTi"]
     >>> y = ["insulator", "insulator", "insulator", "metal", "metal", "metal"]
-    >>> StackedKTClassifier(models).fit(X, y).predict_proba(["KCl", "CoAl"]).shape
+    >>> BlendedKTClassifier(models).fit(X, y).predict_proba(["KCl", "CoAl"]).shape
     (2, 2)
     """
 

@@ -18,15 +18,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import (
+    BlendedKTClassifier,
+    BlendedKTRegressor,
     CompositionEmbedder,
     ExplicitKTRegressor,
     ImplicitKTClassifier,
     ImplicitKTRegressor,
-    StackedKTClassifier,
-    StackedKTRegressor,
 )
+from sklearn_kt.blending import smooth_readout
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
-from sklearn_kt.stacking import smooth_readout
 
 METALS = ("Li", "Na", "K", "Rb", "Mg", "Ca")
 FORMULAS = [f"{m}{n}{x}" for m in METALS for x in ("F", "Cl", "Br", "O") for n in (1, 2)]
@@ -45,8 +45,8 @@ def logistic() -> ImplicitKTClassifier:
 
 @parametrize_with_checks(
     [
-        StackedKTRegressor([("near", ridge()), ("far", ridge(1e3))], cv=2, random_state=0),
-        StackedKTClassifier([("only", logistic())], cv=2, random_state=0),
+        BlendedKTRegressor([("near", ridge()), ("far", ridge(1e3))], cv=2, random_state=0),
+        BlendedKTClassifier([("only", logistic())], cv=2, random_state=0),
     ]
 )
 def test_sklearn_contract(estimator: BaseEstimator, check: Any) -> None:
@@ -67,7 +67,7 @@ class Constant(BaseEstimator):
 
 
 def test_weights_follow_errors() -> None:
-    model = StackedKTRegressor([("good", ridge(0.1)), ("bad", Constant(50.0))], random_state=0)
+    model = BlendedKTRegressor([("good", ridge(0.1)), ("bad", Constant(50.0))], random_state=0)
     model.fit(FORMULAS, TARGET)
     assert model.weights_ == {"good": 1.0}
     assert list(model.estimators_) == ["good"]
@@ -78,7 +78,7 @@ def test_weights_follow_errors() -> None:
 
 def test_opposite_errors_cancel() -> None:
     y = np.full(24, 0.5)
-    model = StackedKTRegressor([("low", Constant(0.0)), ("high", Constant(1.0))])
+    model = BlendedKTRegressor([("low", Constant(0.0)), ("high", Constant(1.0))])
     model.fit(FORMULAS[:24], y)
     assert model.weights_ == {"low": 0.5, "high": 0.5}
     assert model.scores_ == {"low": 0.5, "high": 0.5, "blend": 0.0}
@@ -92,7 +92,7 @@ def test_transfer_of_both_kinds() -> None:
         ("exkt", ExplicitKTRegressor(readout=trees, fallback="raise", random_state=0)),
         ("pipeline", make_pipeline(CompositionEmbedder(), StandardScaler(), Ridge())),
     ]
-    model = StackedKTRegressor(models, random_state=0).fit(pd.Series(FORMULAS), TARGET)
+    model = BlendedKTRegressor(models, random_state=0).fit(pd.Series(FORMULAS), TARGET)
     assert model.score(FORMULAS, TARGET) > 0.9
     mean, std = model.predict(["CsF", "CsCl"], return_std=True)
     assert (std > 0).all()
@@ -100,7 +100,7 @@ def test_transfer_of_both_kinds() -> None:
 
 
 def test_defaults_are_the_two_transfers() -> None:
-    named = StackedKTRegressor()._named(7, 8_001)
+    named = BlendedKTRegressor()._named(7, 8_001)
     assert [type(m).__name__ for m in named.values()] == [
         "ImplicitKTRegressor",
         "ExplicitKTRegressor",
@@ -109,11 +109,11 @@ def test_defaults_are_the_two_transfers() -> None:
 
 
 def test_classes() -> None:
-    model = StackedKTClassifier([("a", logistic()), ("b", logistic())], random_state=0)
+    model = BlendedKTClassifier([("a", logistic()), ("b", logistic())], random_state=0)
     model.fit(FORMULAS, LABELS)
     assert model.score(FORMULAS, LABELS) > 0.9
     assert_allclose(model.predict_proba(FORMULAS).sum(axis=1), 1)
-    few = StackedKTClassifier([("a", logistic()), ("b", logistic())]).fit(
+    few = BlendedKTClassifier([("a", logistic()), ("b", logistic())]).fit(
         ["NaCl", "KCl", "Cu", "Fe"], [0, 0, 1, 1]
     )
     assert few.weights_ == {"a": 0.5, "b": 0.5}
@@ -121,7 +121,7 @@ def test_classes() -> None:
 
 
 def test_too_few_rows_for_uncertainty() -> None:
-    model = StackedKTRegressor([("a", ridge())]).fit(FORMULAS[:8], TARGET[:8])
+    model = BlendedKTRegressor([("a", ridge())]).fit(FORMULAS[:8], TARGET[:8])
     with pytest.raises(InputError, match="at least 12 rows"):
         model.predict(FORMULAS, return_std=True)
 
@@ -132,14 +132,14 @@ def test_too_few_rows_for_uncertainty() -> None:
 )
 def test_bad_estimators(estimators: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        StackedKTRegressor(estimators).fit(FORMULAS, TARGET)
+        BlendedKTRegressor(estimators).fit(FORMULAS, TARGET)
 
 
 def test_bad_rows() -> None:
     with pytest.raises(CompositionError, match="xyz"):
-        StackedKTRegressor([("a", ridge())]).fit(["NaCl", "xyz"], [1, 2])
+        BlendedKTRegressor([("a", ridge())]).fit(["NaCl", "xyz"], [1, 2])
     with pytest.raises(ValueError, match="cv"):
-        StackedKTRegressor(cv=1).fit(FORMULAS, TARGET)
+        BlendedKTRegressor(cv=1).fit(FORMULAS, TARGET)
 
 
 class Gappy(Constant):
@@ -156,7 +156,7 @@ class Gappy(Constant):
 
 def test_others_stand_in_where_one_has_no_answer() -> None:
     y = np.full(len(FORMULAS), 0.5)
-    model = StackedKTRegressor([("all", Constant(0.0)), ("most", Gappy(1.0))])
+    model = BlendedKTRegressor([("all", Constant(0.0)), ("most", Gappy(1.0))])
     model.fit(FORMULAS, y)
     assert set(model.weights_) == {"all", "most"}
     with pytest.warns(CompositionWarning, match=r"1 rows .* \(rows 1\); .* stand in for 'most'"):
@@ -167,7 +167,7 @@ def test_others_stand_in_where_one_has_no_answer() -> None:
 def test_one_without_a_weight_stands_in() -> None:
     models = [("far", Constant(9.0)), ("near", Constant(5.0)), ("exact", Gappy(0.5))]
     y = np.where(["F" in f for f in FORMULAS], 5.0, 0.5)
-    model = StackedKTRegressor(models).fit(FORMULAS, y)
+    model = BlendedKTRegressor(models).fit(FORMULAS, y)
     # on fluorides it is as good as the mean of the two others, and the best of these is kept
     assert model.weights_["exact"] == 1.0
     assert model.weights_ == {"exact": 1.0, "near": 0.0}
@@ -175,7 +175,7 @@ def test_one_without_a_weight_stands_in() -> None:
         assert model.predict(["NaCl", "NaF"]).tolist() == [0.5, 5.0]
     assert model.predict(["NaCl"]).tolist() == [0.5]
     # where there is nobody else, the gap is said to be one
-    alone = StackedKTRegressor(models[2:]).fit(FORMULAS[2:8], y[2:8])
+    alone = BlendedKTRegressor(models[2:]).fit(FORMULAS[2:8], y[2:8])
     assert np.isnan(alone.predict(["NaF"])).all()
 
 
@@ -195,18 +195,18 @@ def test_one_without_a_weight_stands_in_for_classes() -> None:
 
     y = np.array(["ionic" if "F" in f else "metallic" for f in FORMULAS])
     models = [("sure", Halves(0.01)), ("unsure", Always(0.4))]
-    model = StackedKTClassifier(models).fit(FORMULAS, y)
+    model = BlendedKTClassifier(models).fit(FORMULAS, y)
     assert model.weights_ == {"sure": 1.0, "unsure": 0.0}
     with pytest.warns(CompositionWarning, match="stand in for 'sure'"):
         assert_allclose(model.predict_proba(["NaF", "NaCl"]), [[0.4, 0.6], [0.01, 0.99]])
 
 
 def test_default_explicit_model_leaves_rows_without_structures_to_the_other() -> None:
-    for stack in (StackedKTRegressor(), StackedKTClassifier()):
-        explicit = [m for name, m in stack._named(7, 100).items() if name != "imkt"]
+    for blend in (BlendedKTRegressor(), BlendedKTClassifier()):
+        explicit = [m for name, m in blend._named(7, 100).items() if name != "imkt"]
         assert all(m.fallback == "nan" for m in explicit)
-    assert list(StackedKTRegressor()._named(7, 100)) == ["imkt", "exkt", "exkt_kernel"]
-    assert list(StackedKTClassifier()._named(7, 100)) == ["imkt", "exkt"]
+    assert list(BlendedKTRegressor()._named(7, 100)) == ["imkt", "exkt", "exkt_kernel"]
+    assert list(BlendedKTClassifier()._named(7, 100)) == ["imkt", "exkt"]
 
 
 def test_smooth_readout_follows_scale() -> None:
