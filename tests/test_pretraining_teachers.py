@@ -21,6 +21,7 @@ from sklearn_kt.pretraining import (
     embed_corpus,
     read_embeddings,
 )
+from sklearn_kt.structures.chgnet import chgnet_outputs
 
 
 def crystal(first: str, second: str, a: float) -> dict:
@@ -158,6 +159,25 @@ def test_chgnet_leaves_out_isolated_atoms() -> None:
     salt = Structure(Lattice.cubic(3.0), ["Fe"], [[0, 0, 0]])
     embeddings = CHGNetTeacher().embed([alone, salt])
     assert_array_equal(np.isnan(embeddings).all(axis=1), [True, False])
+
+
+def test_chgnet_is_that_of_the_structures(capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("chgnet", reason="the extra 'structures' is not installed")
+    from pymatgen.core import Lattice, Structure
+
+    crystals = [
+        Structure(Lattice.cubic(4.12), species, [[0, 0, 0], [0.5, 0.5, 0.5]])
+        for species in (["Cs", "Cl"], ["Po", "O"], ["Og", "O"], [{"Fe": 0.5, "Ni": 0.5}, "O"])
+    ]
+    embeddings = CHGNetTeacher().embed(crystals)
+    assert_array_equal(embeddings, chgnet_outputs(crystals)[0])
+    assert_array_equal(np.isnan(embeddings).all(axis=1), [False, True, True, True])
+    assert_allclose(
+        embeddings[0, [0, 1, 64, 65, 128, 129, 192, 193]],
+        [0.016205, 0.050588, 4.273609, 0.576994, 1.372529, 0.611880, 0.010598, 0.012633],
+        atol=1e-5,
+    )
+    assert not capsys.readouterr().out
 
 
 def test_text_teacher(corpus: Corpus, tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError
+from sklearn_kt.structures.chgnet import chgnet_outputs, load_chgnet
 
 from .corpus import Corpus
 
@@ -99,14 +100,7 @@ class CHGNetTeacher:
 
     def __init__(self, batch_size: int = 16) -> None:
         self.batch_size = batch_size
-        try:
-            from chgnet.model import CHGNet
-        except ImportError as error:
-            raise CheckpointError(
-                "the CHGNet teacher needs the package chgnet, which carries the weights: "
-                "pip install 'sklearn_kt[structures]'."
-            ) from error
-        self._model = CHGNet.load(use_device="cpu", verbose=False)
+        load_chgnet()
 
     def embed(self, structures: Sequence[Structure]) -> np.ndarray:
         """Embed crystals.
@@ -119,44 +113,11 @@ class CHGNetTeacher:
         Returns
         -------
         embeddings : ndarray of float32, shape (n, 194)
-            NaN where a crystal has an isolated atom, which CHGNet cannot take.
+            NaN where CHGNet cannot take a crystal: partial occupancies, an isolated
+            atom, or an element that it does not know.
         """
-        import torch
-
-        out = np.full((len(structures), 194), np.nan, np.float32)
-        with warnings.catch_warnings():
-            # pymatgen warns of noble gases' electronegativity, which is not used
-            warnings.filterwarnings("ignore", message="No Pauling electronegativity")
-            graphs = [self._graph(structure) for structure in structures]
-        rows = [row for row, graph in enumerate(graphs) if graph is not None]
-        for start in range(0, len(rows), self.batch_size):
-            part = rows[start : start + self.batch_size]
-            with torch.no_grad():
-                result = self._model(
-                    [graphs[row] for row in part],
-                    task="em",
-                    return_crystal_feas=True,
-                    return_atom_feas=True,
-                )
-            for i, row in enumerate(part):
-                atoms, moments = result["atom_fea"][i], result["m"][i]
-                pooled = [
-                    result["crystal_fea"][i],
-                    atoms.mean(dim=0),
-                    atoms.std(dim=0, correction=0),
-                    moments.mean().reshape(1),
-                    moments.max().reshape(1),
-                ]
-                out[row] = torch.cat(pooled).numpy()
-        return out
-
-    def _graph(self, structure: Structure) -> Any:
-        try:
-            return self._model.graph_converter(structure)
-        except ValueError as error:
-            if "isolated atom" not in str(error):
-                raise
-            return None
+        features, _ = chgnet_outputs(structures, self.batch_size)
+        return features
 
 
 class TextTeacher:

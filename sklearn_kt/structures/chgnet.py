@@ -109,8 +109,8 @@ def chgnet_outputs(
     -------
     features : ndarray of float32, shape (n, 194)
         The crystal feature, mean and standard deviation of the atom features, mean
-        and maximum of the magnetic moments. NaN where a crystal has an isolated atom
-        or an element that CHGNet does not know.
+        and maximum of the magnetic moments. NaN where a crystal has partial occupancies,
+        an isolated atom, or an element that CHGNet does not know.
     energies : ndarray of shape (n,)
         In eV/atom, NaN for the same crystals.
     """
@@ -150,15 +150,15 @@ def crystal_graph(structure: Structure) -> Any:
     Parameters
     ----------
     structure : pymatgen.core.Structure
-        Ordered.
+        Crystal.
 
     Returns
     -------
     graph : chgnet.graph.CrystalGraph or None
-        None if CHGNet cannot take it: an element that it does not know, or an isolated
-        atom.
+        None if CHGNet cannot take it: partial occupancies, an element that it does not
+        know, or an isolated atom.
     """
-    if not _KNOWN.issuperset(structure.atomic_numbers):
+    if not structure.is_ordered or not _KNOWN.issuperset(structure.atomic_numbers):
         return None
     with warnings.catch_warnings():
         # pymatgen warns of noble gases' electronegativity, which is not used
