@@ -360,6 +360,12 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
     --------
     BlendedKTRegressor : The same for numbers.
 
+    Notes
+    -----
+    Probabilities are blended, as in soft voting, and the most probable class is predicted: a
+    threshold of a member's own has no say. Give the blend one, as in
+    ``FixedThresholdClassifier(BlendedKTClassifier(), threshold=0.8)``.
+
     Examples
     --------
     >>> from sklearn.naive_bayes import GaussianNB

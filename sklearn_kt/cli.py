@@ -909,7 +909,7 @@ def _predict(args: argparse.Namespace) -> None:
     from .screening.screener import predictions
 
     model = _load_model(args.model)
-    classes = list(getattr(model, "classes_", [])) if hasattr(model, "predict_proba") else []
+    classes = list(model.classes_) if hasattr(model, "predict_proba") else []
     if args.return_std:
         from .evaluation import offers_std
 

@@ -749,8 +749,11 @@ def cross_validate_models(
 
     Notes
     -----
-    Times are wall clock; reading the formulas counts, imports do not. A model whose
-    ``predict`` has ``return_std`` is timed with it.
+    Times are wall clock; reading the formulas counts, imports do not. What is timed is
+    ``predict``, with ``return_std`` where a model has it.
+
+    Class labels are what ``predict`` says, and probabilities what ``predict_proba`` says: a
+    :class:`~sklearn.model_selection.FixedThresholdClassifier` is scored as it decides.
 
     Examples
     --------
@@ -962,7 +965,8 @@ class FoldPrediction:
     Parameters
     ----------
     predictions : ndarray of shape (n_test,)
-        Numbers, or class labels.
+        Numbers, or class labels: what ``predict`` says. A model with a threshold of its own
+        may decide for a class that is not the most probable.
     std : float64 ndarray of shape (n_test,) or None
         Predicted standard deviations, from models that give one.
     probabilities : float64 ndarray of shape (n_test, n_classes) or None
@@ -1039,15 +1043,14 @@ def fit_and_predict(
         # an ensemble of one has no spread; any other error comes again below
         with contextlib.suppress(InputError):
             predictions, std = model.predict(X_test, return_std=True)
-    elif task_kind == "classification" and hasattr(model, "predict_proba"):
-        given = model.predict_proba(X_test)
-        predictions = model.classes_[given.argmax(axis=1)]
-        labels = model.classes_ if classes is None else classes
-        probabilities = np.zeros((len(given), len(labels)))
-        probabilities[:, np.searchsorted(labels, model.classes_)] = given
     if predictions is None:
         predictions = model.predict(X_test)
     predicted = perf_counter()
+    if task_kind == "classification" and hasattr(model, "predict_proba"):
+        given = model.predict_proba(X_test)
+        labels = model.classes_ if classes is None else classes
+        probabilities = np.zeros((len(given), len(labels)))
+        probabilities[:, np.searchsorted(labels, model.classes_)] = given
     predictions = np.asarray(predictions)
     if predictions.shape != (len(X_test),):
         raise InputError(

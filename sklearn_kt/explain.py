@@ -470,7 +470,7 @@ class _Model:
         elif self.target is None and row is None:
             raise InputError(f"target is needed: one of the classes {_listed(classes)}.")
         elif self.target is None:
-            self.column = int(self.outputs(row).argmax(axis=1)[0])
+            self.column = classes.index(self._ask(self.estimator.predict, row)[0])
         elif self.target in classes:
             self.column = classes.index(self.target)
         else:
@@ -498,15 +498,24 @@ class _Model:
 
     def outputs(self, batch: Any) -> np.ndarray:
         """Predict all outputs, of shape (n_rows, n_outputs)."""
+        if not self.predicts:
+            method = lambda rows: self.estimator(rows.tolist())  # noqa: E731
+        elif self.classifies:
+            method = self.estimator.predict_proba
+        else:
+            method = self.estimator.predict
+        outputs = self._ask(method, batch, np.float64)
+        if outputs.ndim not in (1, 2) or len(outputs) != len(batch):
+            raise InputError(
+                f"the model gave numbers of shape {outputs.shape} for {len(batch)} formulas; one "
+                "row per formula is needed."
+            )
+        return outputs.reshape(len(batch), -1)
+
+    def _ask(self, method: Callable[[Any], Any], batch: Any, dtype: Any = None) -> np.ndarray:
         rows = self._rows(batch)
         try:
-            if not self.predicts:
-                outputs = self.estimator(rows.tolist())
-            elif self.classifies:
-                outputs = self.estimator.predict_proba(rows)
-            else:
-                outputs = self.estimator.predict(rows)
-            outputs = np.asarray(outputs, dtype=np.float64)
+            return np.asarray(method(rows), dtype=dtype)
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"the model cannot predict {batch[:3].formulas()} or others of {len(batch)} "
@@ -514,12 +523,6 @@ class _Model:
                 "baseline='drop' also those of pure elements; baseline='background' asks only "
                 "for mixtures with compositions like those it was fitted on."
             ) from error
-        if outputs.ndim not in (1, 2) or len(outputs) != len(batch):
-            raise InputError(
-                f"the model gave numbers of shape {outputs.shape} for {len(batch)} formulas; one "
-                "row per formula is needed."
-            )
-        return outputs.reshape(len(batch), -1)
 
     def select(self, outputs: np.ndarray) -> np.ndarray:
         """Choose the number that is explained, of shape (n_rows,)."""

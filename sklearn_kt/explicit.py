@@ -25,7 +25,7 @@ from .embedding import BackboneMixin, CompositionEmbedder, Data
 from .exceptions import CompositionWarning, InputError
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
-from .readouts import most_probable, with_seed
+from .readouts import most_probable, votes, with_seed
 from .structures import (
     CrystalGraphClassifier,
     CrystalGraphRegressor,
@@ -610,7 +610,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         self.verbose = verbose
 
     def predict(self, X: Any, structures: Sequence[Any] | None = None) -> np.ndarray:
-        """Predict the most probable class.
+        """Predict the class that the readout decides for.
 
         Parameters
         ----------
@@ -625,7 +625,11 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
             Labels, in the rows' order.
         """
         check_is_fitted(self)
-        return most_probable(self.classes_, self._probabilities(X, structures))
+
+        def decided(model: Any, rows: Any) -> np.ndarray:
+            return votes(self.classes_, model.predict(rows))
+
+        return most_probable(self.classes_, self._outputs(X, structures, decided))
 
     def predict_proba(self, X: Any, structures: Sequence[Any] | None = None) -> np.ndarray:
         """Predict class probabilities.

@@ -49,6 +49,7 @@ from .readouts import (
     default_readouts,
     most_probable,
     select_weights,
+    votes,
     with_seed,
 )
 
@@ -927,7 +928,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         self.verbose = verbose
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the most probable class.
+        """Predict the most probable class, or what a readout of your own decides.
 
         Parameters
         ----------
@@ -938,8 +939,16 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         -------
         ndarray of shape (n_samples,)
             Labels, in the rows' order.
+
+        Notes
+        -----
+        A readout with a threshold of its own
+        (:class:`~sklearn.model_selection.FixedThresholdClassifier`) keeps it, unless
+        `class_weight` weighs its probabilities.
         """
         check_is_fitted(self)
+        if _CUSTOM in self.readouts_ and (self._class_weights == 1).all():
+            return most_probable(self.classes_, self._votes(X))
         return most_probable(self.classes_, self._probabilities(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -957,6 +966,15 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         """
         check_is_fitted(self)
         return self._probabilities(X)
+
+    def _votes(self, X: Any) -> np.ndarray:
+        """Tabulate, as 0 and 1, what the readout of the user's own decides."""
+        data = self._read(X, reset=False)
+        out = np.full((len(data), len(self.classes_)), np.nan)
+        for part, rows in self._valid_chunks(data):
+            columns = self._readout_columns(self._frozen_features(part, self._readout_blocks()))
+            out[rows] = votes(self.classes_, self.readouts_[_CUSTOM].predict(columns[_CUSTOM]))
+        return out
 
     def _probabilities(self, X: Any) -> np.ndarray:
         return self._weigh(self._outputs(self._read(X, reset=False))[0])

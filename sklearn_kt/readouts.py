@@ -186,6 +186,15 @@ def most_probable(classes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return labels
 
 
+def votes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Undo :func:`most_probable`: 1 for the class of each row, else 0; rows of None are NaN."""
+    named = np.array([label is not None for label in labels], dtype=bool)
+    out = np.full((len(labels), len(classes)), np.nan)
+    chosen = np.asarray(labels)[named].astype(classes.dtype)
+    out[named] = np.eye(len(classes))[np.searchsorted(classes, chosen)]
+    return out
+
+
 def select_weights(
     outputs: Mapping[str, np.ndarray], score: Callable[[np.ndarray], float]
 ) -> dict[str, float]:

@@ -132,7 +132,9 @@ def prediction_sample(
     if scores.std is not None:
         table["std"] = scores.std[rows]
     if scores.probabilities is not None:
-        table["probability"] = scores.probabilities[rows].max(axis=1)
+        assert result.classes is not None
+        columns = np.searchsorted(result.classes, scores.predictions[rows])
+        table["probability"] = scores.probabilities[rows, columns]
     return model, table
 
 

@@ -16,7 +16,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import BayesianRidge, LogisticRegression, Ridge
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import FixedThresholdClassifier, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
@@ -138,6 +138,24 @@ def test_models_without_probabilities(small: Path, tmp_path: Path) -> None:
     again = rescore_matbench(tmp_path / "svc" / "results.json.gz", small)
     assert again["roc_auc"].isna().all()
     assert again["roc_auc_of_labels"].tolist() == again["recorded_rocauc"].tolist()
+
+
+def test_a_threshold_of_its_own(small: Path, tmp_path: Path) -> None:
+    model = FixedThresholdClassifier(fractions(LogisticRegression()), threshold=0.35)
+    result = run_matbench(
+        {"bold": model}, "matbench_expt_is_metal", data_dir=small, output_dir=tmp_path
+    )
+    for record in result.records:
+        assert record.probabilities is not None
+        assert record.predictions.tolist() == (record.probabilities >= 0.35).tolist()
+    # probabilities in the official file would be read as other labels
+    official = tmp_path / "bold" / "results.json.gz"
+    data = json.loads(official.read_text())["tasks"]["matbench_expt_is_metal"]["results"]
+    assert bool in {type(value) for value in data["fold_0"]["data"].values()}
+    again = rescore_matbench(official, small)
+    for own, theirs in (("roc_auc_of_labels", "recorded_rocauc"), ("f1", "recorded_f1")):
+        np.testing.assert_allclose(again[own], result.to_frame()[own])
+        np.testing.assert_allclose(again[own], again[theirs])
 
 
 def test_tasks_that_suit_the_estimator(small: Path) -> None:

@@ -21,7 +21,8 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
-from sklearn.linear_model import BayesianRidge
+from sklearn.linear_model import BayesianRidge, LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kt import CompositionTokenizer, __version__, evaluation
@@ -471,6 +472,17 @@ def test_fit_classifier_and_predict_from_stdin(run: Run, tmp_path: Path) -> None
     code, _, err = run("predict", "m", "--formula-column", "c", "--return-std", stdin="c\nCo\n")
     assert code == 2
     assert_one_line(err, "gives no standard deviation")
+
+
+def test_classes_are_those_that_the_model_decides_for(run: Run, tmp_path: Path) -> None:
+    inner = make_pipeline(CompositionTokenizer("fraction"), LogisticRegression())
+    model = FixedThresholdClassifier(inner, threshold=0.999, pos_label="metal")
+    model.fit(FORMULAS, ["metal" if gap < 8 else "gap" for gap in GAPS])
+    save_model(model, tmp_path / "m")
+    code, out, _ = run("predict", "m", stdin="formula\nCo\nNaCl\n")
+    assert code == 0
+    assert [row[1] for row in read(out)[1:]] == ["gap", "gap"]
+    assert float(read(out)[1][3]) > 0.5
 
 
 def test_predict_std(run: Run, table: Path, model: Path) -> None:

@@ -17,8 +17,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import BayesianRidge, LogisticRegression, Ridge
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.model_selection import FixedThresholdClassifier, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kt import CompositionTokenizer, ImplicitKTRegressor
@@ -307,6 +307,20 @@ def test_classifier_without_probabilities() -> None:
     assert scores.probabilities is None
     assert math.isnan(scores.mean("roc_auc"))
     assert scores.mean("balanced_accuracy") == pytest.approx(0.5)
+
+
+def test_a_model_is_scored_as_it_decides() -> None:
+    cautious = FixedThresholdClassifier(logistic(), threshold=0.9, pos_label="light")
+    folds = make_folds(X, LABELS, task_kind="classification", n_splits=3)
+    scores = classify({"cautious": cautious}, folds=folds).models["cautious"]
+    for train, test in folds:
+        fitted = clone(cautious).fit(np.array(X)[train], LABELS[train])
+        expected = fitted.predict(np.array(X)[test])
+        assert scores.predictions[test].tolist() == expected.tolist()
+    most_probable = np.array(["heavy", "light"])[scores.probabilities.argmax(axis=1)]
+    assert (scores.predictions != most_probable).any()
+    by_hand = [balanced_accuracy_score(LABELS[t], scores.predictions[t]) for _, t in folds]
+    assert scores.mean("balanced_accuracy") == pytest.approx(np.mean(by_hand))
 
 
 def test_all_models_see_the_same_folds_and_formulas() -> None:

@@ -15,7 +15,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -221,6 +221,22 @@ class TestFallback:
         model = ExplicitKTClassifier(**QUICK, readout=VOTES, fallback="nan").fit(FORMULAS, LABELS)
         with pytest.warns(CompositionWarning):
             assert model.predict(["NaF", "TcO"])[1] is None
+
+    def test_readout_and_composition_model_keep_their_decisions(self) -> None:
+        def bold(model: Any) -> FixedThresholdClassifier:
+            return FixedThresholdClassifier(model, threshold=0.01, pos_label="metallic")
+
+        model = ExplicitKTClassifier(
+            **QUICK,
+            readout=bold(LOGISTIC),
+            composition_estimator=make_pipeline(Fractions(), bold(LOGISTIC)),
+        ).fit(FORMULAS, LABELS)
+        with pytest.warns(CompositionWarning):
+            probability = model.predict_proba([*FORMULAS, "TcO", "TcF"])[:, 1]
+        expected = np.where(probability >= 0.01, "metallic", "ionic")
+        assert (expected != np.where(probability > 0.5, "metallic", "ionic")).any()
+        with pytest.warns(CompositionWarning):
+            assert model.predict([*FORMULAS, "TcO", "TcF"]).tolist() == expected.tolist()
 
     def test_composition_model_without_uncertainty(self) -> None:
         model = regressor(readout="fast").fit(FORMULAS, TARGET)

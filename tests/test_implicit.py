@@ -21,8 +21,9 @@ from sklearn.ensemble import BaggingRegressor, ExtraTreesRegressor, StackingRegr
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import (
@@ -351,6 +352,24 @@ def test_classifier_readouts(checkpoint: Path) -> None:
         assert ("boosting" in model.readout_scores_) == (readout == "auto")
     with pytest.raises(ValueError, match="predict_proba"):
         classifier(readout=Ridge()).fit(FORMULAS, LABELS)
+
+
+def test_a_readout_keeps_its_decisions() -> None:
+    labels = np.where(np.quantile(TARGET, 0.5) < TARGET, "b", "a")
+    logistic = make_pipeline(StandardScaler(), LogisticRegression())
+    bold = FixedThresholdClassifier(logistic, threshold=0.01, pos_label="b")
+    model = ImplicitKTClassifier(readout=bold, errors="nan").fit(FORMULAS, labels)
+    probability = model.predict_proba(FORMULAS)[:, 1]
+    expected = np.where(probability >= 0.01, "b", "a")
+    assert (expected != np.where(probability > 0.5, "b", "a")).any()
+    assert model.predict(FORMULAS).tolist() == expected.tolist()
+    assert model.predict(FORMULAS).dtype == labels.dtype
+    with pytest.warns(CompositionWarning):
+        assert model.predict([FORMULAS[0], "no"]).tolist() == [expected[0], None]
+    # weights multiply probabilities, on which the readout has not decided
+    weighted = clone(model).set_params(class_weight={"a": 1, "b": 3}).fit(FORMULAS, labels)
+    probabilities = weighted.predict_proba(FORMULAS)
+    assert (weighted.predict(FORMULAS) == weighted.classes_[probabilities.argmax(axis=1)]).all()
 
 
 def test_class_weights_multiply_probabilities() -> None:

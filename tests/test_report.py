@@ -172,6 +172,11 @@ def test_sample_of_a_classification() -> None:
     assert (table["probability"] >= 0.5).all()
     text = format_sample(table)
     assert text["true"].isin(["glass", "metal"]).all()
+    # a model that decides against the odds is shown with the odds of its decision
+    scores = evaluated.models["network"]
+    scores.predictions = np.full(60, "metal")
+    table = prediction_sample(evaluated, 60)[1]
+    assert table["probability"].tolist() == scores.probabilities[:, 1].tolist()
     assert text["probability"].str.fullmatch(r"[01]\.\d{3}").all()
 
 

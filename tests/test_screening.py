@@ -23,8 +23,13 @@ import pytest
 from _screening_model import MeanNumber
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    KFold,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kt import (
@@ -171,6 +176,20 @@ def test_classes_come_with_probabilities(tmp_path: Path) -> None:
         frame[["probability_a", "probability_b"]], model.predict_proba(frame["formula"].tolist())
     )
     assert frame["prediction"].tolist() == model.predict(frame["formula"].tolist()).tolist()
+
+
+def test_classes_are_those_that_the_model_decides_for(tmp_path: Path) -> None:
+    inner = make_pipeline(CompositionTokenizer("fraction"), LogisticRegression())
+    model = FixedThresholdClassifier(inner, threshold=0.999, pos_label="b")
+    model.fit(FORMULAS[::40], ["a", "b"] * 6)
+    frame = pd.read_parquet(screen(model, FORMULAS[:30], tmp_path / "o.parquet").path)
+    assert frame["prediction"].unique().tolist() == ["a"]
+    assert (frame["probability_b"] > 0.5).any()
+    labels = make_pipeline(CompositionTokenizer("fraction"), RidgeClassifier())
+    labels.fit(FORMULAS[::40], ["a", "b"] * 6)
+    frame = pd.read_parquet(screen(labels, FORMULAS[:30], tmp_path / "p.parquet").path)
+    assert frame.columns.tolist() == ["formula", "prediction"]
+    assert frame["prediction"].tolist() == labels.predict(frame["formula"].tolist()).tolist()
 
 
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz"])

@@ -114,7 +114,11 @@ class ExternalClassifier(ClassifierMixin, _External):
         self.classes_ = np.array([False, True])
         return super().fit(X, y)
 
+    def predict(self, X: Any) -> np.ndarray:
+        """Name the more probable class of each row; once, the worker ends."""
+        self._probability = np.clip(self._predict(X), 0, 1)
+        return self._probability > 0.5
+
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Predict once; the worker ends."""
-        probability = np.clip(self._predict(X), 0, 1)
-        return np.column_stack([1 - probability, probability])
+        """Probabilities of the rows that were predicted."""
+        return np.column_stack([1 - self._probability, self._probability])

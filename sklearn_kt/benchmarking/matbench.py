@@ -698,7 +698,10 @@ def _usable_std(record: FoldRecord) -> np.ndarray | None:
 
 
 def _official_predictions(record: FoldRecord) -> list[float] | list[bool]:
-    values = record.predictions if record.probabilities is None else record.probabilities
+    """Probabilities where matbench, which cuts them at 0.5, reads the model's labels from them."""
+    values = record.probabilities
+    if values is None or ((values > 0.5) != record.predictions).any():
+        values = record.predictions
     return values.tolist()
 
 

@@ -218,7 +218,7 @@ def screen(
     if sink.is_dir():
         raise InputError(f"{sink} is a folder; name a file.")
     opened = open_source(source, formula_column, columns, batch_rows)
-    return_std = return_std and not hasattr(estimator, "predict_proba")
+    return_std = return_std and not hasattr(estimator, "classes_")
     probe = predictions(estimator, read_compositions(_PROBE), np.array(_PROBE, object), return_std)
     plan = Plan(
         formula_column,
@@ -277,13 +277,8 @@ def predictions(
     first = estimator.steps[0][1] if isinstance(estimator, Pipeline) else estimator
     X: Any = batch if isinstance(first, BackboneMixin) else formulas
     try:
-        if hasattr(estimator, "predict_proba"):
-            probabilities = estimator.predict_proba(X)
-            labels = np.asarray(estimator.classes_)
-            found = {"prediction": pa.array(labels[probabilities.argmax(axis=1)].tolist())}
-            for label, column in zip(labels, probabilities.T, strict=True):
-                found[f"probability_{label}"] = pa.array(column, pa.float64())
-            return found
+        if hasattr(estimator, "classes_"):
+            return _class_predictions(estimator, X)
         outputs = estimator.predict(X, return_std=True) if return_std else [estimator.predict(X)]
     except SklearnKTError:
         raise
@@ -298,6 +293,18 @@ def predictions(
         for number, column in enumerate(columns.T):
             key = name if columns.shape[1] == 1 else f"{name}_{number}"
             found[key] = pa.array(column, pa.float64())
+    return found
+
+
+def _class_predictions(estimator: Any, X: Any) -> dict[str, pa.Array]:
+    """Labels as the model decides, which need not be the most probable, and probabilities."""
+    labels = np.asarray(estimator.predict(X))
+    if labels.ndim > 1:
+        raise InputError("The model predicts several columns of classes; one can be written.")
+    found = {"prediction": pa.array(labels.tolist())}
+    if hasattr(estimator, "predict_proba"):
+        for label, column in zip(estimator.classes_, estimator.predict_proba(X).T, strict=True):
+            found[f"probability_{label}"] = pa.array(column, pa.float64())
     return found
 
 
