@@ -41,6 +41,7 @@ from sklearn_kt import (
     ImplicitKTRegressor,
     read_compositions,
 )
+from sklearn_kt._files import replacing
 from sklearn_kt.benchmarking import jarvis_task, matbench_task, score_predictions
 from sklearn_kt.blending import smooth_readout
 from sklearn_kt.evaluation import library_versions, make_model
@@ -457,9 +458,8 @@ def main() -> None:
             if path.exists() or (args.folds and fold not in args.folds):
                 continue
             record = run_fold(task, fold, args.cache_dir)
-            partial = path.with_name(f".{path.name}.part")
-            partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
-            partial.replace(path)
+            with replacing(path) as partial:
+                partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
             render(args)
             print(name, fold, record["weights"], record["cpu_seconds"], file=sys.stderr)
     render(args)

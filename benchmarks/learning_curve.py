@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_kt._files import replacing
 from sklearn_kt.benchmarking import jarvis_task, matbench_task
 from sklearn_kt.evaluation import library_versions, make_model
 
@@ -93,9 +94,8 @@ def main() -> None:
                 kept = args.work / f"{table}-{model}-{size}.json"
                 if not kept.exists():
                     result = score(table, model, size, args.data_dir)
-                    part = kept.with_suffix(".part")
-                    part.write_text(json.dumps(result))
-                    part.replace(kept)
+                    with replacing(kept) as part:
+                        part.write_text(json.dumps(result))
                 rows.append(json.loads(kept.read_text()))
                 print(rows[-1], file=sys.stderr, flush=True)
     frame = pd.DataFrame(rows)

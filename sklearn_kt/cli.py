@@ -4,7 +4,8 @@
 ``tokenize`` shows what the models read, ``explain`` which elements made a prediction,
 ``screen`` predicts for millions of formulas, ``matbench`` runs a public benchmark. Results go
 to stdout, progress and messages to stderr. What a user can correct ends with one line on
-stderr and exit code 2; files are written under a temporary name and renamed when complete.
+stderr and exit code 2; files are written under a temporary name and renamed when complete, and
+Ctrl-C, SIGTERM and SIGHUP leave none of those behind.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import io
 import json
 import os
 import shlex
+import signal
 import sys
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ._files import replacing
 from ._version import __version__
 from .exceptions import (
     CompositionError,
@@ -103,8 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     code : int
-        0 on success, 2 for an error that the user can correct, 130 after Ctrl-C, 141
-        when the reader of stdout went away.
+        0 on success, 2 for an error that the user can correct, 130 after Ctrl-C, 143 after
+        SIGTERM, 129 after SIGHUP, 141 when the reader of stdout went away.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(arguments)
@@ -113,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # formulas and units are not ASCII everywhere, and CSV brings its own line ends
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     try:
-        with _plain_warnings():
+        with _plain_warnings(), _signals_unwind():
             args.run(args)
             sys.stdout.flush()
     except BrokenPipeError:
@@ -121,9 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Terminated) as stop:
         _message("interrupted", getattr(args, "interrupted", "no file was written"))
-        return 130
+        return getattr(stop, "code", 130)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _message("error", f"{place}{error.strerror or error}")
@@ -136,6 +140,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _message(kind: str, text: str) -> None:
     print(f"sklearn-kt: {kind}: {' '.join(text.split())}", file=sys.stderr)
+
+
+class _Terminated(SystemExit):
+    """A signal that asks the process to end, with the exit code that tells which."""
+
+
+@contextlib.contextmanager
+def _signals_unwind() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into an exception, so that temporary files disappear."""
+    # Windows has no SIGHUP, nohup ignores it, and only the main thread may ask
+    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    caught = [
+        number
+        for number in numbers
+        if number is not None
+        and signal.getsignal(number) is signal.SIG_DFL
+        and threading.current_thread() is threading.main_thread()
+    ]
+
+    def end(number: int, _: object) -> None:
+        # they often come together, and one is enough
+        for other in caught:
+            signal.signal(other, signal.SIG_IGN)
+        raise _Terminated(128 + number)
+
+    for number in caught:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -837,7 +873,7 @@ def _output_files(folder: str | None, task: TaskKind) -> Iterator[list[Path]]:
     path.mkdir(parents=True, exist_ok=True)
     try:
         with contextlib.ExitStack() as stack:
-            yield [stack.enter_context(_replacing(path / name)) for name in _file_names(task)]
+            yield [stack.enter_context(replacing(path / name)) for name in _file_names(task)]
     except BaseException:
         if created:
             path.rmdir()
@@ -897,7 +933,7 @@ def _fit(args: argparse.Namespace) -> None:
     # a Pipeline would talk to stdout
     if not isinstance(model, Pipeline) and "verbose" in model.get_params():
         model.set_params(verbose=1)
-    with _replacing(Path(args.output)) as path:
+    with replacing(Path(args.output)) as path:
         model.fit(problem.formulas, problem.target)
         save_model(model, path)
     _message("wrote", f"{args.output}: {args.model}, {problem.task} of {problem.target_name}")
@@ -1011,7 +1047,7 @@ def _explain(args: argparse.Namespace) -> None:
                 background += _checked_formulas(batch, at, table.name)
     values = explanation_of(model, args, background)
     output = Path(args.output or f"{values.formula[:_FILE_NAME]}.png")
-    with _replacing(output) as path:
+    with replacing(output) as path:
         write_explanation(values, path, label=args.label)
     title, rows = explanation_table(values)
     print(title, end="\n\n")
@@ -1158,25 +1194,7 @@ def _csv_writer(output: str | None) -> Iterator[Any]:
         yield csv.writer(sys.stdout, lineterminator="\n")
         return
     with (
-        _replacing(Path(output)) as path,
+        replacing(Path(output)) as path,
         path.open("w", newline="", encoding="utf-8") as file,
     ):
         yield csv.writer(file, lineterminator="\n")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place once all went well."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file.")
-    if not path.parent.is_dir():
-        raise InputError(f"The folder {path.parent} for {path.name} does not exist.")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    # made at once: better to learn before a long run that the folder cannot be written
-    temporary.touch(exist_ok=False)
-    try:
-        yield temporary
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

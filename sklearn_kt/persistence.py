@@ -15,7 +15,6 @@ import errno
 import hashlib
 import importlib
 import json
-import os
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from ._files import replacing
 from ._version import __version__
 from .exceptions import CheckpointError, InputError
 
@@ -170,10 +170,7 @@ def save_model(model: Any, path: str | Path) -> Path:
     True
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("xb"):
-            pass
+    with replacing(path) as temporary:
         try:
             with _no_imports_by_name():
                 import skops.io
@@ -187,9 +184,6 @@ def save_model(model: Any, path: str | Path) -> Path:
                 "where you trust it."
             ) from error
         _write_about(temporary, model)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

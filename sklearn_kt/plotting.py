@@ -26,6 +26,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.utils import check_consistent_length
 
+from ._files import replacing
 from .compositions import ELEMENTS
 from .exceptions import InputError
 from .explain import explain
@@ -1260,9 +1261,10 @@ def write_explanation(
     left, right = figure.subplots(1, 2)
     display.plot("network", label=label, ax=left)
     display.plot(second, label=label, ax=right)
-    path = Path(path)
-    figure.savefig(path, dpi=_DPI)
-    return path
+    with replacing(path) as temporary:
+        # without a format, matplotlib adds an ending to a name that has none
+        figure.savefig(temporary, dpi=_DPI, format=temporary.suffix[1:] or "png")
+    return Path(path)
 
 
 def _new_axes(size: tuple[float, float]) -> Axes:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, roc_curve
 
+from ._files import replacing
 from .evaluation import METRICS, EvaluationResult, ModelScores
 from .exceptions import InputError
 
@@ -255,9 +256,9 @@ def write_html_report(
         sample=format_sample(sample),
         command=command,
     )
-    path = Path(path)
-    path.write_text(page, encoding="utf-8")
-    return path
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return Path(path)
 
 
 def format_sample(table: pd.DataFrame) -> pd.DataFrame:
@@ -325,12 +326,13 @@ def _best_rows(result: EvaluationResult) -> dict[str, int]:
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    _write_figure(figure, path)
-    return path
+    with replacing(path) as temporary:
+        # without a format, matplotlib adds an ending to a name that has none
+        _write_figure(figure, temporary, temporary.suffix[1:] or "png")
+    return Path(path)
 
 
-def _write_figure(figure: Figure, file: Path | io.BytesIO, format: str | None = None) -> None:  # noqa: A002
+def _write_figure(figure: Figure, file: Path | io.BytesIO, format: str) -> None:  # noqa: A002
     # "tight": the layout engine cuts labels of panels with equal axes
     figure.savefig(file, format=format, dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
 

@@ -189,6 +189,21 @@ def test_ctrl_c(tmp_path: Path) -> None:
     assert output.read_text() == "precious"
 
 
+@pytest.mark.parametrize("command", ["predict", "tokenize", "fit", "explain"])
+def test_output_to_a_device(run: Run, command: str, table: Path, model: Path) -> None:
+    arguments = {
+        "predict": [model, table],
+        "tokenize": [table],
+        "fit": [table, "--target", "gap", "--model", "dummy"],
+        "explain": [model, "Fe2O3"],
+    }[command]
+    code, _, err = run(command, *arguments, "--output", os.devnull)
+    assert (code, Path(os.devnull).is_char_device()) == (0, True), err
+    code, _, err = run(command, *arguments, "--output", table.parent)
+    assert code == 2
+    assert_one_line(err, "is a folder; name a file")
+
+
 # --- evaluate --------------------------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ PACKAGE = Path(sklearn_kt.__file__).parent
 # A module imports only from those on lines above its own; those on one line are strangers.
 LAYERS = [
     {"exceptions"},
+    {"_files"},
     {"compositions", "datasets"},
     {"tokenizer", "descriptors"},
     {"encoder"},

@@ -843,7 +843,7 @@ class TestTraining:
         with pytest.raises(OSError, match="No space"):
             train_crystallm(SALTS, tmp_path / "run", PLAN)
         assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 2
-        assert not list((tmp_path / "run").glob(".*.part"))
+        assert not list((tmp_path / "run").glob(".*"))
 
     def test_damaged_state(self, tmp_path: Path) -> None:
         train_crystallm(SALTS, tmp_path / "run", PLAN)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sklearn_kt._files import replacing
 from sklearn_kt.compositions import read_compositions
 from sklearn_kt.exceptions import DatasetError, InputError
 from sklearn_kt.pretraining import PROPERTIES, Corpus, CorpusTable, Property, composition_keys
@@ -249,7 +250,7 @@ class CompositionPool:
         steps = np.diff(self.keys, prepend=np.uint64(0)).astype("<u8").view(np.uint8)
         steps = steps.reshape(-1, 8)
         used = int(np.flatnonzero(steps.any(axis=0)).max(initial=0)) + 1
-        with Path(path).open("wb") as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.savez_compressed(
                 file,
                 steps=np.ascontiguousarray(steps[:, :used].T),

@@ -32,6 +32,7 @@ import pandas as pd
 from scipy.stats import norm
 from sklearn.base import is_classifier, is_regressor
 
+from sklearn_kt._files import replacing
 from sklearn_kt.compositions import read_compositions
 from sklearn_kt.datasets import MATBENCH_TASKS, load_matbench
 from sklearn_kt.evaluation import plain
@@ -47,7 +48,6 @@ from .runner import (
     named_models,
     score_predictions,
     score_record,
-    write_in_one_piece,
 )
 
 __all__ = [
@@ -224,7 +224,8 @@ class MatbenchResult(BenchmarkResult):
             Name of the model; may be left out when there is one.
         """
         content = json.dumps(self.official(model))
-        write_in_one_piece(Path(path), content.encode("utf-8"))
+        with replacing(path) as part:
+            part.write_bytes(content.encode("utf-8"))
 
 
 def matbench_task(

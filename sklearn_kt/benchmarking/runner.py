@@ -40,6 +40,7 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.metrics import max_error, roc_auc_score
 
+from sklearn_kt._files import replacing
 from sklearn_kt.evaluation import (
     METRICS,
     Fold,
@@ -217,7 +218,8 @@ class FoldRecord:
             The file; it appears when it is complete.
         """
         content = json.dumps({"format": _FORMAT, **plain(asdict(self))}, ensure_ascii=False)
-        write_in_one_piece(Path(path), gzip.compress(content.encode("utf-8"), mtime=0))
+        with replacing(path) as part:
+            part.write_bytes(gzip.compress(content.encode("utf-8"), mtime=0))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> FoldRecord:
@@ -410,7 +412,8 @@ class BenchmarkResult:
             The command that made the result.
         """
         content = json.dumps(self.to_dict(command=command), ensure_ascii=False, indent=1)
-        write_in_one_piece(Path(path), content.encode("utf-8"))
+        with replacing(path) as part:
+            part.write_bytes(content.encode("utf-8"))
 
 
 def score_predictions(
@@ -829,13 +832,3 @@ def _peak_memory() -> Iterator[list[float | None]]:
     yield peak
     if known and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
         peak[0] = round(int(found[1]) / 1024, 1)
-
-
-def write_in_one_piece(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

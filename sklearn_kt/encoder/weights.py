@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sklearn_kt._files import new_folder
 from sklearn_kt.exceptions import CheckpointError, InputError
 
 if TYPE_CHECKING:
@@ -241,11 +240,7 @@ def save_checkpoint(
             f"only composition encoders are saved as checkpoints; this estimator's backbone is "
             f"of kind {spec['kind']!r}."
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is not an empty folder; choose another.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with new_folder(folder) as staging:
         tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
         try:
             save_file(tensors, staging / _WEIGHTS, metadata={"format": "pt"})
@@ -260,13 +255,6 @@ def save_checkpoint(
         (staging / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         CompositionTokenizer("formula").to_pretrained_tokenizer().save_pretrained(staging)
         (staging / _CARD).write_text(card, encoding="utf-8")
-        staging.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        staging.rename(folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     return folder
 
 

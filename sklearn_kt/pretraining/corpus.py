@@ -25,8 +25,6 @@ import gzip
 import hashlib
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -36,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sklearn_kt._files import new_folder, replacing
 from sklearn_kt.compositions import ELEMENTS, CompositionBatch, read_compositions
 from sklearn_kt.exceptions import DatasetError, InputError
 
@@ -520,51 +519,40 @@ def build_corpus(
     (2, ['gap'])
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is not an empty folder; choose another.")
     column_of = {prop.name: i for i, prop in enumerate(properties)}
     rows = _Rows()
     observed: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     crystals = _Crystals()
     hulls: list[tuple[np.ndarray, np.ndarray]] = []
-    for table in tables:
-        batch = read_compositions(table.compositions)
-        row = rows.add(batch)
-        hull = _column(table, "e_hull", table.e_hull, len(batch))
-        hulls.append((row, hull))
-        for name, values in table.targets.items():
-            if name not in column_of:
-                raise InputError(
-                    f"{table.name} has values for {name!r}, which is not among the properties; "
-                    "add a Property of that name."
+    with new_folder(folder) as staging:
+        for table in tables:
+            batch = read_compositions(table.compositions)
+            row = rows.add(batch)
+            hull = _column(table, "e_hull", table.e_hull, len(batch))
+            hulls.append((row, hull))
+            for name, values in table.targets.items():
+                if name not in column_of:
+                    raise InputError(
+                        f"{table.name} has values for {name!r}, which is not among the properties; "
+                        "add a Property of that name."
+                    )
+                value = _column(table, name, values, len(batch))
+                prop = properties[column_of[name]]
+                with np.errstate(invalid="ignore"):
+                    known = np.isfinite(value) & (value >= prop.low) & (value <= prop.high)
+                observed.append(
+                    (
+                        np.full(known.sum(), column_of[name], np.int16),
+                        row[known],
+                        value[known],
+                        hull[known],
+                    )
                 )
-            value = _column(table, name, values, len(batch))
-            prop = properties[column_of[name]]
-            with np.errstate(invalid="ignore"):
-                known = np.isfinite(value) & (value >= prop.low) & (value <= prop.high)
-            observed.append(
-                (
-                    np.full(known.sum(), column_of[name], np.int16),
-                    row[known],
-                    value[known],
-                    hull[known],
-                )
-            )
-        if table.structures is not None:
-            crystals.add(row, hull, table)
-        if verbose:
-            _say(f"{table.name}: {len(batch)} rows, {rows.count} distinct compositions")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+            if table.structures is not None:
+                crystals.add(row, hull, table)
+            if verbose:
+                _say(f"{table.name}: {len(batch)} rows, {rows.count} distinct compositions")
         _write(staging, rows, properties, observed, hulls, crystals)
-        staging.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        staging.rename(folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     return Corpus(folder)
 
 
@@ -765,8 +753,12 @@ class Corpus:
             raise InputError(f"teacher {name!r}: a row has two vectors; average or choose first.")
         index = np.full(len(self), -1, np.int64)
         index[rows] = np.arange(len(rows))
-        _save_atomically(self.folder / f"{name}.rows.npy", index)
-        _save_atomically(self.folder / f"{name}.teacher.npy", embeddings)
+        with (
+            replacing(self.folder / f"{name}.rows.npy") as rows_part,
+            replacing(self.folder / f"{name}.teacher.npy") as teacher_part,
+        ):
+            np.save(rows_part, index)
+            np.save(teacher_part, embeddings)
 
     def unscale(self, targets: np.ndarray) -> np.ndarray:
         """Undo the standardising.
@@ -998,13 +990,6 @@ def _volume_per_atom(crystal: Mapping[str, Any] | None) -> float:
     x, y, z = (math.cos(math.radians(angle)) for angle in angles)
     volume = a * b * c * math.sqrt(max(0.0, 1 - x * x - y * y - z * z + 2 * x * y * z))
     return volume / sum(count for _, count in crystal["species"])
-
-
-def _save_atomically(path: Path, array: np.ndarray) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        np.save(file, array)
-    part.replace(path)
 
 
 def _say(text: str) -> None:

@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from sklearn_kt._files import replacing
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.encoder.modeling import CompositionEncoder, CompositionEncoderConfig
 from sklearn_kt.encoder.weights import PRESETS, save_checkpoint
@@ -559,9 +560,8 @@ class _Run:
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
         }
-        part = folder / f".{_STATE}.part"
-        torch.save(state, part)
-        part.replace(folder / _STATE)
+        with replacing(folder / _STATE) as part:
+            torch.save(state, part)
 
     def _read(self, folder: Path) -> None:
         path = folder / _STATE

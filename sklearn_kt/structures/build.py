@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_kt._files import replacing
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import DatasetError, InputError
 
@@ -569,14 +570,8 @@ def save_library(library: PrototypeLibrary, path: Path) -> None:
     path : Path
         File to write or replace.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **library.arrays)  # type: ignore[arg-type]
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **library.arrays)  # type: ignore[arg-type]
 
 
 def held_out_ids(data_home: Path) -> set[str]:

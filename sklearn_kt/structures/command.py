@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
 
 from .base import BaseStructureGenerator, Candidate
@@ -76,9 +77,8 @@ def _row(candidate: Candidate, folder: Path, formula: str, place: int) -> dict[s
         warnings.simplefilter("ignore")
         text = str(CifWriter(structure, symprec=_SYMPREC, significant_figures=_DIGITS))
         symbol, number = structure.get_space_group_info(symprec=_SYMPREC)
-    partial = folder / f".{name}.part"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(folder / name)
+    with replacing(folder / name) as partial:
+        partial.write_text(text, encoding="utf-8")
     provenance = candidate.provenance
     error = provenance.get("composition_error")
     return {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import pickle
-import shutil
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError, TrainingError
 from sklearn_kt.structures.build import read_rows
 from sklearn_kt.structures.lookup import read_structures
@@ -218,7 +218,8 @@ def export_crystallm(folder: str | Path, output: str | Path | None = None) -> Cr
         f"loss per token on crystals that were held out {last['valid']:.4f}.\n\n"
         f"Plan: {json.dumps(asdict(plan))}\n\nDo not evaluate it on crystals it was trained on.\n"
     )
-    _replace(output / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+    with replacing(output / "README.md") as partial:
+        partial.write_text(card, encoding="utf-8")
     return load_crystallm(output)
 
 
@@ -281,7 +282,8 @@ def _claim(folder: Path, plan: TrainingPlan) -> None:
 
 
 def _write_plan(folder: Path, plan: TrainingPlan) -> None:
-    _replace(folder / _PLAN, lambda path: path.write_text(json.dumps(asdict(plan), indent=1)))
+    with replacing(folder / _PLAN) as partial:
+        partial.write_text(json.dumps(asdict(plan), indent=1))
 
 
 def _tokens(
@@ -320,14 +322,10 @@ def _tokens(
         "train": [texts[i] for i in order[held_out:]],
         "validation": [texts[i] for i in order[:held_out]],
     }
-
-    def save(partial: Path) -> None:
-        arrays = {name: np.concatenate(part) for name, part in parts.items()}
-        arrays |= {f"{name}_lengths": np.array([*map(len, part)]) for name, part in parts.items()}
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-
-    _replace(path, save)
+    arrays = {name: np.concatenate(part) for name, part in parts.items()}
+    arrays |= {f"{name}_lengths": np.array([*map(len, part)]) for name, part in parts.items()}
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return parts
 
 
@@ -434,7 +432,8 @@ def _run(
                     "average": average,
                     "optimiser": optimiser.state_dict(),
                 }
-                _replace(folder / _STATE, lambda path, state=state: torch.save(state, path))
+                with replacing(folder / _STATE) as partial:
+                    torch.save(state, partial)
     progress.close()
 
 
@@ -526,14 +525,3 @@ def _validate(
             loss = _loss(network, [texts[i] for i in rows], plan, device)
             total += float(loss) * int((lengths[rows] - 1).sum())
     return total / max(int((lengths - 1).sum()), 1)
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write a file beside its place and move it there in one piece."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        write(partial)
-        shutil.move(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

@@ -1,0 +1,178 @@
+"""Files and folders that appear in one piece, or not at all.
+
+What is written gets its name when it is complete. Until then it lies beside its place, under a
+random name that begins with a dot; with any exception, also that of Ctrl-C, it disappears.
+SIGTERM and SIGHUP end Python without an exception and so leave it there: the command line turns
+them into one, and a program that uses the package may do the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .exceptions import InputError
+
+__all__ = ["new_folder", "remove_folder", "replacing"]
+
+# of links that lead to one another
+_MAX_LINKS = 40
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty file that takes the place of another once all went well.
+
+    Parameters
+    ----------
+    path : path-like
+        Where it goes. A file that is there is replaced, and its permissions are kept; of a
+        link, the file that it leads to. A FIFO, a terminal, ``/dev/null`` and ``/dev/stdout``
+        are written to at the end.
+
+    Yields
+    ------
+    temporary : Path
+        File to write, with the ending of `path`.
+
+    Raises
+    ------
+    InputError
+        If `path` is a folder, lies in one that does not exist, or is nothing that can be
+        written to.
+    OSError
+        If it may not be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file.")
+    target = _followed(path)
+    before = None if isinstance(target, int) or not target.exists() else target.stat()
+    if isinstance(target, int) or (before is not None and not stat.S_ISREG(before.st_mode)):
+        with _stream(path, target) as temporary:
+            yield temporary
+        return
+    if not target.parent.is_dir():
+        raise InputError(f"The folder {target.parent} for {path.name} does not exist.")
+    if before is not None and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    temporary = _beside(target)
+    try:
+        try:
+            # at once: better to learn before a long run that the folder cannot be written
+            mode = 0o666 if before is None else stat.S_IMODE(before.st_mode)
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        yield temporary
+        written = os.open(temporary, os.O_WRONLY)
+        try:
+            # the name must not outlive a power cut that the content does not
+            os.fsync(written)
+        finally:
+            os.close(written)
+        if before is not None:
+            temporary.chmod(stat.S_IMODE(before.st_mode))
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give an empty folder that gets its name once all went well.
+
+    Parameters
+    ----------
+    path : path-like
+        Where it goes: nothing may be there, or an empty folder, whose permissions are kept. The
+        folders above it are made.
+
+    Yields
+    ------
+    temporary : Path
+        Folder to fill.
+
+    Raises
+    ------
+    InputError
+        If `path` exists and is no empty folder.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{path} exists and is not an empty folder; choose another.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target)
+    try:
+        temporary.mkdir()
+        yield temporary
+        if target.exists():
+            shutil.copymode(target, temporary)
+            target.rmdir()
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder so that nobody ever finds a part of it under its name.
+
+    Parameters
+    ----------
+    path : Path
+        Folder. What of it cannot be deleted stays under a random name that begins with a dot.
+    """
+    dead = _beside(path)
+    path.rename(dead)
+    shutil.rmtree(dead, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    """Think of a name that no other process thinks of, not longer than is allowed."""
+    return target.with_name(f".{target.stem[:40]}-{secrets.token_hex(8)}{target.suffix[:16]}")
+
+
+def _followed(path: Path) -> Path | int:
+    """Follow links to what is none, or to a descriptor that this process has open."""
+    for _ in range(_MAX_LINKS):
+        here = Path(os.path.realpath(path.parent), path.name)
+        # a file there is not replaced: others, such as a shell, write to it too
+        if found := re.fullmatch(rf"(?:/dev|/proc/{os.getpid()})/fd/(\d+)", str(here)):
+            return int(found[1])
+        if not here.is_symlink():
+            return here
+        path = here.parent / here.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+@contextmanager
+def _stream(path: Path, target: Path | int) -> Iterator[Path]:
+    """Give a file whose bytes go to a stream at the end."""
+    if isinstance(target, Path):
+        mode = target.stat().st_mode
+        if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+            raise InputError(f"{path} is neither a file nor a stream; name another file.")
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / f"output{path.suffix}"
+        temporary.touch()
+        yield temporary
+        if isinstance(target, int) and sys.stdout is not None:
+            # what was printed came before
+            sys.stdout.flush()
+        try:
+            opened = os.dup(target) if isinstance(target, int) else os.open(target, os.O_WRONLY)
+            with temporary.open("rb") as content, os.fdopen(opened, "wb") as stream:
+                shutil.copyfileobj(content, stream)
+        except OSError as error:
+            error.filename = str(path)
+            raise
