@@ -20,6 +20,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
+from ._settings import own_settings
 from .compositions import CompositionBatch
 from .descriptors import elemental_descriptors
 from .embedding import BackboneMixin, Data
@@ -54,6 +55,7 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     n_jobs: int | None
     verbose: int
 
+    @own_settings()
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any) -> Any:
         """Fit every model on folds to weigh it, then on all rows.
@@ -251,6 +253,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @own_settings()
     def predict(
         self, X: Any, return_std: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -392,6 +395,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    @own_settings()
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class.
 
@@ -408,6 +412,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         check_is_fitted(self)
         return most_probable(self.classes_, self._blend(self._read(X, reset=False)))
 
+    @own_settings()
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
 

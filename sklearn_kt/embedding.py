@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from ._settings import own_settings
 from .compositions import ELEMENTS, CompositionBatch, is_composition_input, read_compositions
 from .descriptors import descriptor_names, elemental_descriptors
 from .encoder import PRESETS, load_backbone, load_checkpoint
@@ -317,6 +318,7 @@ class CompositionEmbedder(BackboneMixin, TransformerMixin, BaseEstimator):
         self.errors = errors
         self.device = device
 
+    @own_settings()
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> CompositionEmbedder:
         """Load the backbone; nothing is learned from X.
@@ -347,6 +349,7 @@ class CompositionEmbedder(BackboneMixin, TransformerMixin, BaseEstimator):
         self.blocks_ = wanted
         return self
 
+    @own_settings()
     def transform(self, X: Any) -> np.ndarray:
         """Embed compositions.
 

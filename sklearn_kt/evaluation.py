@@ -49,6 +49,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
+from ._settings import own_settings
 from .compositions import ELEMENTS, CompositionBatch, read_compositions
 from .exceptions import CompositionWarning, InputError
 from .tokenizer import CompositionTokenizer
@@ -985,6 +986,7 @@ class FoldPrediction:
     model: Any
 
 
+@own_settings()
 def fit_and_predict(
     estimator: BaseEstimator,
     X_train: Any,
@@ -1061,6 +1063,7 @@ def fit_and_predict(
     )
 
 
+@own_settings()
 def fold_metrics(
     y: np.ndarray,
     predictions: np.ndarray,

@@ -48,6 +48,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
+from ._settings import own_settings
 from .compositions import ELEMENTS, CompositionBatch, parse_formula, read_compositions
 from .evaluation import composition_groups
 from .exceptions import ExplanationWarning, InputError
@@ -807,6 +808,7 @@ def _training_elements(estimator: Any) -> np.ndarray | None:
     return np.array([ELEMENTS.index(symbol) + 1 for symbol in estimator.elements_])
 
 
+@own_settings()
 def _far_from(batch: CompositionBatch, reference: CompositionBatch) -> str | None:
     """Say which formulas of known elements are unlike all compositions of a background."""
     known, first = np.unique(reference.fractions().round(6), axis=0, return_index=True)

@@ -20,6 +20,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._settings import own_settings
 from .compositions import CompositionBatch
 from .embedding import BackboneMixin, CompositionEmbedder, Data
 from .exceptions import CompositionWarning, InputError
@@ -68,6 +69,7 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     random_state: Any
     verbose: int
 
+    @own_settings()
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, structures: Sequence[Any] | None = None) -> Any:
         """Fit to compositions and their property.
@@ -403,6 +405,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         self.random_state = random_state
         self.verbose = verbose
 
+    @own_settings()
     def predict(
         self, X: Any, return_std: bool = False, structures: Sequence[Any] | None = None
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -446,6 +449,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         pair = self._outputs(X, structures, both)
         return pair[:, 0], pair[:, 1]
 
+    @own_settings()
     def predict_interval(
         self, X: Any, coverage: float = 0.9, structures: Sequence[Any] | None = None
     ) -> np.ndarray:
@@ -609,6 +613,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         self.random_state = random_state
         self.verbose = verbose
 
+    @own_settings()
     def predict(self, X: Any, structures: Sequence[Any] | None = None) -> np.ndarray:
         """Predict the class that the readout decides for.
 
@@ -631,6 +636,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
 
         return most_probable(self.classes_, self._outputs(X, structures, decided))
 
+    @own_settings()
     def predict_proba(self, X: Any, structures: Sequence[Any] | None = None) -> np.ndarray:
         """Predict class probabilities.
 

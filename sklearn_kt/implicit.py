@@ -29,6 +29,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
+from ._settings import own_settings
 from .compositions import CompositionBatch
 from .embedding import (
     BackboneMixin,
@@ -102,6 +103,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    @own_settings()
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any) -> Any:
         """Fit to compositions and their property.
@@ -622,6 +624,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         self.random_state = random_state
         self.verbose = verbose
 
+    @own_settings()
     def predict(
         self, X: Any, return_std: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -655,6 +658,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
             return self._unscale(mean)
         return self._unscale(mean), self._unscale_spread(spread)
 
+    @own_settings()
     def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
         """Predict intervals that hold the property with a given probability.
 
@@ -927,6 +931,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         self.random_state = random_state
         self.verbose = verbose
 
+    @own_settings()
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class, or what a readout of your own decides.
 
@@ -951,6 +956,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
             return most_probable(self.classes_, self._votes(X))
         return most_probable(self.classes_, self._probabilities(X))
 
+    @own_settings()
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
 

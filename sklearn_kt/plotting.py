@@ -27,6 +27,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.utils import check_consistent_length
 
 from ._files import replacing
+from ._settings import own_settings
 from .compositions import ELEMENTS
 from .exceptions import InputError
 from .explain import explain
@@ -490,6 +491,7 @@ class ParityDisplay:
         """
         return cls(y_true, y_pred, std).plot(kind, label=label, ax=ax)
 
+    @own_settings()
     def plot(
         self, kind: str = "parity", *, label: str = "value", ax: Axes | None = None
     ) -> ParityDisplay:
@@ -776,19 +778,21 @@ class EmbeddingDisplay:
         """
         if method not in ("pca", "tsne"):
             raise InputError(f"method must be 'pca' or 'tsne', got {method!r}.")
-        embeddings = np.asarray(transformer.transform(X), dtype=np.float64)
+        # sums over the columns of a frame, which lie apart in memory, round differently
+        embeddings = np.ascontiguousarray(transformer.transform(X), dtype=np.float64)
         if len(embeddings) < 3:
             raise InputError(f"a map needs at least 3 compositions, got {len(embeddings)}.")
-        if method == "pca":
-            pca = PCA(2).fit(embeddings)
-            points = pca.transform(embeddings)
-            shares = pca.explained_variance_ratio_
-            names = tuple(f"component {i + 1} ({s:.0%})" for i, s in enumerate(shares))
-        else:
-            perplexity = min(30.0, (len(embeddings) - 1) / 3)
-            tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=random_state)
-            points = tsne.fit_transform(embeddings)
-            names = ("t-SNE 1", "t-SNE 2")
+        with own_settings():
+            if method == "pca":
+                pca = PCA(2).fit(embeddings)
+                points = pca.transform(embeddings)
+                shares = pca.explained_variance_ratio_
+                names = tuple(f"component {i + 1} ({s:.0%})" for i, s in enumerate(shares))
+            else:
+                perplexity = min(30.0, (len(embeddings) - 1) / 3)
+                tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=random_state)
+                points = tsne.fit_transform(embeddings)
+                names = ("t-SNE 1", "t-SNE 2")
         return cls(points, y, (names[0], names[1])).plot(label=label, ax=ax)
 
     def plot(self, *, label: str = "", ax: Axes | None = None) -> EmbeddingDisplay:

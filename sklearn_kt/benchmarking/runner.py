@@ -41,6 +41,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.metrics import max_error, roc_auc_score
 
 from sklearn_kt._files import replacing
+from sklearn_kt._settings import own_settings
 from sklearn_kt.evaluation import (
     METRICS,
     Fold,
@@ -416,6 +417,7 @@ class BenchmarkResult:
             part.write_bytes(content.encode("utf-8"))
 
 
+@own_settings()
 def score_predictions(
     task_kind: TaskKind,
     y: np.ndarray,

@@ -26,6 +26,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from sklearn_kt._files import replacing
+from sklearn_kt._settings import own_settings
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.encoder.modeling import CompositionEncoder, CompositionEncoderConfig
 from sklearn_kt.encoder.weights import PRESETS, save_checkpoint
@@ -749,6 +750,7 @@ def _inputs(corpus: Corpus, rows: np.ndarray, device: str) -> tuple[torch.Tensor
     return torch.from_numpy(ids).to(device), torch.from_numpy(fractions).to(device)
 
 
+@own_settings()
 @torch.no_grad()
 def _evaluate(
     model: _PretrainingModel,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from sklearn_kt._settings import own_settings
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError
 from sklearn_kt.structures.chgnet import chgnet_outputs, load_chgnet
 
@@ -463,6 +464,7 @@ def add_embeddings(corpus: Corpus, name: str, formulas: Any, embeddings: np.ndar
     return rows
 
 
+@own_settings()
 def _compress(features: np.ndarray, n_components: int) -> np.ndarray:
     """Principal components of the standardised features, to unit mean square overall."""
     from sklearn.decomposition import PCA

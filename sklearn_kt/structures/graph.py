@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from sklearn_kt._settings import own_settings
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.readouts import most_probable
 
@@ -63,6 +64,7 @@ class _BaseCrystalGraph(BaseEstimator):
     random_state: Any
     verbose: int
 
+    @own_settings()
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any) -> Any:
         """Fine-tune the network.
@@ -141,6 +143,7 @@ class _BaseCrystalGraph(BaseEstimator):
             self._learn_error(data.take(valid_rows), targets[valid_rows])
         return self
 
+    @own_settings()
     def candidate_weights(self, X: Any) -> list[np.ndarray]:
         """Weights of the crystals of each row in the pooling.
 
@@ -352,6 +355,7 @@ class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
         self.random_state = random_state
         self.verbose = verbose
 
+    @own_settings()
     def predict(
         self, X: Any, return_std: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
@@ -515,6 +519,7 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
         self.random_state = random_state
         self.verbose = verbose
 
+    @own_settings()
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class.
 
@@ -532,6 +537,7 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
         check_is_fitted(self)
         return most_probable(self.classes_, self.predict_proba(X))
 
+    @own_settings()
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict class probabilities.
 
