@@ -24,6 +24,7 @@ from sklearn.utils.validation import validate_data
 
 from .compositions import ELEMENTS, CompositionBatch, parse_formula, read_compositions
 from .exceptions import CheckpointError, CompositionError, InputError
+from .hub import model_folder, read_settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -41,6 +42,7 @@ __all__ = [
     "composition_text",
     "is_token_matrix",
     "load_text_tokenizer",
+    "read_tokenizer",
     "token_matrix",
 ]
 
@@ -246,6 +248,56 @@ def composition_text(batch: CompositionBatch) -> list[str]:
     return [" ".join(words[bounds[i] : bounds[i + 1]]) for i in range(len(batch))]
 
 
+def read_tokenizer(
+    name: str | os.PathLike, *, local_files_only: bool = True
+) -> PreTrainedTokenizerBase:
+    """Read the tokenizer of a Hugging Face model, whatever it can spell.
+
+    Parameters
+    ----------
+    name : str or path-like
+        A folder, or the name of a model in the local Hugging Face cache.
+    local_files_only : bool, default=True
+        False allows a download.
+
+    Returns
+    -------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The tokenizer.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no tokenizer, or its settings name code.
+    """
+    from transformers import CONFIG_MAPPING, TOKENIZER_MAPPING, AutoTokenizer, PretrainedConfig
+
+    try:
+        folder = model_folder(name, local_files_only=local_files_only)
+        read_settings(folder, "tokenizer_config.json")
+        kind = str(read_settings(folder, "config.json").get("model_type"))
+        # the defaults of its type: transformers would follow what the folder's own file says
+        known = kind in CONFIG_MAPPING and CONFIG_MAPPING[kind] in TOKENIZER_MAPPING
+        config = CONFIG_MAPPING[kind]() if known else PretrainedConfig()
+        return AutoTokenizer.from_pretrained(
+            folder, config=config, local_files_only=True, trust_remote_code=False
+        )
+    # tokenizers raises bare Exception for a damaged file
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
+        raise CheckpointError(
+            f"No tokenizer was read from {os.fspath(name)!r}: {reason}. "
+            f"{_tokenizer_remedy(local_files_only)}."
+        ) from error
+
+
+def _tokenizer_remedy(local_files_only: bool) -> str:
+    remedy = "Pass a folder that holds tokenizer.json"
+    if local_files_only:
+        remedy += ", or allow a download with local_files_only=False"
+    return remedy
+
+
 def load_text_tokenizer(
     name: str | os.PathLike, *, local_files_only: bool = True
 ) -> PreTrainedTokenizerBase:
@@ -268,23 +320,8 @@ def load_text_tokenizer(
     CheckpointError
         If there is no tokenizer, or if it cannot spell the names of all elements.
     """
-    from transformers import AutoTokenizer
-
-    shown = repr(os.fspath(name))
-    remedy = (
-        "Pass a folder that holds tokenizer.json"
-        if not local_files_only
-        else "Pass a folder that holds tokenizer.json, or allow a download with "
-        "local_files_only=False"
-    )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            os.fspath(name), local_files_only=local_files_only
-        )
-    # tokenizers raises bare Exception for a damaged file
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
-        raise CheckpointError(f"No tokenizer was read from {shown}: {reason}. {remedy}.") from error
+    tokenizer = read_tokenizer(name, local_files_only=local_files_only)
+    shown, remedy = repr(os.fspath(name)), _tokenizer_remedy(local_files_only)
     # transformers makes an empty vocabulary for a folder without tokenizer files
     if tokenizer.unk_token_id in tokenizer(_ELEMENT_NAMES)["input_ids"]:
         raise CheckpointError(

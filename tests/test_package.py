@@ -26,7 +26,7 @@ PACKAGE = Path(sklearn_kt.__file__).parent
 LAYERS = [
     {"exceptions"},
     {"_files"},
-    {"_settings", "compositions", "datasets"},
+    {"_settings", "compositions", "datasets", "hub"},
     {"tokenizer", "descriptors"},
     {"encoder"},
     {"persistence", "readouts", "training"},

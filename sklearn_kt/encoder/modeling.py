@@ -7,14 +7,17 @@ functions, so that ``import sklearn_kt`` stays light.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, PretrainedConfig, PreTrainedModel
 
+from sklearn_kt.exceptions import CheckpointError
+from sklearn_kt.hub import check_settings
 from sklearn_kt.tokenizer import CLS_ID, N_TOKENS, PAD_ID
 
 __all__ = [
@@ -25,10 +28,26 @@ __all__ = [
     "PropertyNetwork",
     "TextEncoder",
     "build_backbone",
+    "model_class",
+    "text_config",
 ]
 
 # Smallest fraction the logarithmic amount features resolve: 1e-6 of an atom.
 _LOG_RANGE = 6.0
+
+# Text encoders of transformers that are sizes and weights: nothing to fetch, run or compile.
+_TEXT_MODELS = (
+    "bert",
+    "camembert",
+    "deberta",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+)
+_PLAIN = (bool, float, int, str, type(None))
 
 
 class CompositionEncoderConfig(PretrainedConfig):
@@ -233,12 +252,71 @@ class CompositionEncoder(PreTrainedModel):
         return self.pool(self.encode(input_ids, fractions), input_ids, fractions)
 
 
+def text_config(settings: Mapping[str, Any]) -> PretrainedConfig:
+    """Make the configuration of a text encoder from settings in a file.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``model_type`` and what that architecture knows; the rest (labels, versions) says nothing
+        about an encoder and is left out.
+
+    Returns
+    -------
+    transformers.PretrainedConfig
+        Of plain values.
+
+    Raises
+    ------
+    CheckpointError
+        If the type is none of the text encoders read here, or a setting names code or another
+        model, or is no plain value.
+    """
+    check_settings(settings, "the text encoder's configuration")
+    kind = settings.get("model_type")
+    if kind not in _TEXT_MODELS:
+        raise CheckpointError(
+            f"{str(kind)[:80]!r} is none of the text encoders that are read: "
+            f"{', '.join(_TEXT_MODELS)}."
+        )
+    config_class = CONFIG_MAPPING[kind]
+    known = config_class().to_dict().keys() - PretrainedConfig().to_dict().keys()
+    plain = {name: settings[name] for name in known & settings.keys()}
+    for name, value in plain.items():
+        parts = value if isinstance(value, list | tuple) else [value]
+        if not all(type(part) in _PLAIN for part in parts):
+            raise CheckpointError(f"{name}={str(value)[:80]} is no setting of a {kind} encoder.")
+    try:
+        return config_class(**plain)
+    # each version of transformers checks them in its own way
+    except Exception as error:
+        raise CheckpointError(
+            f"the settings are not those of a {kind} encoder: {str(error)[:200]}"
+        ) from error
+
+
+def model_class(config: PretrainedConfig) -> Any:
+    """Class of transformers for a configuration of :func:`text_config`.
+
+    Parameters
+    ----------
+    config : transformers.PretrainedConfig
+        The configuration.
+
+    Returns
+    -------
+    type
+        Not by way of AutoModel, which follows what a configuration says about code.
+    """
+    return MODEL_MAPPING[type(config)]
+
+
 class TextEncoder(nn.Module):
-    """Any Hugging Face encoder: first state beside the mean over unpadded states."""
+    """Text encoder of Hugging Face: first state beside the mean over unpadded states."""
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
-        self.model = AutoModel.from_config(config)
+        self.model = model_class(config)(config)
         self.output_size = 2 * config.hidden_size
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -317,13 +395,23 @@ def build_backbone(spec: dict[str, Any]) -> nn.Module:
     -------
     torch.nn.Module
         With an ``output_size`` attribute.
+
+    Raises
+    ------
+    CheckpointError
+        If the architecture is none of these, or has settings that it does not know.
     """
     kind, config = spec["kind"], dict(spec["config"])
-    if kind == "composition":
-        return CompositionEncoder(CompositionEncoderConfig(**config))
     if kind == "text":
-        return TextEncoder(AutoConfig.for_model(config.pop("model_type"), **config))
-    return FeatureEncoder(**config)
+        return TextEncoder(text_config(config))
+    make = {"composition": CompositionEncoderConfig, "features": FeatureEncoder}.get(kind)
+    if make is None:
+        raise CheckpointError(f"{str(kind)[:80]!r} is no kind of backbone.")
+    known = inspect.signature(make).parameters.keys() - {"kwargs"}
+    unknown = sorted(map(str, config.keys() - known))
+    if unknown:
+        raise CheckpointError(f"{unknown[0][:80]!r} is no setting of a {kind} encoder.")
+    return CompositionEncoder(make(**config)) if kind == "composition" else make(**config)
 
 
 class FrozenEncoder(nn.Module):

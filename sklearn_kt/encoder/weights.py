@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._files import new_folder
 from sklearn_kt.exceptions import CheckpointError, InputError
+from sklearn_kt.hub import model_folder, read_settings
 
 if TYPE_CHECKING:
     import torch
@@ -170,35 +171,35 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
         If the model is not there or is not an encoder.
     """
     import torch
-    from transformers import AutoModel
+    from transformers import PretrainedConfig
     from transformers.utils import logging
 
+    from .modeling import model_class, text_config
+
+    folder = model_folder(backbone, local_files_only=local_files_only)
+    config = text_config(read_settings(folder, _CONFIG))
     bars = logging.is_progress_bar_enabled()
     verbosity = logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
         with torch.random.fork_rng(devices=[]):
-            model = AutoModel.from_pretrained(
-                str(backbone), local_files_only=local_files_only, use_safetensors=True
+            model = model_class(config).from_pretrained(
+                folder, config=config, local_files_only=True, use_safetensors=True
             )
-    except (OSError, ValueError) as error:
-        remedy = (
-            "check the name and the connection"
-            if not local_files_only
-            else "pass the path of a folder saved by save_pretrained, or a name together with "
-            "local_files_only=False to allow a download"
-        )
+    # what reads damaged weights raises errors of many classes
+    except Exception as error:
         raise CheckpointError(
-            f"backbone {str(backbone)!r} cannot be loaded ({_first_line(error)}); {remedy}."
+            f"backbone {str(backbone)!r} cannot be loaded ({_first_line(error)}); it needs "
+            f"{_CONFIG} and {_WEIGHTS} as save_pretrained writes them."
         ) from error
     finally:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-    config = model.config.to_dict()
-    config.pop("_name_or_path", None)
-    spec = {"kind": "text", "config": config}
+    shared = PretrainedConfig().to_dict()
+    settings = {key: value for key, value in config.to_dict().items() if key not in shared}
+    spec = {"kind": "text", "config": {"model_type": config.model_type, **settings}}
     weights = {f"model.{key}": value.float() for key, value in model.state_dict().items()}
     return spec, weights
 

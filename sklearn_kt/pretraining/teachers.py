@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sklearn_kt._settings import own_settings
+from sklearn_kt.encoder import load_backbone
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError
 from sklearn_kt.structures.chgnet import chgnet_outputs, load_chgnet
+from sklearn_kt.tokenizer import read_tokenizer
 
 from .corpus import Corpus
 
@@ -146,17 +148,19 @@ class TextTeacher:
     name = "text"
 
     def __init__(self, model: str | Path, batch_size: int = 64) -> None:
-        from transformers import AutoModel, AutoTokenizer
+        from sklearn_kt.encoder.modeling import FrozenEncoder, TextEncoder
 
         self.batch_size = batch_size
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
-            self._model = AutoModel.from_pretrained(str(model), local_files_only=True).eval()
-        except (OSError, ValueError) as error:
+            self._tokenizer = read_tokenizer(model)
+            encoder = FrozenEncoder(*load_backbone(model)).backbone
+        except CheckpointError as error:
             raise CheckpointError(
-                f"the text teacher's model {str(model)!r} cannot be loaded; pass a local folder "
-                "with the weights and tokenizer of a Hugging Face encoder."
+                f"the text teacher's model {str(model)!r} cannot be loaded ({error}); pass a local "
+                "folder with the weights and tokenizer of a Hugging Face encoder."
             ) from error
+        assert isinstance(encoder, TextEncoder)
+        self._model = encoder.model
 
     def embed(self, structures: Sequence[Structure]) -> np.ndarray:
         """Embed descriptions of crystals.

@@ -14,6 +14,7 @@ import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import CheckpointError
+from sklearn_kt.hub import model_folder, read_settings
 from sklearn_kt.structures.build import element_features
 
 from .tokenizer import ELEMENT_TOKENS, CIFTokenizer
@@ -283,19 +284,16 @@ def load_crystallm(
     folder = Path(source)
     if (folder / _NANOGPT).is_file():
         return CrystaLLM(_of_nanogpt(folder / _NANOGPT).to(device))
-    if not folder.is_dir() and local_files_only:
-        raise CheckpointError(
-            f"{folder} is not a folder; pass one with ckpt.pt or config.json, or "
-            "local_files_only=False for a name on the Hugging Face hub."
-        )
+    folder = model_folder(source, local_files_only=local_files_only)
+    read_settings(folder, "config.json")
     from safetensors import SafetensorError
     from transformers import GPT2LMHeadModel
 
     try:
         with without_bars():
             loaded: Any = GPT2LMHeadModel.from_pretrained(
-                str(source),
-                local_files_only=local_files_only,
+                folder,
+                local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
                 dtype="float32",

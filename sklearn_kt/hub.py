@@ -1,0 +1,148 @@
+"""Folders of Hugging Face models: the one place that may download, and what their settings may say.
+
+The libraries behind these files run code, fetch other models and look names up where a setting
+asks them to. Here a model is a folder before anything of it is read, and such settings are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .exceptions import CheckpointError
+
+__all__ = ["check_settings", "model_folder", "read_settings"]
+
+# what weights and tokenizers are made of, without pickles and without code
+_FILES = ["*.json", "*.model", "*.safetensors", "merges.txt", "vocab.txt"]
+# settings that name code, or other models, adapters and kernels to fetch
+_REACHING = re.compile(
+    "auto_map|name_or_path|backbone|timm|quantization|kernel|adapter|peft|custom_|remote_code", re.I
+)
+# computation by a kernel of the hub, such as "owner/name"; other values name functions of torch
+_COMPUTED_BY = "implementation"
+# where a model was copied from: a note that nobody follows
+_ORIGIN = "_name_or_path"
+_ADAPTER = "adapter_config.json"
+
+
+def model_folder(name: str | os.PathLike, *, local_files_only: bool = True) -> Path:
+    """Find the folder of a Hugging Face model.
+
+    Parameters
+    ----------
+    name : str or path-like
+        A folder, or the name of a model in the local cache (or on the hub, with
+        ``local_files_only=False``).
+    local_files_only : bool, default=True
+        Never use the network.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder: reading it needs no network.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or if it holds an adapter of another model.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(
+                snapshot_download(
+                    os.fspath(name), allow_patterns=_FILES, local_files_only=local_files_only
+                )
+            )
+        # the hub's errors share no class, and a connection can fail in any way
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
+            remedy = (
+                "pass the path of a folder saved by save_pretrained, or a name together with "
+                "local_files_only=False to allow a download"
+                if local_files_only
+                else "check the name and the connection"
+            )
+            raise CheckpointError(
+                f"{os.fspath(name)!r} is no folder, and no model of that name was found "
+                f"({reason[:200]}); {remedy}."
+            ) from error
+    if (folder / _ADAPTER).exists():
+        raise CheckpointError(
+            f"{os.fspath(name)!r} holds {_ADAPTER}, which changes the weights of another model: "
+            "merge the adapter and save the whole model."
+        )
+    return folder
+
+
+def read_settings(folder: Path, file: str) -> dict[str, Any]:
+    """Read a JSON file of a model's folder, and check what it asks for.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        As :func:`model_folder` gives it.
+    file : str
+        Such as ``"config.json"``.
+
+    Returns
+    -------
+    dict
+        The settings, without the note of their origin; empty if there is no such file.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, or :func:`check_settings` refuses it.
+    """
+    path = folder / file
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read: {str(error)[:200]}.") from error
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path} is not a JSON object.")
+    for origin in (_ORIGIN, _ORIGIN.removeprefix("_")):
+        settings.pop(origin, None)
+    check_settings(settings, str(path))
+    return settings
+
+
+def check_settings(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse settings that name code, or anything to fetch, at any depth.
+
+    Parameters
+    ----------
+    settings : mapping
+        From a file.
+    where : str
+        The file, for the error.
+
+    Raises
+    ------
+    CheckpointError
+        If there is one that is not empty.
+    """
+    pending: list[Any] = [settings]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Mapping):
+            for key, value in part.items():
+                by_kernel = _COMPUTED_BY in str(key) and "/" in str(value)
+                if by_kernel or (_REACHING.search(str(key)) and value):
+                    raise CheckpointError(
+                        f"{where} has the setting {str(key)[:80]!r}, which names code or another "
+                        "model; only encoders of plain settings and weights are loaded."
+                    )
+            pending.extend(part.values())
+        elif isinstance(part, list | tuple):
+            pending.extend(part)
