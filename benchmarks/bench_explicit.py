@@ -47,7 +47,7 @@ from sklearn_kt.blending import smooth_readout
 from sklearn_kt.evaluation import library_versions, make_model
 from sklearn_kt.structures import PrototypeGenerator, load_library
 from sklearn_kt.structures.build import read_rows
-from sklearn_kt.structures.stoichiometry import integer_formula
+from sklearn_kt.structures.stoichiometry import integer_formulas
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -169,8 +169,7 @@ def in_library(formulas: np.ndarray) -> np.ndarray:
         for e, a in zip(elements, amounts, strict=True)
     }
     out = []
-    for row in atoms(formulas):
-        formula = integer_formula(row, 200)
+    for formula in integer_formulas(read_compositions(formulas.tolist()), 200):
         out.append(formula is not None and frozenset(formula.counts.items()) in known)
     return np.array(out)
 
@@ -278,8 +277,11 @@ def bounds(
     found = {"true": model.predict(X_test, structures=next(given))}
     with tempfile.TemporaryDirectory() as folder:
         library = load_library()
-        taken = {frozenset(integer_formula(row, 1000).counts.items()) for row in atoms(X_test)}
-        taken |= {frozenset(integer_formula(row, 1000).counts.items()) for row in atoms(X)}
+        taken = {
+            frozenset(formula.counts.items())
+            for formula in integer_formulas(read_compositions([*X, *X_test]), 1000)
+            if formula is not None
+        }
         pairs = zip(
             library.arrays["elements"].tolist(), library.arrays["amounts"].tolist(), strict=True
         )

@@ -77,8 +77,7 @@ def truths(home: Path, name: str) -> dict[tuple, dict[str, Any]]:
             counts = Counter({NUMBER[s]: 0 for s, _ in row["species"]})
             for symbol, count in row["species"]:
                 counts[NUMBER[symbol]] += count
-            formula = integer_formula(counts, 1000)
-            assert formula is not None
+            formula = integer_formula(counts)
             key = tuple(sorted(formula.counts.items()))
             if key not in best or row[energy] < best[key][energy]:
                 best[key] = row

@@ -32,6 +32,7 @@ length of a formula; pymatgen rewrites the text once per bracket.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import reprlib
@@ -52,6 +53,8 @@ from .exceptions import CompositionError, CompositionWarning, InputError
 __all__ = [
     "ELEMENTS",
     "CompositionBatch",
+    "composition_groups",
+    "composition_keys",
     "is_composition_input",
     "parse_formula",
     "read_compositions",
@@ -73,6 +76,18 @@ _ATOMIC_NUMBERS.update({"D": 1, "T": 1})
 
 # pymatgen's Composition.amount_tolerance
 _TOLERANCE = 1e-8
+
+# Fractions of atoms that differ by less are one: six digits are what tables are printed with,
+# and steels differ at the fifth.
+_SAME_FRACTION = 1e-6
+# Atoms of the largest formula that fractions are recognised as; what is closer than a third of
+# 1 / (N * _MAX_ATOMS) to one of N atoms is that close to no other, as two differ by
+# 1 / (N * M) at least.
+_MAX_ATOMS = 3000
+# Digits of fractions that are no such formula. A tie, such as 0.271828185, is rounded up
+# whatever the last bits.
+_FRACTION_DIGITS = 8
+_TIE = 1e-6
 
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:e-?\d+)?"
 # short digit runs cannot overflow; possessive, so that long strings need no memory
@@ -206,6 +221,50 @@ class CompositionBatch:
         fractions[~self.valid] = np.nan
         return fractions
 
+    def reduced(self) -> CompositionBatch:
+        """Write each composition in the one way that all its spellings share.
+
+        This is the package's rule for "the same composition": rows are one if their
+        reduced amounts are.
+
+        Returns
+        -------
+        batch : CompositionBatch
+            The same elements in the same order. Amounts are the smallest whole numbers
+            in the row's ratio, if a formula of at most 3,000 atoms has the row's atomic
+            fractions to 1e-6 (to less for large formulas, so that no row is near two of
+            them); else atomic fractions to 8 decimals.
+
+        Examples
+        --------
+        >>> batch = read_compositions(["Fe4O6", "Ba0.5Sr0.5TiO3", "Fe0.333333O0.666667"])
+        >>> batch.reduced().formulas()
+        ['Fe2O3', 'BaSrTi2O6', 'FeO2']
+        """
+        if not len(self.amounts):
+            return self
+        rows = np.repeat(np.arange(len(self)), self.n_elements)
+        # amounts near the largest float add up to infinity
+        largest = np.zeros(len(self))
+        np.maximum.at(largest, rows, self.amounts)
+        shares = self.amounts / largest[rows]
+        shares /= np.bincount(rows, weights=shares, minlength=len(self))[rows]
+        numerators, denominators = _nearest_fractions(shares, _MAX_ATOMS)
+        atoms = np.ones(len(self), np.int64)
+        for place in range(int(self.n_elements.max())):
+            has = np.flatnonzero((self.n_elements > place) & (atoms <= _MAX_ATOMS))
+            atoms[has] = np.lcm(atoms[has], denominators[self.offsets[has] + place])
+        reach = np.minimum(_SAME_FRACTION, 1 / (3 * atoms * _MAX_ATOMS))[rows]
+        off = (np.abs(shares - numerators / denominators) > reach) | (numerators == 0)
+        whole = (atoms <= _MAX_ATOMS) & (np.bincount(rows[off], minlength=len(self)) == 0)
+        scale = 10.0**_FRACTION_DIGITS
+        amounts = np.where(
+            whole[rows],
+            numerators * (atoms[rows] // denominators),
+            np.floor(shares * scale + (0.5 + _TIE)) / scale,
+        )
+        return CompositionBatch(self.atomic_numbers, amounts, self.offsets)
+
     def formulas(self) -> list[str]:
         """Write each row as a formula that reads back to exactly the same amounts.
 
@@ -226,6 +285,83 @@ class CompositionBatch:
             # S4.5H2O would be taken for a hydrate when read again
             formulas.append(f"{formula}1" if _hydrate_spelling(formula) else formula)
         return formulas
+
+
+def composition_keys(batch: CompositionBatch) -> np.ndarray:
+    """64-bit keys of compositions: LiFePO4 and Li2Fe2P2O8 share one.
+
+    Parameters
+    ----------
+    batch : CompositionBatch
+        Compositions of n rows, all valid.
+
+    Returns
+    -------
+    keys : ndarray of uint64, shape (n,)
+        Of the reduced amounts (:meth:`CompositionBatch.reduced`), whatever the order of
+        the elements. The same on every machine.
+
+    Examples
+    --------
+    >>> keys = composition_keys(read_compositions(["LiFePO4", "Li2Fe2P2O8", "FePO4"]))
+    >>> [bool(key == keys[0]) for key in keys]
+    [True, True, False]
+    """
+    reduced = batch.reduced()
+    keys = np.empty(len(batch), np.uint64)
+    entries = list(zip(reduced.atomic_numbers.tolist(), reduced.amounts.tolist(), strict=True))
+    for row, (start, stop) in enumerate(pairwise(reduced.offsets.tolist())):
+        text = repr(sorted(entries[start:stop]))
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        keys[row] = int.from_bytes(digest, "little")
+    return keys
+
+
+def composition_groups(X: Any) -> np.ndarray:
+    """Give each distinct composition of a table a number.
+
+    ``"Fe2O3"``, ``"O3Fe2"``, ``"Fe4O6"`` and ``"Fe0.4O0.6"`` are one composition, by the rule
+    of :meth:`CompositionBatch.reduced`.
+
+    Parameters
+    ----------
+    X : array-like of compositions, shape (n_samples,) or (n_samples, 1)
+        Anything :func:`read_compositions` takes.
+
+    Returns
+    -------
+    groups : int64 ndarray of shape (n_samples,)
+        In the order in which compositions appear. For
+        :class:`~sklearn.model_selection.GroupKFold` and its relatives.
+
+    Raises
+    ------
+    CompositionError
+        If a row is not a composition.
+
+    Examples
+    --------
+    >>> composition_groups(["Fe2O3", "SiO2", "O3Fe2", "Fe4O6"])
+    array([0, 1, 0, 0])
+    """
+    return pd.factorize(composition_keys(read_compositions(X)))[0].astype(np.int64)
+
+
+def _nearest_fractions(values: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Last convergents p / q of the continued fractions of positive numbers with q <= largest."""
+    numerator, denominator = np.floor(values), np.ones_like(values)
+    p_before, q_before = np.ones_like(values), np.zeros_like(values)
+    rest, going = values - numerator, np.ones(len(values), bool)
+    while going.any():
+        # a rest of zero ends the expansion, as its term is too large for any denominator
+        inverse = 1 / np.maximum(rest, 0.1 / largest)
+        term = np.floor(inverse)
+        rest = inverse - term
+        p, q = term * numerator + p_before, term * denominator + q_before
+        going &= q <= largest
+        p_before, numerator = np.where(going, (numerator, p), (p_before, numerator))
+        q_before, denominator = np.where(going, (denominator, q), (q_before, denominator))
+    return numerator.astype(np.int64), denominator.astype(np.int64)
 
 
 def _format_amount(amount: float) -> str:

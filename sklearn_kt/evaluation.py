@@ -50,7 +50,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from ._settings import own_settings
-from .compositions import ELEMENTS, CompositionBatch, read_compositions
+from .compositions import ELEMENTS, CompositionBatch, composition_groups, read_compositions
 from .exceptions import CompositionWarning, InputError
 from .tokenizer import CompositionTokenizer
 
@@ -61,7 +61,6 @@ __all__ = [
     "FoldPrediction",
     "MagpieFeaturizer",
     "ModelScores",
-    "composition_groups",
     "cross_validate_models",
     "fit_and_predict",
     "fold_metrics",
@@ -85,8 +84,6 @@ METRICS: Mapping[str, Mapping[str, str]] = {
 """What is measured on each fold, by task kind, with the names shown in tables."""
 
 _N_TREES = 300
-# decimals at which two rows count as one composition; steels differ at the fifth
-_FRACTION_DECIMALS = 8
 _PACKAGES = (
     "sklearn_kt",
     "numpy",
@@ -411,46 +408,6 @@ def offers_std(model: Any) -> bool:
         not isinstance(last, DummyRegressor)
         and "return_std" in inspect.signature(last.predict).parameters
     )
-
-
-def composition_groups(X: Any) -> np.ndarray:
-    """Give each distinct composition of a table a number.
-
-    Rows get the same number when their atomic fractions agree to 8 decimals, so
-    ``"Fe2O3"``, ``"O3Fe2"`` and ``"Fe4O6"`` are one composition.
-
-    Parameters
-    ----------
-    X : array-like of compositions, shape (n_samples,) or (n_samples, 1)
-        Anything :func:`~sklearn_kt.read_compositions` takes.
-
-    Returns
-    -------
-    groups : int64 ndarray of shape (n_samples,)
-        For :class:`~sklearn.model_selection.GroupKFold` and its relatives.
-
-    Raises
-    ------
-    CompositionError
-        If a row is not a composition.
-
-    Examples
-    --------
-    >>> from sklearn_kt.evaluation import composition_groups
-    >>> composition_groups(["Fe2O3", "SiO2", "O3Fe2", "Fe4O6"])
-    array([0, 1, 0, 0])
-    """
-    batch = read_compositions(X)
-    rows = np.repeat(np.arange(len(batch)), batch.n_elements)
-    totals = np.bincount(rows, weights=batch.amounts, minlength=len(batch))
-    fractions = np.round(batch.amounts / totals[rows], _FRACTION_DECIMALS)
-    order = np.lexsort((batch.atomic_numbers, rows))
-    elements, fractions = batch.atomic_numbers[order], fractions[order]
-    keys = [
-        elements[start:end].tobytes() + fractions[start:end].tobytes()
-        for start, end in pairwise(batch.offsets)
-    ]
-    return pd.factorize(np.array(keys, dtype=object))[0].astype(np.int64)
 
 
 def make_folds(

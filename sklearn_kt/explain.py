@@ -49,8 +49,14 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from ._settings import own_settings
-from .compositions import ELEMENTS, CompositionBatch, parse_formula, read_compositions
-from .evaluation import composition_groups
+from .compositions import (
+    ELEMENTS,
+    CompositionBatch,
+    composition_groups,
+    composition_keys,
+    parse_formula,
+    read_compositions,
+)
 from .exceptions import ExplanationWarning, InputError
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .tokenizer import CLS_ID, MASK_ID, PAD_ID, token_matrix
@@ -811,7 +817,9 @@ def _training_elements(estimator: Any) -> np.ndarray | None:
 @own_settings()
 def _far_from(batch: CompositionBatch, reference: CompositionBatch) -> str | None:
     """Say which formulas of known elements are unlike all compositions of a background."""
-    known, first = np.unique(reference.fractions().round(6), axis=0, return_index=True)
+    _, first = np.unique(composition_keys(reference), return_index=True)
+    first.sort()
+    known = reference[first].fractions()
     if len(known) < _MIN_NEIGHBOURS:
         return None
     shares = batch.fractions()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sklearn_kt
 from sklearn_kt import ImplicitKTRegressor
 from sklearn_kt.benchmarking import (
     QUANTITIES,
@@ -19,14 +20,13 @@ from sklearn_kt.benchmarking import (
     run_benchmark,
 )
 from sklearn_kt.benchmarking.audit import Relation, find_pool
-from sklearn_kt.compositions import read_compositions
+from sklearn_kt.compositions import composition_keys, read_compositions
 from sklearn_kt.exceptions import DatasetError, InputError
 from sklearn_kt.pretraining import (
     PROPERTIES,
     CorpusTable,
     Property,
     build_corpus,
-    composition_keys,
 )
 
 NAN = float("nan")
@@ -47,6 +47,21 @@ def task(formulas: list[str], n_train: int, **changes: Any) -> BenchmarkTask:
         "folds": {0: (np.arange(n_train), np.arange(n_train, n))},
     }
     return BenchmarkTask(**(fields | changes))
+
+
+def test_folds_and_audit_agree() -> None:
+    pool = CompositionPool.from_tables([table(["FeO2"])])
+    made = task(["FeO2", "Fe0.33333333O0.66666667"], 1)
+    report, unseen = audit_tasks([made], pool=pool)
+    assert report["tasks"]["made"]["test_rows_in_train"] == 1
+    assert unseen["made"].tolist() == [False, False]
+
+
+def test_shipped_pool_knows_decimal_spellings() -> None:
+    folder = Path(sklearn_kt.__file__).parent / "checkpoints" / "default"
+    pool = CompositionPool.load(folder / "pool.npz")
+    asked = ["NaCl", "BaMg0.333O3Ta0.667", "Ba0.2Mg0.0666O0.6Ta0.1334", "HeOg"]
+    assert pool.contains(asked).tolist() == [True, True, True, False]
 
 
 # --- pools -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import warnings
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,8 @@ from pymatgen.core import Composition, DummySpecies, Element, Species
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
+    composition_groups,
+    composition_keys,
     is_composition_input,
     parse_formula,
     read_compositions,
@@ -810,3 +813,105 @@ def test_public_gate_signature() -> None:
     signature = inspect.signature(read_compositions)
     assert list(signature.parameters) == ["X", "errors"]
     assert signature.parameters["errors"].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+# --- the same composition --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("formula", "reduced"),
+    [
+        ("Fe4O6", "Fe2O3"),
+        ("Fe0.4O0.6", "Fe2O3"),
+        ("Ba0.5Sr0.5TiO3", "BaSrTi2O6"),
+        ("La0.67Sr0.33MnO3", "La67Sr33Mn100O300"),
+        ("Fe0.33333333O0.66666667", "FeO2"),
+        ("Fe0.333333O0.666667", "FeO2"),
+        ("La0.14285714Sr0.28571429O0.57142857", "LaSr2O4"),
+        ("H100000000000000000000", "H"),
+        ("Fe0.3333O0.6667", "Fe0.3333O0.6667"),
+        # an element too rare to count is there all the same
+        ("FeC1e-8", "Fe0.99999999C1e-08"),
+        # above 3,000 atoms: fractions, of which a tie is rounded up in every spelling
+        ("Fe0.271828185O0.728171815", "Fe0.27182819O0.72817182"),
+        ("Fe271828185O728171815", "Fe0.27182819O0.72817182"),
+        ("Fe0.815484555O2.184515445", "Fe0.27182819O0.72817182"),
+    ],
+)
+def test_reduced_amounts(formula: str, reduced: str) -> None:
+    assert read_compositions([formula]).reduced().formulas() == [reduced]
+
+
+def test_reduced_amounts_of_extreme_and_missing_rows() -> None:
+    huge = CompositionBatch(np.array([26, 8]), np.array([1.5e308, 1.5e308]), np.array([0, 2]))
+    assert huge.reduced().formulas() == ["FeO"]
+    with pytest.warns(CompositionWarning):
+        batch = read_compositions(["", "Fe2O4", None], errors="nan")
+    assert batch.reduced().formulas() == ["", "FeO2", ""]
+    assert len(batch[:0].reduced()) == 0
+    everything = read_compositions([dict.fromkeys(ELEMENTS, 0.1)])
+    assert everything.reduced().amounts.tolist() == [1.0] * len(ELEMENTS)
+
+
+def test_groups_are_compositions() -> None:
+    rows = ["Fe2O3", "O3Fe2", "Fe4O6", "Fe0.4O0.6", "FeO", "NaN", "NNa", "Fe100001O100000"]
+    assert composition_groups(rows).tolist() == [0, 0, 0, 0, 1, 2, 2, 3]
+    assert composition_groups([]).tolist() == []
+    with pytest.raises(CompositionError, match="Row 1, "):
+        composition_groups(["Fe", ""])
+
+
+def test_keys_are_those_of_kept_pools() -> None:
+    """Pools beside checkpoints hold these numbers."""
+    keys = composition_keys(read_compositions(["NaCl", "Li2Fe2P2O8", "Ba0.5Sr0.5TiO3"]))
+    assert keys.tolist() == [1607299415125307612, 8312686845290813631, 8836092156606545128]
+
+
+# Og is what makes another composition below
+_counts = st.dictionaries(
+    st.sampled_from(ELEMENTS[:-1]), st.integers(1, 60), min_size=1, max_size=5
+)
+
+
+@given(_counts, st.integers(2, 9), st.randoms(use_true_random=False))
+def test_whoever_asks_gets_one_answer(counts: dict[str, int], factor: int, random: Any) -> None:
+    from sklearn_kt.benchmarking import BenchmarkTask, CompositionPool, audit_tasks
+    from sklearn_kt.evaluation import make_folds
+    from sklearn_kt.pretraining import CorpusTable
+    from sklearn_kt.screening.screener import _keys
+    from sklearn_kt.structures.stoichiometry import integer_formulas
+
+    items = list(counts.items())
+    random.shuffle(items)
+    total = sum(counts.values())
+    spellings: list[Any] = [
+        counts,
+        {symbol: n * factor for symbol, n in items},
+        {symbol: n / 7 for symbol, n in items},
+        "".join(f"{symbol}{n / total:.8f}" for symbol, n in items),
+        "".join(f"{symbol}{n / total:.12g}" for symbol, n in items),
+    ]
+    other = {**counts, "Og": 1}
+    rows = read_compositions([*spellings, other])
+    same = [True] * len(spellings) + [False]
+    assert composition_groups(rows).tolist() == [0] * len(spellings) + [1]
+    for keys in (composition_keys(rows), _keys(rows)):
+        assert (keys == keys[0]).tolist() == same
+    formulas = [dict(found.counts) for found in integer_formulas(rows, 1000) if found is not None]
+    assert [formula == formulas[0] for formula in formulas] == same
+    for spelling in (spellings[0], spellings[3]):
+        pool = CompositionPool.from_tables([CorpusTable([spelling])])
+        assert pool.contains(rows).tolist() == same
+        task = BenchmarkTask(
+            "made",
+            "regression",
+            np.array(rows.formulas(), dtype=object),
+            np.zeros(len(rows)),
+            np.arange(len(rows)),
+            {0: (np.array([0]), np.arange(1, len(rows)))},
+        )
+        report, unseen = audit_tasks([task], pool=pool)
+        assert report["tasks"]["made"]["test_rows_in_train"] == len(spellings) - 1
+        assert (~unseen["made"]).tolist() == same
+    folds = make_folds(rows, np.arange(len(rows)), task_kind="regression", n_splits=2)
+    assert sorted(test.tolist() for _, test in folds) == [[*range(len(spellings))], [len(rows) - 1]]

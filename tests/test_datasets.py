@@ -17,8 +17,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import Bunch
 
 from sklearn_kt import datasets
+from sklearn_kt.compositions import composition_groups
 from sklearn_kt.datasets import MATBENCH_TASKS, MatbenchTask, load_matbench, load_seebeck
-from sklearn_kt.evaluation import composition_groups
 from sklearn_kt.exceptions import DatasetError, InputError, PretrainingOverlapWarning
 
 FORMULAS = ["NaN", "NaCl", "Fe2O3", "CO", "SiO2", "LiF", "MgO", "KBr", "ZnS", "GaAs"]

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pymatgen.core import Composition
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -22,12 +20,11 @@ from sklearn.model_selection import FixedThresholdClassifier, KFold, StratifiedK
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kt import CompositionTokenizer, ImplicitKTRegressor
-from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.compositions import composition_groups
 from sklearn_kt.evaluation import (
     METRICS,
     MODELS,
     MagpieFeaturizer,
-    composition_groups,
     cross_validate_models,
     make_folds,
     make_model,
@@ -148,31 +145,6 @@ def test_offers_std() -> None:
 
 
 # --- compositions and folds ------------------------------------------------------------------
-
-
-def test_groups_are_compositions() -> None:
-    rows = ["Fe2O3", "O3Fe2", "Fe4O6", "Fe0.4O0.6", "FeO", "NaN", "NNa", "Fe1000001O1000000"]
-    assert composition_groups(rows).tolist() == [0, 0, 0, 0, 1, 2, 2, 3]
-    assert composition_groups([]).tolist() == []
-    with pytest.raises(CompositionError, match="Row 1, "):
-        composition_groups(["Fe", ""])
-
-
-# Og is what makes another composition below
-amounts = st.dictionaries(
-    st.sampled_from(ELEMENTS[:-1]), st.integers(1, 40), min_size=1, max_size=5
-)
-
-
-@settings(max_examples=60)
-@given(amounts, st.integers(1, 9), st.randoms(use_true_random=False))
-def test_groups_ignore_order_and_scale(amounts: dict, factor: int, random: Any) -> None:
-    items = list(amounts.items())
-    random.shuffle(items)
-    formula = "".join(f"{symbol}{amount}" for symbol, amount in amounts.items())
-    other = "".join(f"{symbol}{amount * factor}" for symbol, amount in items)
-    more = formula + "Og41"
-    assert composition_groups([formula, other, more]).tolist() == [0, 0, 1]
 
 
 def test_folds_of_distinct_compositions_are_scikit_learns() -> None:

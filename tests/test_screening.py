@@ -39,8 +39,7 @@ from sklearn_kt import (
     ImplicitKTRegressor,
 )
 from sklearn_kt.cli import main
-from sklearn_kt.compositions import ELEMENTS, read_compositions
-from sklearn_kt.evaluation import composition_groups
+from sklearn_kt.compositions import ELEMENTS, composition_groups, read_compositions
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, EngineError, InputError
 from sklearn_kt.persistence import save_model
 from sklearn_kt.screening import charge_neutral_formulas, screen

@@ -24,6 +24,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_kt import pretraining
 from sklearn_kt.cli import main
+from sklearn_kt.compositions import ELEMENTS, read_compositions
 from sklearn_kt.exceptions import (
     CheckpointError,
     CompositionError,
@@ -51,7 +52,12 @@ from sklearn_kt.structures.build import (
 )
 from sklearn_kt.structures.build import main as build_main
 from sklearn_kt.structures.cache import DiskCache
-from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula, near_formulas
+from sklearn_kt.structures.stoichiometry import (
+    Stoichiometry,
+    integer_formula,
+    integer_formulas,
+    near_formulas,
+)
 
 
 def rocksalt(first: str, second: str, a: float) -> Structure:
@@ -531,10 +537,16 @@ class TestCandidate:
 def test_integer_formulas_are_found(counts: dict[int, int]) -> None:
     divisor = int(np.gcd.reduce(list(counts.values())))
     reduced = {z: n // divisor for z, n in counts.items()}
-    found = integer_formula({z: n / 7 for z, n in counts.items()}, 100)
-    assert found is not None
-    assert found.counts == reduced
-    assert integer_formula(counts, 100) == Stoichiometry(reduced)
+    assert integer_formula(counts).counts == reduced
+    rows = [{ELEMENTS[z - 1]: n / of for z, n in counts.items()} for of in (1, 7)]
+    assert integer_formulas(read_compositions(rows), 100) == [Stoichiometry(reduced)] * 2
+
+
+def test_integer_formulas_of_many_atoms() -> None:
+    batch = read_compositions(["Fe3001O2", "Fe6002O4", "Fe1.5O", "Fe", "Fe0.12345O"])
+    found = [None if f is None else f.counts for f in integer_formulas(batch, 4000)]
+    assert found == [{26: 3001, 8: 2}, {26: 3001, 8: 2}, {26: 3, 8: 2}, {26: 1}, None]
+    assert integer_formulas(batch, 4) == [None, None, None, Stoichiometry({26: 1}), None]
 
 
 @given(

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklearn_kt._files import replacing
-from sklearn_kt.compositions import read_compositions
+from sklearn_kt.compositions import composition_keys, read_compositions
 from sklearn_kt.exceptions import DatasetError, InputError
-from sklearn_kt.pretraining import PROPERTIES, Corpus, CorpusTable, Property, composition_keys
+from sklearn_kt.pretraining import PROPERTIES, Corpus, CorpusTable, Property
 
 if TYPE_CHECKING:
     from .runner import BenchmarkTask
@@ -93,7 +93,7 @@ class CompositionPool:
     Parameters
     ----------
     keys : ndarray of uint64, shape (n,)
-        Of :func:`~sklearn_kt.pretraining.composition_keys`; the upper 40 bits are kept.
+        Of :func:`~sklearn_kt.compositions.composition_keys`; the upper 40 bits are kept.
     properties : sequence of str
         Names of the properties.
     known : bool ndarray of shape (n, n_properties)

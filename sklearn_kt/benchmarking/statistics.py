@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sklearn_kt.evaluation import composition_groups
+from sklearn_kt.compositions import composition_groups
 from sklearn_kt.exceptions import InputError
 
 from .runner import BenchmarkResult

@@ -12,7 +12,6 @@ from .corpus import (
     Property,
     Source,
     build_corpus,
-    composition_keys,
     dft_tables,
 )
 from .recipes import read_recipe, run_recipe
@@ -42,7 +41,6 @@ __all__ = [
     "TextTeacher",
     "add_embeddings",
     "build_corpus",
-    "composition_keys",
     "describe_structure",
     "dft_tables",
     "embed_corpus",

@@ -22,12 +22,10 @@ then file order decides.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +33,12 @@ import numpy as np
 import pandas as pd
 
 from sklearn_kt._files import new_folder, replacing
-from sklearn_kt.compositions import ELEMENTS, CompositionBatch, read_compositions
+from sklearn_kt.compositions import (
+    ELEMENTS,
+    CompositionBatch,
+    composition_keys,
+    read_compositions,
+)
 from sklearn_kt.exceptions import DatasetError, InputError
 
 if TYPE_CHECKING:
@@ -49,7 +52,6 @@ __all__ = [
     "Property",
     "Source",
     "build_corpus",
-    "composition_keys",
     "dft_tables",
 ]
 
@@ -65,10 +67,6 @@ _TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 # Share of the values at either end that is pulled in to the quantile.
 _CLIPPED = 5e-4
-# Amounts that differ from integers by less are integers.
-_INTEGER_TOLERANCE = 1e-6
-# Ba0.5Sr0.5TiO3 is BaSrTi2O6
-_DECIMALS = (1, 10, 100, 1000, 10_000)
 # A band gap above this is a gap; DFT codes write 0 for metals.
 _METAL_GAP = 1e-6
 
@@ -444,37 +442,6 @@ def dft_tables(data_home: str | Path) -> Iterator[CorpusTable]:
         yield CorpusTable(compositions, values, hull, structures, source.path)
 
 
-def composition_keys(batch: CompositionBatch) -> np.ndarray:
-    """64-bit keys of reduced compositions: LiFePO4 and Li2Fe2P2O8 share one.
-
-    Parameters
-    ----------
-    batch : CompositionBatch
-        Compositions of n rows, all valid.
-
-    Returns
-    -------
-    keys : ndarray of uint64, shape (n,)
-        The same on every machine.
-
-    Examples
-    --------
-    >>> keys = composition_keys(read_compositions(["LiFePO4", "Li2Fe2P2O8", "FePO4"]))
-    >>> [bool(key == keys[0]) for key in keys]
-    [True, True, False]
-    """
-    keys = np.empty(len(batch), np.uint64)
-    bounds = batch.offsets.tolist()
-    numbers, amounts = batch.atomic_numbers.tolist(), batch.amounts.tolist()
-    for row, (start, stop) in enumerate(pairwise(bounds)):
-        entries = sorted(zip(numbers[start:stop], amounts[start:stop], strict=True))
-        reduced = _reduce([amount for _, amount in entries])
-        text = repr([(z, amount) for (z, _), amount in zip(entries, reduced, strict=True)])
-        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-        keys[row] = int.from_bytes(digest, "little")
-    return keys
-
-
 def build_corpus(
     folder: str | Path,
     tables: Iterable[CorpusTable],
@@ -567,7 +534,7 @@ class Corpus:
     Attributes
     ----------
     keys : ndarray of uint64, shape (n,)
-        See :func:`composition_keys`.
+        See :func:`~sklearn_kt.compositions.composition_keys`.
     e_hull : ndarray of float32, shape (n,)
         Energy above the hull in eV/atom; NaN where unknown.
     targets : ndarray of float32, shape (n, n_properties)
@@ -865,7 +832,7 @@ def _write(
     np.save(folder / "offsets.npy", np.concatenate(([0], np.cumsum(lengths))).astype(np.int64))
     numbers = np.concatenate([part.atomic_numbers for part in rows.parts]).astype(np.uint8)
     np.save(folder / "atomic_numbers.npy", numbers)
-    amounts = [_reduced_amounts(part) for part in rows.parts]
+    amounts = [part.reduced().amounts for part in rows.parts]
     np.save(folder / "amounts.npy", np.concatenate(amounts))
     row, hull = (np.concatenate(arrays) for arrays in zip(*hulls, strict=True))
     lowest = np.full(n, np.inf)
@@ -937,27 +904,6 @@ def _write_crystals(folder: Path, crystals: _Crystals) -> None:
     np.save(folder / "lattices.npy", lattices.reshape(len(best), 6))
     coords = np.array([xyz for crystal in best for xyz in crystal["coords"]], np.float32)
     np.save(folder / "site_coords.npy", coords.reshape(-1, 3))
-
-
-def _reduce(amounts: list[float]) -> list[float]:
-    """Smallest integers in the same ratio; fractions where up to four decimals give none."""
-    for factor in _DECIMALS:
-        scaled = [amount * factor for amount in amounts]
-        integers = [round(amount) for amount in scaled]
-        pairs = zip(scaled, integers, strict=True)
-        if all(i > 0 and abs(amount - i) < _INTEGER_TOLERANCE for amount, i in pairs):
-            divisor = math.gcd(*integers)
-            return [float(i // divisor) for i in integers]
-    total = sum(amounts)
-    return [round(amount / total, 9) for amount in amounts]
-
-
-def _reduced_amounts(batch: CompositionBatch) -> np.ndarray:
-    bounds, amounts = batch.offsets.tolist(), batch.amounts.tolist()
-    reduced: list[float] = []
-    for start, stop in pairwise(bounds):
-        reduced += _reduce(amounts[start:stop])
-    return np.array(reduced, np.float64)
 
 
 def _column(table: CorpusTable, name: str, values: Any, n: int) -> np.ndarray:

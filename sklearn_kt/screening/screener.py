@@ -40,8 +40,6 @@ _LOCK = "lock"
 # of each row's composition, while duplicates are looked for
 _KEY = "__sklearn_kt_key"
 _KEY_TYPE = pa.binary(16)
-# Compositions are equal when their fractions agree to so many decimals.
-_DECIMALS = 8
 # Keys that are sorted in memory at a time, 24 bytes each.
 _KEYS_AT_ONCE = 4_000_000
 # Of a plan; a run that goes on has the same.
@@ -188,7 +186,7 @@ def screen(
     would have written at once; another model, source or setting is refused.
 
     Memory does not grow with the source: duplicates across tasks are found by 128-bit
-    hashes of the fractions, rounded to 8 decimals, in buckets on disk, of rows that passed
+    hashes of the reduced amounts, in buckets on disk, of rows that passed
     ``where`` alone. A coincidence of two hashes among 1e9 compositions has a probability of
     about 1e-21.
 
@@ -405,13 +403,12 @@ def _read(formulas: np.ndarray, plan: Plan, place: str, first: int) -> Compositi
 
 
 def _keys(batch: CompositionBatch) -> np.ndarray:
-    """Hash each row's set of elements and fractions; void of 16 bytes, shape (n_rows,)."""
+    """Hash each row's set of elements and reduced amounts; void of 16 bytes, shape (n_rows,)."""
     keys = np.zeros((len(batch), 2), dtype=np.uint64)
     if len(batch):
-        rows = np.repeat(np.arange(len(batch)), batch.n_elements)
-        totals = np.bincount(rows, weights=batch.amounts)
-        shares = np.round(batch.amounts / totals[rows] * 10**_DECIMALS).astype(np.uint64)
-        codes = (batch.atomic_numbers.astype(np.uint64) << np.uint64(32)) | shares
+        # up to 3,000 atoms, or fractions to eight decimals: whole numbers below 2**40
+        amounts = np.round(batch.reduced().amounts * 1e8).astype(np.uint64)
+        codes = (batch.atomic_numbers.astype(np.uint64) << np.uint64(40)) | amounts
         for half, salt in enumerate((0, 0x9E3779B97F4A7C15)):
             hashed = pd.util.hash_array(codes ^ np.uint64(salt))
             # a sum does not know the order in which elements were written

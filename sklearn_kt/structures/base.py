@@ -23,7 +23,7 @@ from sklearn_kt.compositions import ELEMENTS, CompositionBatch, read_composition
 from sklearn_kt.exceptions import CompositionWarning, InputError
 
 from .cache import DiskCache
-from .stoichiometry import Stoichiometry, integer_formula, near_formulas, reduced_formula
+from .stoichiometry import Stoichiometry, integer_formulas, near_formulas, reduced_formula
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -284,7 +284,11 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
         if wanted < 1:
             raise InputError(f"n_candidates must be at least 1, got {wanted}.")
         batch = read_compositions(compositions, errors=self.errors)
-        formulas = [self._formula(amounts) for amounts in _amounts_of(batch)]
+        exact = integer_formulas(batch, self.max_atoms)
+        formulas = [
+            self._formula(amounts, formula)
+            for amounts, formula in zip(_amounts_of(batch), exact, strict=True)
+        ]
         distinct: dict[str, Stoichiometry] = {}
         for formula in formulas:
             if formula is not None:
@@ -308,10 +312,11 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
             )
         return out
 
-    def _formula(self, amounts: Mapping[int, float] | None) -> Stoichiometry | None:
+    def _formula(
+        self, amounts: Mapping[int, float] | None, exact: Stoichiometry | None
+    ) -> Stoichiometry | None:
         if amounts is None:
             return None
-        exact = integer_formula(amounts, self.max_atoms)
         if exact is not None and (self._can_make(exact) or _is_whole(amounts)):
             return exact
         return near_formulas(amounts, self.max_atoms, self.max_error, self._can_make)

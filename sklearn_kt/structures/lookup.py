@@ -118,9 +118,7 @@ class StructureLookup(BaseStructureGenerator):
         if cached is None or cached[0] is not self.source:
             index: dict[tuple, list[Candidate]] = {}
             for candidate in read_structures(self.source, skip_bad=self.skip_bad):
-                size = len(candidate.numbers)
-                formula = integer_formula(Counter(candidate.numbers.tolist()), size)
-                assert formula is not None
+                formula = integer_formula(Counter(candidate.numbers.tolist()))
                 index.setdefault(_key(formula.counts), []).append(candidate)
             for candidates in index.values():
                 candidates.sort(key=lambda c: c.provenance.get("energy", 0.0))

@@ -5,16 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import gcd
 
 import numpy as np
 
-from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.compositions import ELEMENTS, CompositionBatch
 
-__all__ = ["Stoichiometry", "integer_formula", "near_formulas", "reduced_formula"]
+__all__ = [
+    "Stoichiometry",
+    "integer_formula",
+    "integer_formulas",
+    "near_formulas",
+    "reduced_formula",
+]
 
-# Two fractions of atoms closer than this are one.
-_EXACT = 1e-6
 # A smaller formula is preferred if it is worse by at most this.
 _GIVE = 0.005
 
@@ -41,38 +46,65 @@ class Stoichiometry:
         return sum(self.counts.values())
 
 
-def integer_formula(amounts: Mapping[int, float], max_atoms: int) -> Stoichiometry | None:
-    """Write a composition with integers.
+def integer_formulas(batch: CompositionBatch, max_atoms: int) -> list[Stoichiometry | None]:
+    """Write compositions with whole numbers.
 
     Parameters
     ----------
-    amounts : dict of int to float
-        Amount of each atomic number.
+    batch : CompositionBatch
+        Compositions.
     max_atoms : int
-        Largest formula to look for.
+        Atoms of the largest formula wanted.
 
     Returns
     -------
-    formula : Stoichiometry or None
-        None if there is none so small.
+    formulas : list of Stoichiometry or None
+        Of the reduced amounts (:meth:`~sklearn_kt.compositions.CompositionBatch.reduced`);
+        None where there is no formula so small.
 
     Examples
     --------
-    >>> integer_formula({56: 0.5, 38: 0.5, 22: 1, 8: 3}, 100).counts
-    {56: 1, 38: 1, 22: 2, 8: 6}
-    >>> integer_formula({57: 0.333, 8: 1.0}, 100) is None
-    True
+    >>> from sklearn_kt.compositions import read_compositions
+    >>> batch = read_compositions(["Ba0.5Sr0.5TiO3", "La0.3331O1.1117"])
+    >>> [None if f is None else f.counts for f in integer_formulas(batch, 100)]
+    [{56: 1, 38: 1, 22: 2, 8: 6}, None]
     """
-    values = list(amounts.values())
-    if all(float(v).is_integer() for v in values):
-        divisor = gcd(*(int(v) for v in values))
-        counts = {z: int(v) // divisor for z, v in amounts.items()}
-        formula = Stoichiometry(counts)
-        return formula if formula.n_atoms <= max_atoms else None
-    for formula in _roundings(amounts, max_atoms):
-        if formula.error < _EXACT and len(formula.counts) == len(amounts):
-            return formula
-    return None
+    numbers, written = batch.atomic_numbers.tolist(), batch.amounts.tolist()
+    reduced = batch.reduced().amounts.tolist()
+    found: list[Stoichiometry | None] = []
+    for start, stop in pairwise(batch.offsets.tolist()):
+        # what has more atoms than are recognised in fractions may still be written with them
+        for amounts in (reduced[start:stop], written[start:stop]):
+            if amounts and all(n >= 1 and n.is_integer() for n in amounts):
+                row = zip(numbers[start:stop], map(int, amounts), strict=True)
+                formula = integer_formula(dict(row))
+                found.append(formula if formula.n_atoms <= max_atoms else None)
+                break
+        else:
+            found.append(None)
+    return found
+
+
+def integer_formula(counts: Mapping[int, int]) -> Stoichiometry:
+    """Write a crystal's composition with the smallest whole numbers.
+
+    Parameters
+    ----------
+    counts : dict of int to int
+        Atoms of each atomic number.
+
+    Returns
+    -------
+    formula : Stoichiometry
+        Without a common divisor.
+
+    Examples
+    --------
+    >>> integer_formula({26: 4, 8: 6}).counts
+    {26: 2, 8: 3}
+    """
+    divisor = gcd(*counts.values())
+    return Stoichiometry({z: n // divisor for z, n in counts.items()})
 
 
 def near_formulas(

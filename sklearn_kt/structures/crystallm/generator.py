@@ -283,8 +283,8 @@ class CrystaLLMGenerator(BaseStructureGenerator):
             guided = self._guides(model)
             text = lengthen(text, largest_move=2.0 if guided else 0.5, special=guided)
         crystal = crystal_of_text(text, check_bonds=self.check_bonds)
-        found = integer_formula(Counter(crystal.numbers.tolist()), len(crystal.numbers))
-        if found is None or dict(found.counts) != dict(formula.counts):
+        found = integer_formula(Counter(crystal.numbers.tolist()))
+        if dict(found.counts) != dict(formula.counts):
             raise CIFRejectedError("formula", f"the crystal is {crystal.formula}")
         return crystal
 
