@@ -187,14 +187,16 @@ def tokenizer() -> Iterator[tuple[Callable[[random.Random], Any], Check]]:
 
 def csv() -> Iterator[tuple[Callable[[random.Random], Any], Check]]:
     """Check that a table is read whole or refused."""
-    from sklearn_kt.cli import _csv_table
+    from sklearn_kt.tables import open_table
 
     def check(content: bytes) -> None:
-        file = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
-        table = _csv_table(file, "table", 2)
-        for batch in table.batches:
-            assert len(batch.rows) == len(batch.places)
-            assert all(len(row) == len(table.header) for row in batch.rows)
+        with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+            file.write(content)
+            file.flush()
+            with open_table(file.name, 2) as table:
+                for batch in table.batches:
+                    assert len(batch.table) == len(batch.numbers)
+                    assert batch.table.schema == table.schema
 
     yield lambda rng: mutated_bytes(rng, TABLE.encode()), check
 
@@ -313,10 +315,10 @@ def model() -> Iterator[tuple[Callable[[random.Random], Any], Check]]:
 
 def giants() -> list[tuple[str, Check, Any]]:
     """Build inputs of ten megabytes, and brackets a hundred thousand deep."""
-    from sklearn_kt.cli import _csv_table
     from sklearn_kt.compositions import parse_formula
     from sklearn_kt.screening.expressions import parse_expression
     from sklearn_kt.structures.crystallm import crystal_of_text
+    from sklearn_kt.tables import open_table
 
     deep = 100_000
     big = 10_000_000
@@ -347,8 +349,12 @@ def giants() -> list[tuple[str, Check, Any]]:
     found.append(("cif: a row again", crystal_of_text, CIF + "Cl Cl1 4 0.5 0.5 0.5 1\n" * 100_000))
 
     def table(text: str) -> None:
-        for batch in _csv_table(io.StringIO(f"formula\n{text}\n"), "table", 1_000).batches:
-            assert batch.rows
+        with tempfile.NamedTemporaryFile("w", suffix=".csv", encoding="utf-8") as file:
+            file.write(f"formula\n{text}\n")
+            file.flush()
+            with open_table(file.name, 1_000) as opened:
+                for batch in opened.batches:
+                    assert len(batch.table)
 
     found += [(f"csv: {name}", table, text) for name, text in texts.items()]
     return found

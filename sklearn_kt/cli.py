@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
-import gzip
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import sys
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from ._files import replacing
 from ._version import __version__
@@ -41,9 +39,11 @@ from .exceptions import (
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
     from .compositions import CompositionBatch
     from .evaluation import EvaluationResult, Fold, TaskKind
+    from .tables import Batch, TableWriter
 
 __all__ = ["main"]
 
@@ -53,33 +53,22 @@ _DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
 _MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch, imkt-fast, imkt, exkt, blended"
 _SEEBECK = "seebeck"
 _STDIN = "-"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+# what "<0.1", "8,5", "0.66±0.1", "1 066.5", "5 eV" and "2020-01-01" have in common; classes such as
+# 2D, 3d, 4mm and 2/m do not
+_LIKE_NUMBER = re.compile(
+    r"""[~≈<>≤≥=±+−–$€£\s-]*                                    # bounds and signs
+    (?P<number>[\d.,'_\s]*\d[\d.,'_\s]*)
+    (?P<rest>[±(×*^%‰°] | [–−/~:-]\s*\d | e[+-]?\d | x\s*10     # errors, powers, ranges
+    | ([mk]?eV|K|[kMG]?Pa|[nµp]m|Å|[mk]?V|k?J|[SWg]/)(?!\w))?""",  # noqa: RUF001
+    re.VERBOSE | re.IGNORECASE,
+)
+_NOT_FINITE = {"nan", "inf", "infinity"}
+# characters of what may be a number with its unit
+_MAX_NUMBER = 60
+_FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
 # characters of a formula that name a file
 _FILE_NAME = 60
-
-
-@dataclass
-class _Batch:
-    """Some rows of a table, with what a message calls their places."""
-
-    rows: list[list[Any]]
-    places: list[str]
-
-
-@dataclass
-class _Table:
-    """A table that is read batch by batch."""
-
-    name: str
-    header: list[str]
-    batches: Iterator[_Batch]
-
-    def column(self, name: str) -> int:
-        """Position of a column that must be there once."""
-        count = self.header.count(name)
-        if count == 1:
-            return self.header.index(name)
-        found = f"occurs {count} times in" if count else "is not among the columns of"
-        raise InputError(f"Column {name!r} {found} {self.name}: {', '.join(self.header)}.")
 
 
 @dataclass
@@ -217,7 +206,7 @@ def _add_evaluate(commands: Any) -> None:
         " each fold; MatBench tasks use their official folds.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", metavar="FILE", help="table: .csv, .csv.gz or .parquet")
+    source.add_argument("--data", metavar="FILE", help=f"table: {_FORMATS}")
     source.add_argument(
         "--dataset",
         metavar="NAME",
@@ -256,7 +245,7 @@ def _add_fit(commands: Any) -> None:
         description="Train a model on a table and save it (sklearn_kt.persistence.save_model)."
         " Loading such a file runs no code from it.",
     )
-    parser.add_argument("data", metavar="DATA", help="table: .csv, .csv.gz, .parquet or - (stdin)")
+    parser.add_argument("data", metavar="DATA", help=f"table: {_FORMATS}, or - (CSV from stdin)")
     _add_columns(parser)
     parser.add_argument(
         "--model",
@@ -292,15 +281,21 @@ def _add_screen(commands: Any) -> None:
     parser = commands.add_parser(
         "screen",
         help="predict for a table of any length and keep the best",
-        description="Stream a table through a saved model into a parquet file, with filters or"
+        description="Stream a table through a saved model into another table, with filters or"
         " ranking. A run that was stopped goes on when it is started again.",
     )
     _add_model(parser)
     parser.add_argument(
-        "source", metavar="SOURCE", help="table: .parquet, .csv, .csv.gz or folder of .parquet"
+        "source", metavar="SOURCE", help=f"table: {_FORMATS}, or a folder of .parquet"
     )
     parser.add_argument(
         "--columns", metavar="A,B,...", help="columns of SOURCE to keep (default: all)"
+    )
+    parser.add_argument(
+        "--numbers",
+        metavar="A,B,...",
+        help="columns of a text file to read as numbers, for --where and --sort-by (default: none,"
+        " all stay text)",
     )
     parser.add_argument(
         "--where",
@@ -339,7 +334,12 @@ def _add_screen(commands: Any) -> None:
     )
     _add_quiet(parser)
     _add_formula_column(parser)
-    parser.add_argument("--output", required=True, metavar="FILE", help="parquet file to write")
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="file to write: .parquet, .csv, .tsv or .jsonl",
+    )
     parser.set_defaults(run=_screen, interrupted="the same command goes on")
 
 
@@ -424,7 +424,9 @@ def _add_explain(commands: Any) -> None:
         " (default: drop)",
     )
     parser.add_argument(
-        "--background", metavar="FILE", help="table of formulas, such as the training data"
+        "--background",
+        metavar="FILE",
+        help=f"table of formulas, such as the training data: {_FORMATS}",
     )
     _add_formula_column(parser)
     parser.add_argument(
@@ -586,6 +588,12 @@ def _add_columns(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: numbers are regression, text is classification (default: auto)",
     )
+    parser.add_argument(
+        "--decimal",
+        choices=(".", ","),
+        default=".",
+        help="mark before the decimals of the target, as in 8,5 (default: .)",
+    )
 
 
 def _add_formula_column(parser: argparse.ArgumentParser) -> None:
@@ -603,10 +611,14 @@ def _add_stream(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=_STDIN,
         metavar="DATA",
-        help="table: .csv, .csv.gz, .parquet or - (default: CSV from stdin)",
+        help=f"table: {_FORMATS}, or - (default: CSV from stdin)",
     )
     _add_formula_column(parser)
-    parser.add_argument("--output", metavar="FILE", help="CSV to write (default: stdout)")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="table to write: .csv, .tsv, .jsonl or .parquet (default: CSV to stdout)",
+    )
     _add_batch_size(parser, _BATCH_ROWS)
 
 
@@ -727,8 +739,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _dataset(args: argparse.Namespace) -> _Problem:
     from .datasets import MATBENCH_TASKS, load_matbench, load_seebeck
 
-    if args.target is not None:
-        raise InputError("--target belongs to --data; a data set has its own target.")
+    if args.target is not None or args.decimal != ".":
+        raise InputError("--target and --decimal belong to --data; a data set has its own target.")
     if args.dataset == _SEEBECK:
         seebeck: Any = load_seebeck(
             args.carrier, n_samples=args.n_samples, random_state=args.random_state
@@ -785,17 +797,19 @@ def _table_problem(args: argparse.Namespace, source: str, n_samples: int | None)
     """Read formulas and targets of a whole table, and find out what to predict."""
     import numpy as np
 
+    from .tables import open_table
+
     if args.target is None:
         raise InputError("--target is needed: the column to predict.")
     formulas: list[Any] = []
     values: list[Any] = []
     places: list[str] = []
-    with _open_table(source, _BATCH_ROWS) as table:
+    with open_table(source, _BATCH_ROWS) as table:
         formula_at, target_at = table.column(args.formula_column), table.column(args.target)
         for batch in table.batches:
             formulas += _checked_formulas(batch, formula_at, table.name)
-            values += [row[target_at] for row in batch.rows]
-            places += batch.places
+            values += batch.values(target_at)
+            places += map(batch.place, range(len(batch.table)))
     if not formulas:
         raise InputError(f"{table.name} has a header but no rows.")
     if n_samples is not None:
@@ -818,15 +832,20 @@ def _targets(
     """Turn the target column into numbers or labels."""
     import numpy as np
 
-    missing = [place for place, value in zip(places, values, strict=True) if value in (None, "")]
+    missing = [
+        place
+        for place, value in zip(places, values, strict=True)
+        if value is None or (isinstance(value, str) and not value.strip())
+    ]
     if missing:
         raise InputError(
             f"{name}, {missing[0]}: column {args.target!r} is empty ({len(missing)} such rows)."
             " Correct or drop them."
         )
-    numbers = [_as_number(value) for value in values]
+    numbers = [_as_number(value, args.decimal) for value in values]
     finite = {number for number in numbers if number is not None and np.isfinite(number)}
     task = args.task
+    bad: list[int] = []
     if task == "auto":
         task = "regression" if finite else "classification"
         if len(finite) == 2 and finite == set(numbers):
@@ -834,24 +853,65 @@ def _targets(
                 f"Column {args.target!r} of {name} holds two different numbers only: say --task"
                 " classification or --task regression."
             )
+        if task == "classification":
+            bad = [row for row, value in enumerate(values) if not _names_a_class(value)]
+    if task == "regression":
+        bad = [
+            row for row, number in enumerate(numbers) if number is None or not np.isfinite(number)
+        ]
+    if bad:
+        value = values[bad[0]]
+        count = f" ({len(bad)} such rows of {len(values)})" if len(bad) > 1 else ""
+        decimal = (
+            " for a decimal comma say --decimal ,;"
+            if args.decimal == "." and all(_is_decimal_comma(values[row]) for row in bad)
+            else ""
+        )
+        raise InputError(
+            f"{name}, {places[bad[0]]}: {value!r} in column {args.target!r} is not a finite"
+            f" number{count}. Correct or drop such rows;{decimal} for class labels say --task"
+            " classification."
+        )
     if task == "classification":
         return task, np.array([str(value) for value in values], dtype=object)
-    for value, number, place in zip(values, numbers, places, strict=True):
-        if number is None or not np.isfinite(number):
-            raise InputError(
-                f"{name}, {place}: {value!r} in column {args.target!r} is not a finite number."
-                " Correct or drop the row; for class labels say --task classification."
-            )
     return task, np.array(numbers, dtype=np.float64)
 
 
-def _as_number(value: Any) -> float | None:
+def _as_number(value: Any, decimal: str) -> float | None:
+    """Read a number, or text that is one and nothing else; what is not finite stays that."""
     if isinstance(value, bool):
         return None
+    if isinstance(value, str):
+        text = value.strip().replace("−", "-")  # noqa: RUF001
+        if decimal != ".":
+            # a point would separate thousands
+            text = text.replace(".", "_").replace(decimal, ".")
+        if not _NUMBER.fullmatch(text) and text.lower().lstrip("+-") not in _NOT_FINITE:
+            return None
+        return float(text)
     try:
         return float(value)
     except (TypeError, ValueError):
         return None
+
+
+def _names_a_class(value: Any) -> bool:
+    """Tell labels from spoiled numbers, missing values, dates and what cannot be a label."""
+    if not isinstance(value, str):
+        return isinstance(value, bool)
+    text = value.strip()
+    if text.lower().lstrip("+-") in _NOT_FINITE:
+        return False
+    found = _LIKE_NUMBER.match(text) if len(text) <= _MAX_NUMBER else None
+    if found is None:
+        return True
+    number = found["number"]
+    whole = found.end() == len(text) or found["rest"]
+    return not (whole or number[-1].isspace() or re.search(r"[.,]\d", number))
+
+
+def _is_decimal_comma(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(r"[+−-]?\d*,\d+", value.strip()))  # noqa: RUF001
 
 
 def _result_paths(folder: str, result: EvaluationResult) -> list[Path]:
@@ -941,9 +1001,13 @@ def _fit(args: argparse.Namespace) -> None:
 
 def _predict(args: argparse.Namespace) -> None:
     import numpy as np
+    import pyarrow as pa
 
     from .screening.screener import predictions
+    from .tables import open_table, writable_format
 
+    if args.output is not None:
+        writable_format(args.output)
     model = _load_model(args.model)
     classes = list(model.classes_) if hasattr(model, "predict_proba") else []
     if args.return_std:
@@ -955,37 +1019,44 @@ def _predict(args: argparse.Namespace) -> None:
             )
     added = ["prediction", *(["prediction_std"] if args.return_std else [])]
     added += [f"probability_{label}" for label in classes]
+    kinds = [pa.float64()] * len(added)
+    if hasattr(model, "classes_"):
+        kinds[0] = pa.array(np.asarray(model.classes_).tolist()).type
+    new = [pa.field(name, kind) for name, kind in zip(added, kinds, strict=True)]
     rejected: list[str] = []
 
-    def columns(table: _Table, batch: _Batch, at: int) -> list[list[Any]]:
-        compositions = _checked_batch(batch, at, table.name, args.errors)
+    def predicted(name: str, batch: Batch, at: int) -> pa.Table:
+        compositions = _checked_batch(batch, at, name, args.errors)
+        formulas = batch.values(at)
         rejected.extend(
-            f"{place} ({batch.rows[row][at]!r})"
-            for row, place in enumerate(batch.places)
-            if not compositions.valid[row]
+            f"{batch.place(row)} ({formulas[row]!r})"
+            for row in np.flatnonzero(~compositions.valid).tolist()
         )
         rows = np.flatnonzero(compositions.valid)
-        values = np.full((len(batch.rows), len(added)), None, dtype=object)
+        columns = [pa.nulls(len(formulas), kind) for kind in kinds]
         if len(rows):
-            formulas = np.array([batch.rows[row][at] for row in rows], dtype=object)
-            found = predictions(model, compositions[rows], formulas, args.return_std)
+            text = np.array([formulas[row] for row in rows], dtype=object)
+            found = predictions(model, compositions[rows], text, args.return_std)
             if list(found) != added:
                 raise InputError("The model predicts several targets; the command line writes one.")
-            for number, column in enumerate(found.values()):
-                # Python numbers, which csv writes in full precision
-                values[rows, number] = column.to_pylist()
-        return values.tolist()
+            # position of each row's prediction; rows without one are null
+            positions = np.cumsum(compositions.valid) - 1
+            chosen = pa.array(positions, mask=~compositions.valid)
+            columns = [column.take(chosen) for column in found.values()]
+        table = batch.table
+        for field, column in zip(new, columns, strict=True):
+            table = table.append_column(field, column.cast(field.type))
+        return table
 
-    with _open_table(args.data, args.batch_size) as table:
+    with open_table(args.data, args.batch_size) as table:
         at = table.column(args.formula_column)
-        clash = sorted(set(added) & set(table.header))
+        clash = sorted(set(added) & set(table.schema.names))
         if clash:
             raise InputError(f"{table.name} already has a column {clash[0]!r}: rename it.")
-        with _csv_writer(args.output) as writer:
-            writer.writerow([*table.header, *added])
+        schema = pa.schema([*table.schema.remove_metadata(), *new])
+        with _table_writer(args.output, schema) as writer:
             for batch in table.batches:
-                for row, new in zip(batch.rows, columns(table, batch, at), strict=True):
-                    writer.writerow([*row, *new])
+                writer.write_table(predicted(table.name, batch, at).cast(schema))
     if rejected:
         _message(
             "warning",
@@ -1005,7 +1076,9 @@ def _load_model(path: str) -> Any:
 
 def _screen(args: argparse.Namespace) -> None:
     from .screening.command import run
+    from .tables import writable_format
 
+    writable_format(args.output)
     result = run(_load_model(args.model), args)
     _message(
         "wrote",
@@ -1015,33 +1088,42 @@ def _screen(args: argparse.Namespace) -> None:
 
 
 def _tokenize(args: argparse.Namespace) -> None:
+    import pyarrow as pa
+
+    from .tables import open_table, writable_format
     from .tokenizer import CompositionTokenizer
 
+    if args.output is not None:
+        writable_format(args.output)
     tokenizer = CompositionTokenizer(args.scheme, max_length=args.max_length)
-    with _open_table(args.data, args.batch_size) as table:
+    kind = pa.from_numpy_dtype(tokenizer.transform(["H"]).dtype)
+    with open_table(args.data, args.batch_size) as table:
         at = table.column(args.formula_column)
         names = tokenizer.get_feature_names_out().tolist()
-        with _csv_writer(args.output) as writer:
-            writer.writerow([args.formula_column, *names])
+        schema = pa.schema([table.schema.field(at), *(pa.field(name, kind) for name in names)])
+        with _table_writer(args.output, schema) as writer:
             for batch in table.batches:
                 compositions = _checked_batch(batch, at, table.name, "raise")
                 try:
                     tokens = tokenizer.transform(compositions)
                 except InputError as error:
-                    raise InputError(f"{table.name}, from {batch.places[0]} on: {error}") from error
-                for row, values in zip(batch.rows, tokens.tolist(), strict=True):
-                    writer.writerow([row[at], *values])
+                    raise InputError(f"{table.name}, from {batch.place(0)} on: {error}") from error
+                columns = [pa.array(column) for column in tokens.T]
+                writer.write_table(
+                    pa.Table.from_arrays([batch.table.column(at), *columns], schema=schema)
+                )
 
 
 def _explain(args: argparse.Namespace) -> None:
     from .explain_command import explanation_of, explanation_table
     from .plotting import write_explanation
+    from .tables import open_table
 
     model = _load_model(args.model)
     background: list[Any] | None = None
     if args.background:
         background = []
-        with _open_table(args.background, _BATCH_ROWS) as table:
+        with open_table(args.background, _BATCH_ROWS) as table:
             at = table.column(args.formula_column)
             for batch in table.batches:
                 background += _checked_formulas(batch, at, table.name)
@@ -1083,21 +1165,21 @@ def _train_crystallm(args: argparse.Namespace) -> None:
     print(train(args))
 
 
-def _checked_formulas(batch: _Batch, at: int, name: str) -> list[Any]:
+def _checked_formulas(batch: Batch, at: int, name: str) -> list[Any]:
     _checked_batch(batch, at, name, "raise")
-    return [row[at] for row in batch.rows]
+    return batch.values(at)
 
 
-def _checked_batch(batch: _Batch, at: int, name: str, errors: str) -> CompositionBatch:
+def _checked_batch(batch: Batch, at: int, name: str, errors: str) -> CompositionBatch:
     """Read the formulas of a batch; an error names the place in the file."""
     from .compositions import read_compositions
 
-    formulas = [row[at] for row in batch.rows]
+    formulas = batch.values(at)
     try:
         return read_compositions(formulas)
     except CompositionError as error:
         if errors == "raise":
-            place = batch.places[error.row or 0]
+            place = batch.place(error.row or 0)
             raise InputError(
                 f"{name}, {place}: {error.value!r} is not a composition: {error.reason}."
             ) from error
@@ -1108,93 +1190,16 @@ def _checked_batch(batch: _Batch, at: int, name: str, errors: str) -> Compositio
 
 
 @contextlib.contextmanager
-def _open_table(source: str, batch_rows: int) -> Iterator[_Table]:
-    """Open a table; all its errors are :class:`InputError` or :class:`OSError`."""
-    if source == _STDIN:
-        yield _csv_table(sys.stdin, "stdin", batch_rows)
-    elif source.endswith(".parquet"):
-        with _parquet_table(source, batch_rows) as table:
-            yield table
-    else:
-        opener: Any = gzip.open if source.endswith(".gz") else open
-        with opener(source, "rt", newline="", encoding="utf-8-sig") as file:
-            yield _csv_table(file, source, batch_rows)
+def _table_writer(output: str | None, schema: pa.Schema) -> Iterator[TableWriter]:
+    """Open the table to write: a file that appears when it is complete, or stdout."""
+    from .tables import open_writer, writable_format
 
-
-def _csv_table(file: TextIO, name: str, batch_rows: int) -> _Table:
-    reader = csv.reader(file, strict=True)
-    records = _csv_records(reader, name)
-    first = next(records, None)
-    if first is None:
-        raise InputError(f"{name} is empty: a header line with column names is needed.")
-    header = [column.removeprefix("\ufeff") for column in first[1]]
-
-    def batches() -> Iterator[_Batch]:
-        batch = _Batch([], [])
-        for line, record in records:
-            if len(record) != len(header):
-                raise InputError(
-                    f"{name}, line {line}: {len(record)} fields where the header has {len(header)}."
-                )
-            batch.rows.append(record)
-            batch.places.append(f"line {line}")
-            if len(batch.rows) == batch_rows:
-                yield batch
-                batch = _Batch([], [])
-        if batch.rows:
-            yield batch
-
-    return _Table(name, header, batches())
-
-
-def _csv_records(reader: Any, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield records with the line they begin on; only blank lines at the end are left out."""
-    blank = None
-    while True:
-        line = reader.line_num + 1
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except (csv.Error, UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
-            raise InputError(f"{name} cannot be read from line {line} on: {error}.") from error
-        if not record:
-            blank = blank or line
-            continue
-        if blank is not None:
-            raise InputError(f"{name}, line {blank} is blank, but rows follow.")
-        yield line, record
-
-
-@contextlib.contextmanager
-def _parquet_table(path: str, batch_rows: int) -> Iterator[_Table]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            header = file.schema_arrow.names
-            yield _Table(path, header, _parquet_batches(file, batch_rows))
-    except pyarrow.ArrowException as error:
-        raise InputError(f"{path} is not a parquet file that can be read: {error}.") from error
-
-
-def _parquet_batches(file: Any, batch_rows: int) -> Iterator[_Batch]:
-    start = 0
-    for record_batch in file.iter_batches(batch_size=batch_rows):
-        columns = [column.to_pylist() for column in record_batch.columns]
-        rows = [list(row) for row in zip(*columns, strict=True)]
-        yield _Batch(rows, [f"row {start + number}" for number in range(len(rows))])
-        start += len(rows)
-
-
-@contextlib.contextmanager
-def _csv_writer(output: str | None) -> Iterator[Any]:
     if output is None:
-        yield csv.writer(sys.stdout, lineterminator="\n")
+        with open_writer(None, ".csv", schema) as writer:
+            yield writer
         return
     with (
         replacing(Path(output)) as path,
-        path.open("w", newline="", encoding="utf-8") as file,
+        open_writer(path, writable_format(output), schema) as writer,
     ):
-        yield csv.writer(file, lineterminator="\n")
+        yield writer

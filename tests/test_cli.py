@@ -29,6 +29,7 @@ from sklearn_kt import CompositionTokenizer, __version__, evaluation
 from sklearn_kt.cli import _DEFAULT_MODELS, _MODEL_NAMES, main
 from sklearn_kt.evaluation import MODELS
 from sklearn_kt.persistence import load_model, save_model
+from sklearn_kt.tables import open_table
 
 FORMULAS = ["NaN", "NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "CO", "Co", "GaAs", "ZnS", "KBr"]
 GAPS = [0.5, 8.5, 8.4, 14.2, 2.2, 9.0, 7.8, 5.0, 0.0, 1.4, 3.7, 7.4]
@@ -322,7 +323,7 @@ def test_evaluate_matbench(run: Run, data_dir: Path) -> None:
     [
         (["--dataset", "seebeck", "--models", "rf"], "Unknown model 'rf'"),
         (["--dataset", "seebeck", "--models", "dummy,dummy"], "named twice"),
-        (["--dataset", "seebeck", "--target", "y"], "--target belongs to --data"),
+        (["--dataset", "seebeck", "--target", "y"], "--target and --decimal belong to --data"),
         (["--dataset", "seebeck", "--task", "classification"], "seebeck is a regression"),
         (["--dataset", "seebeck", "--n-samples", "99999"], "between 1 and 47737"),
         (["--dataset", "expt_gap"], "Unknown data set 'expt_gap'"),
@@ -334,7 +335,10 @@ def test_evaluate_matbench(run: Run, data_dir: Path) -> None:
         (["--data", "gaps.csv", "--target", "gap", "--formula-column", "x"], "Column 'x'"),
         (["--data", "gaps.csv", "--target", "gap", "--folds", "13"], "got 13"),
         (["--data", "gaps.csv", "--target", "gap", "--n-samples", "13"], "has 12 rows"),
-        (["--data", "gaps.csv", "--target", "formula"], "Class 'CO' has 1 rows"),
+        (
+            ["--data", "gaps.csv", "--target", "formula", "--task", "classification"],
+            "Class 'CO' has 1 rows",
+        ),
         (["--data", "no.csv", "--target", "gap"], "no.csv: No such file"),
         (["--data", ".", "--target", "gap"], "Is a directory"),
         (["--data", "gaps.csv", "--target", "gap", "--output-dir", "gaps.csv"], "gaps.csv: "),
@@ -415,6 +419,115 @@ def test_unreadable_files(run: Run, tmp_path: Path, name: str, content: bytes) -
     assert (code, out) == (2, "")
     assert_one_line(err, name)
     assert files(tmp_path) == [name]
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "count"),
+    [
+        (["8,5", "9", "8,25"], "line 2: '8,5'", "2 such rows of 3"),
+        (["8,5", "9,25", "1e3 "], "line 2: '8,5'", "2 such rows of 3"),
+        (["8,5", "9,25", "7,5"], "line 2: '8,5'", "--decimal ,;"),
+        (["glass", "0.66±0.1", "metal"], "line 3: '0.66±0.1'", "--task classification"),
+        (["1,066.5", "2,031.5", "5"], "line 2: '1,066.5'", "2 such rows of 3"),
+        (["<0.1", "~5", "> 7"], "line 2: '<0.1'", "3 such rows of 3"),
+        (["5 eV", "300K", "5%"], "line 2: '5 eV'", "3 such rows of 3"),
+        (["1.23(4)", "1-2", "10^3"], "line 2: '1.23(4)'", "3 such rows of 3"),
+        (["metal", "nan", "metal"], "line 3: 'nan'", "Correct or drop such rows"),
+        (["2020-01-01", "1 066", "3.5D+03"], "line 2: '2020-01-01'", "3 such rows of 3"),
+        (["1_0", "7", "8"], "line 2: '1_0'", "Correct or drop such rows"),
+        (["  ", "7", "8"], "line 2: column 'gap' is empty", "(1 such rows)"),
+    ],
+)
+def test_text_like_numbers_is_no_class(
+    run: Run, tmp_path: Path, values: list[str], first: str, count: str
+) -> None:
+    frame = pd.DataFrame({"formula": FORMULAS[:3], "gap": values})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    fit = ("fit", "t.csv", "--target", "gap", "--model", "dummy", "--output", "m")
+    code, out, err = run(*fit)
+    assert (code, out) == (2, "")
+    assert_one_line(err, first, count)
+    assert ("--decimal" in err) == first.endswith("'8,5'")
+    assert run("evaluate", "--data", "t.csv", "--target", "gap", "--models", "dummy")[0] == 2
+    # unless one says so
+    code, _, err = run(*fit, "--task", "classification")
+    assert code == (2 if "empty" in first else 0)
+
+
+def test_decimal_comma(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("formula;gap\nFe;8,5\nCo;\u22121\nNi;1e3 \n", encoding="utf-8")
+    fit = ("fit", "t.csv", "--target", "gap", "--model", "dummy", "--output", "m")
+    code, _, err = run(*fit, "--decimal", ",")
+    assert code == 0
+    assert "regression of gap" in err
+    assert float(read(run("predict", "m", stdin="formula\nFe\n")[1])[1][1]) == 1007.5 / 3
+    (tmp_path / "t.csv").write_text("formula;gap\nFe;8,5\nCo;1.066,5\n")
+    code, _, err = run(*fit, "--decimal", ",")
+    assert code == 2
+    assert_one_line(err, "line 3: '1.066,5'")
+    code, _, err = run("evaluate", "--dataset", "seebeck", "--decimal", ",")
+    assert code == 2
+    assert_one_line(err, "belong to --data")
+
+
+@pytest.mark.parametrize("kinds", [["2D", "3D"], ["4mm", "-42m"], ["2/m", "m-3m"], ["NA", "3d"]])
+def test_classes_with_digits(run: Run, tmp_path: Path, kinds: list[str]) -> None:
+    pd.DataFrame({"formula": FORMULAS, "kind": kinds * 6}).to_csv(tmp_path / "t.csv", index=False)
+    code, _, err = run(*("fit", "t.csv", "--target", "kind", "--model", "dummy", "--output", "m"))
+    assert code == 0
+    assert "classification of kind" in err
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([pd.Timestamp("2020-01-01")] * 12, "is not a finite number"),
+        ([[1, 2]] * 12, "is not a finite number"),
+    ],
+)
+def test_targets_of_other_types(run: Run, tmp_path: Path, values: list, message: str) -> None:
+    frame = pd.DataFrame({"formula": FORMULAS, "y": values})
+    frame.to_parquet(tmp_path / "t.PARQUET")
+    code, _, err = run(*("fit", "t.PARQUET", "--target", "y", "--model", "dummy", "--output", "m"))
+    assert code == 2
+    assert_one_line(err, "row 0", message)
+
+
+@pytest.mark.parametrize("name", ["o.parquet", "o.PARQUET", "o.tsv", "o.jsonl", "o.csv.gz"])
+def test_predict_writes_what_the_name_says(
+    run: Run, model: Path, tmp_path: Path, name: str
+) -> None:
+    ids = ["00123", "NA", "", "NaN"]
+    lines = [f"{formula},{id_}" for formula, id_ in zip(["NaN", "CO", "?", "Co"], ids, strict=True)]
+    source = "\n".join(["formula,id", *lines])
+    code, out, _ = run("predict", model, "--output", name, "--errors", "nan", stdin=source)
+    assert (code, out) == (0, "")
+    with open_table(tmp_path / name, 9) as table:
+        [batch] = table.batches
+    assert batch.values(0) == ["NaN", "CO", "?", "Co"]
+    assert batch.values(1) == ids
+    expected = load_model(model).predict(["NaN", "CO", "Co"])
+    found = [value for value in batch.values(2) if value not in (None, "")]
+    assert [float(value) for value in found] == expected.tolist()
+    assert batch.values(2)[2] in (None, "")
+
+
+def test_predict_passes_repeated_columns_on(run: Run, model: Path) -> None:
+    source = "a,formula,a\n1,NaCl,2\n"
+    code, out, _ = run("predict", model, stdin=source)
+    assert code == 0
+    assert [row[:3] for row in read(out)] == [["a", "formula", "a"], ["1", "NaCl", "2"]]
+    code, _, err = run("predict", model, "--output", "o.parquet", stdin=source)
+    assert code == 2
+    assert_one_line(err, "'a' occurs 2 times")
+
+
+@pytest.mark.parametrize("command", ["predict", "screen", "tokenize"])
+def test_unknown_endings_are_told_first(run: Run, tmp_path: Path, command: str) -> None:
+    arguments = [] if command == "tokenize" else ["no.model"]
+    code, out, err = run(command, *arguments, "no.csv", "--output", "o.feather")
+    assert (code, out) == (2, "")
+    assert_one_line(err, "o.feather: tables cannot be written as .feather")
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "bom.csv"])

@@ -39,6 +39,7 @@ INTERNAL = {
     "sklearn_kt.html_repr",
     "sklearn_kt.implicit",
     "sklearn_kt.blending",
+    "sklearn_kt.tables",
     "sklearn_kt.training",
 }
 CONSOLE = re.compile(r":CONSOLE[^\"]*\"(?P<text>.*)\", source: ")

@@ -26,7 +26,7 @@ PACKAGE = Path(sklearn_kt.__file__).parent
 LAYERS = [
     {"exceptions"},
     {"_files"},
-    {"_settings", "compositions", "datasets", "hub"},
+    {"_settings", "compositions", "datasets", "hub", "tables"},
     {"tokenizer", "descriptors"},
     {"encoder"},
     {"persistence", "readouts", "training"},

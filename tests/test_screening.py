@@ -46,6 +46,7 @@ from sklearn_kt.screening import charge_neutral_formulas, screen
 from sklearn_kt.screening import screener as screener_module
 from sklearn_kt.screening.expressions import parse_expression
 from sklearn_kt.screening.screener import _keys
+from sklearn_kt.tables import open_table, open_writer, writable_format
 
 METALS = ["Li", "Na", "Mg", "Al", "Ti", "Fe", "Cu", "Zn", "Zr", "Ba"]
 ANIONS = ["O", "S", "F", "Cl"]
@@ -199,12 +200,59 @@ def test_csv_and_the_formula_nan(ending: str, tmp_path: Path) -> None:
     result = screen(MeanNumber().fit(None), path, tmp_path / "o.parquet", formula_column="x")
     out = pd.read_parquet(result.path)
     assert out["x"].tolist() == ["NaN", "No", "KCl", "InN"]
-    assert out["price"].tolist()[2:] == [3.0, 4.0]
+    # other columns are text unless one asks
+    assert out["price"].tolist() == ["1.5", "", "3.0", "4.0"]
     assert out.columns.tolist() == ["price", "x", "prediction", "prediction_std"]
     result = screen(
         MeanNumber().fit(None), path, tmp_path / "p.parquet", formula_column="x", columns=[]
     )
     assert "price" not in pd.read_parquet(result.path).columns
+    model = MeanNumber().fit(None)
+    for number, options in enumerate(({"where": "price > 2"}, {"top_k": 2, "sort_by": "price"})):
+        sink = tmp_path / f"{number}.csv.gz"
+        with pytest.raises(InputError, match="numbers"):
+            screen(model, path, sink, formula_column="x", **options)
+        screen(model, path, sink, formula_column="x", numbers=["price"], **options)
+        assert sorted(pd.read_csv(sink)["price"]) == [3.0, 4.0]
+
+
+def test_text_that_looks_like_other_things_survives(tmp_path: Path) -> None:
+    # the type of a column does not depend on its first megabyte
+    ids = ["00123", *map(str, range(200_000)), "NA", "true", "x"]
+    frame = pd.DataFrame({"formula": ["NaCl"] * len(ids), "id": ids})
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    model = MeanNumber().fit(None)
+    screen(model, tmp_path / "in.csv", tmp_path / "o.parquet", deduplicate=False)
+    assert pd.read_parquet(tmp_path / "o.parquet")["id"].tolist() == ids
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet", ".PARQUET", ".jsonl.gz"])
+def test_every_format_in_and_out(ending: str, tmp_path: Path) -> None:
+    formulas = ["NaN", "NaCl", "CO", "Co"]
+    table = pa.table({"formula": formulas, "id": ["00123", "NA", "1", ""]})
+    source, sink = tmp_path / f"in{ending}", tmp_path / f"out{ending}"
+    with open_writer(source, writable_format(source), table.schema) as writer:
+        writer.write_table(table)
+    result = screen(MeanNumber().fit(None), source, sink, return_std=False, batch_rows=3)
+    assert (result.n_rows, result.n_written) == (4, 4)
+    with open_table(sink, 9) as out:
+        [batch] = out.batches
+    assert batch.table.select(["formula", "id"]).equals(table)
+    expected = MeanNumber().fit(None).predict(formulas)
+    assert [float(value) for value in batch.values(2)] == expected.tolist()
+
+
+def test_names_of_files_are_checked_first(tmp_path: Path) -> None:
+    model = MeanNumber().fit(None)
+    with pytest.raises(InputError, match=r"cannot be written as \.xlsx"):
+        screen(model, ["NaCl"], tmp_path / "o.xlsx")
+    (tmp_path / "in.csv").write_text("a,formula,a\n1,NaCl,2\n")
+    with pytest.raises(InputError, match="'a' occurs 2 times"):
+        screen(model, tmp_path / "in.csv", tmp_path / "o.csv")
+    screen(model, tmp_path / "in.csv", tmp_path / "o.csv", columns=[])
+    pq.write_table(pa.table({"formula": ["NaCl"]}), tmp_path / "in.PARQUET")
+    with pytest.raises(InputError, match="have types already"):
+        screen(model, tmp_path / "in.PARQUET", tmp_path / "p.csv", numbers=["formula"])
 
 
 def test_rows_that_are_no_compositions(tmp_path: Path) -> None:
@@ -271,10 +319,10 @@ def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
     pq.write_table(pa.table({"formula": ["A"], "prediction": [1]}), tmp_path / "clash.parquet")
     (tmp_path / "empty").mkdir()
     for source, text in (
-        ("bad.parquet", "cannot be read"),
-        ("ragged.csv", "cannot be read"),
-        ("bytes.csv", "cannot be read"),
-        ("blank.csv", "row 1: '' is not a composition"),
+        ("bad.parquet", "is not a parquet file that can be read"),
+        ("ragged.csv", "line 3: 1 fields where the header has 2"),
+        ("bytes.csv", "is not UTF-8"),
+        ("blank.csv", "line 3 is blank"),
         ("clash.parquet", "already|rename"),
         ("missing.parquet", "There is no file"),
         ("empty", "holds no"),

@@ -1,6 +1,6 @@
 """Screening of large tables and enumerations of compositions by a fitted model.
 
-:func:`screen` streams formulas through a model into a parquet file, in constant memory; a run
+:func:`screen` streams formulas through a model into a table, in constant memory; a run
 that was stopped goes on. :func:`charge_neutral_formulas` enumerates candidates.
 """
 

@@ -31,6 +31,7 @@ def run(estimator: Any, args: argparse.Namespace) -> ScreeningResult:
     options: dict[str, Any] = {
         "formula_column": args.formula_column,
         "columns": None if args.columns is None else args.columns.split(","),
+        "numbers": None if args.numbers is None else args.numbers.split(","),
         "return_std": not args.no_std,
         "where": args.where,
         "top_k": args.top_k,

@@ -1,4 +1,4 @@
-"""Streaming a source of formulas through a fitted model into a parquet file."""
+"""Streaming a source of formulas through a fitted model into a table."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from sklearn_kt._version import __version__
 from sklearn_kt.compositions import CompositionBatch, read_compositions
 from sklearn_kt.embedding import BackboneMixin
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError, SklearnKTError
+from sklearn_kt.tables import open_writer, writable_format
 
 from .expressions import parse_expression
 from .sources import Source, Task, open_source
@@ -64,7 +65,7 @@ class ScreeningResult:
     Parameters
     ----------
     path : Path
-        The parquet file.
+        The file.
     n_rows : int
         Rows read.
     n_rejected : int
@@ -95,6 +96,8 @@ class Plan:
     deduplicate: bool
     errors: str
     batch_rows: int
+    format: str
+    """Of the output, by the ending of its name."""
     schema: pa.Schema
     """Of the output, without keys."""
 
@@ -106,6 +109,7 @@ def screen(
     *,
     formula_column: str = "formula",
     columns: list[str] | None = None,
+    numbers: list[str] | None = None,
     return_std: bool = True,
     where: str | Expression | None = None,
     top_k: int | None = None,
@@ -124,15 +128,19 @@ def screen(
     estimator : estimator
         Fitted on formulas: one of ours, or a pipeline or search around one.
     source : str, Path or iterable of str
-        A ``.parquet``, ``.csv`` or ``.csv.gz`` file, a folder of ``.parquet`` files, or formulas
-        (:func:`charge_neutral_formulas`). An iterable must give the same formulas again if a
-        run is to go on.
+        A ``.parquet``, ``.csv``, ``.tsv``, ``.jsonl`` or ``.xlsx`` file, a folder of ``.parquet``
+        files, or formulas (:func:`charge_neutral_formulas`). An iterable must give the same
+        formulas again if a run is to go on.
     sink : str or Path
-        Parquet file to write; it must not exist.
+        File to write: ``.parquet``, ``.csv``, ``.tsv`` or ``.jsonl``, the last three also
+        ``.gz``; it must not exist.
     formula_column : str, default="formula"
         Column of the formulas.
     columns : list of str or None, default=None
         Columns of the source to keep beside it; None keeps all.
+    numbers : list of str or None, default=None
+        Columns of a text file (CSV) to read as numbers, for `where` and `sort_by`; all others
+        are kept as the text they are.
     return_std : bool, default=True
         Of a regressor, also write the standard deviation of its errors. Classifiers always
         give their probabilities.
@@ -215,7 +223,8 @@ def screen(
         raise InputError(f"errors must be 'raise' or 'nan', got {errors!r}.")
     if sink.is_dir():
         raise InputError(f"{sink} is a folder; name a file.")
-    opened = open_source(source, formula_column, columns, batch_rows)
+    kind = writable_format(sink)
+    opened = open_source(source, formula_column, columns, numbers or [], batch_rows)
     return_std = return_std and not hasattr(estimator, "classes_")
     probe = predictions(estimator, read_compositions(_PROBE), np.array(_PROBE, object), return_std)
     plan = Plan(
@@ -228,6 +237,7 @@ def screen(
         deduplicate,
         errors,
         batch_rows,
+        kind,
         _output_schema(opened.schema, probe),
     )
     _check_plan(plan)
@@ -449,10 +459,18 @@ def _check_plan(plan: Plan) -> None:
             empty.filter(plan.where)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise InputError(
-                f"where={plan.where} cannot be applied to the columns {names}: {error}"
+                f"where={plan.where} cannot be applied to the columns {names}: {error}. Columns"
+                " of a text file are text; name those to read as numbers in numbers."
             ) from error
-    if plan.top_k is not None and plan.sort_by not in plan.schema.names:
-        raise InputError(f"sort_by={plan.sort_by!r} is none of the columns {names}.")
+    if plan.top_k is not None:
+        if plan.sort_by not in plan.schema.names:
+            raise InputError(f"sort_by={plan.sort_by!r} is none of the columns {names}.")
+        if pa.types.is_string(plan.schema.field(plan.sort_by).type):
+            raise InputError(
+                f"sort_by={plan.sort_by!r} is a column of text, in which '10' comes before '9'."
+                " Name a column of numbers: one that the model adds, or one of the source, which"
+                " for a text file is named in numbers, too."
+            )
 
 
 class _Run:
@@ -645,7 +663,7 @@ def _same(before: Any, now: dict[str, list]) -> bool:
 
 def _merge(parts: list[Path], plan: Plan, path: Path, scratch: Path) -> int:
     """Write the parts as one file; return its rows."""
-    with pq.ParquetWriter(path, plan.schema) as writer:
+    with open_writer(path, plan.format, plan.schema) as writer:
         if plan.top_k is not None:
             best = plan.schema.append(pa.field(_KEY, _KEY_TYPE)).empty_table()
             for part in parts:

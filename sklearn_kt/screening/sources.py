@@ -1,4 +1,4 @@
-"""Where formulas come from: parquet and CSV files, and iterables, cut into tasks.
+"""Where formulas come from: files of tables, and iterables, cut into tasks.
 
 A task is the unit of work that is kept when a run stops: a row group of a parquet file, or
 so many rows of anything else.
@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from sklearn_kt.exceptions import InputError
+from sklearn_kt.tables import Batch, arrow_errors, as_numbers, open_table, readable_format
 
 __all__ = ["Source", "Task", "open_source"]
-
-_CSV_ENDINGS = (".csv", ".csv.gz")
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Task:
             for start in range(0, len(self.table), batch_rows):
                 yield self.table.slice(start, batch_rows)
             return
-        with _arrow_errors(str(self.path)), pq.ParquetFile(self.path) as file:
+        with arrow_errors(str(self.path)), pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(
                 batch_rows, row_groups=[self.row_group], columns=list(self.columns)
             ):
@@ -100,18 +98,24 @@ class Source:
 
 
 def open_source(
-    source: Any, formula_column: str, columns: list[str] | None, task_rows: int
+    source: Any,
+    formula_column: str,
+    columns: list[str] | None,
+    numbers: list[str],
+    task_rows: int,
 ) -> Source:
     """Open a source.
 
     Parameters
     ----------
     source : str, Path or iterable of formulas
-        A parquet or CSV file, a folder of parquet files, or formulas.
+        A table (:mod:`sklearn_kt.tables`), a folder of parquet files, or formulas.
     formula_column : str
         Column of the formulas.
     columns : list of str or None
         Columns to keep beside it; None keeps all.
+    numbers : list of str
+        Columns of text to read as numbers.
     task_rows : int
         Rows of a task where the source has no row groups.
 
@@ -126,44 +130,34 @@ def open_source(
         If it cannot be read or lacks a column.
     """
     if not isinstance(source, str | Path):
-        if columns:
-            raise InputError("an iterable of formulas has no other columns: leave columns out.")
+        if columns or numbers:
+            raise InputError(
+                "an iterable of formulas has no other columns: leave columns and numbers out."
+            )
         if not isinstance(source, Iterable):
             raise InputError(
                 f"source must be a path or an iterable of formulas, got {type(source).__name__}."
             )
         return _iterable_source(source, formula_column, task_rows)
     path = Path(source)
-    if path.name.endswith(_CSV_ENDINGS) and path.is_file():
-        return _csv_source(path, formula_column, columns, task_rows)
-    paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    paths = [path]
+    if path.is_dir():
+        paths = sorted(file for file in path.iterdir() if file.suffix.lower() == ".parquet")
     if not paths:
         raise InputError(f"The folder {path} holds no .parquet files.")
     if not paths[0].is_file():
         raise InputError(f"There is no file {path}.")
-    if not paths[0].name.endswith(".parquet"):
-        raise InputError(f"{path} is not a .parquet, .csv or .csv.gz file.")
+    if readable_format(paths[0]) != ".parquet":
+        return _table_source(path, formula_column, columns, numbers, task_rows)
+    if numbers:
+        raise InputError(f"the columns of {path} have types already: leave numbers out.")
     return _parquet_source(paths, formula_column, columns)
-
-
-class _arrow_errors:  # noqa: N801
-    """Turn pyarrow's errors about a file into ours."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        # full disks and missing files stay what they are
-        if isinstance(error, pa.ArrowException) and not isinstance(error, OSError):
-            raise InputError(f"{self.name} cannot be read: {error}") from error
 
 
 def _wanted(schema: pa.Schema, name: str, formula_column: str, columns: list[str] | None) -> list:
     """Columns to read, in the order of the file."""
-    for column in [formula_column, *(columns or [])]:
+    kept = schema.names if columns is None else [formula_column, *columns]
+    for column in [formula_column, *kept]:
         if schema.names.count(column) != 1:
             raise InputError(
                 f"Column {column!r} occurs {schema.names.count(column)} times in {name}, which has"
@@ -179,7 +173,7 @@ def _parquet_source(paths: list[Path], formula_column: str, columns: list[str] |
     identity = []
     schema = None
     for path in paths:
-        with _arrow_errors(str(path)), pq.ParquetFile(path) as file:
+        with arrow_errors(str(path)), pq.ParquetFile(path) as file:
             wanted = _wanted(file.schema_arrow, str(path), formula_column, columns)
             kept = pa.schema([file.schema_arrow.field(name) for name in wanted])
             sizes = [
@@ -209,42 +203,31 @@ def _parquet_source(paths: list[Path], formula_column: str, columns: list[str] |
     return Source(schema, identity, lambda: iter(tasks), lambda _: total)
 
 
-def _csv_source(
-    path: Path, formula_column: str, columns: list[str] | None, task_rows: int
+def _table_source(
+    path: Path,
+    formula_column: str,
+    columns: list[str] | None,
+    numbers: list[str],
+    task_rows: int,
 ) -> Source:
-    size = path.stat().st_size
-    position = [0]
+    with open_table(path, task_rows) as table:
+        wanted = _wanted(table.schema, str(path), formula_column, columns)
+        schema = as_numbers(Batch(table.schema.empty_table(), "", []), numbers, "").schema
+    totals: list[Callable[[int], int | None]] = [table.total]
 
-    def read(wanted: list[str] | None) -> Iterator[pa.Table]:
-        with _arrow_errors(str(path)), pa.OSFile(str(path)) as raw:
-            stream = pa.CompressedInputStream(raw, "gzip") if path.suffix == ".gz" else raw
-            reader = pyarrow.csv.open_csv(
-                stream,
-                parse_options=pyarrow.csv.ParseOptions(
-                    newlines_in_values=True, ignore_empty_lines=False
-                ),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    column_types={formula_column: pa.string()}, include_columns=wanted
-                ),
-            )
-            yield reader.schema.empty_table()
-            for batch in reader:
-                position[0] = raw.tell()
-                yield pa.Table.from_batches([batch])
+    def tables() -> Iterator[pa.Table]:
+        with open_table(path, task_rows) as table:
+            totals[0] = table.total
+            for batch in table.batches:
+                yield as_numbers(batch, numbers, str(path)).select(wanted)
 
-    schema = next(read(None)).schema
-    wanted = _wanted(schema, str(path), formula_column, columns)
-    kept = pa.schema([schema.field(name) for name in wanted])
-    identity = [{"file": path.name, "bytes": size, "task_rows": task_rows}]
-
-    def rows(done: int) -> int | None:
-        return round(done * size / position[0]) if position[0] else None
-
-    def tasks() -> Iterator[Task]:
-        position[0] = 0
-        return _cut(read(wanted), str(path), tuple(wanted), task_rows)
-
-    return Source(kept, identity, tasks, rows)
+    identity = [{"file": path.name, "bytes": path.stat().st_size, "task_rows": task_rows}]
+    return Source(
+        pa.schema([schema.field(name) for name in wanted]),
+        identity,
+        lambda: _cut(tables(), str(path), tuple(wanted), task_rows),
+        lambda done: totals[0](done),
+    )
 
 
 def _iterable_source(formulas: Iterable[Any], formula_column: str, task_rows: int) -> Source:

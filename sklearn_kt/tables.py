@@ -1,0 +1,656 @@
+"""Tables in files: one reader and one writer for all commands.
+
+The ending of a name tells the format, in upper or lower case. Every column is kept as it is:
+text files hold text, in which ``00123``, ``NA`` and the formula ``NaN`` stay what they are, and
+the other formats bring their types. A table is read in batches, however long it is, and every
+row has a place (a line, a row) that messages name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import math
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from .exceptions import InputError
+
+__all__ = [
+    "Batch",
+    "Table",
+    "TableWriter",
+    "arrow_errors",
+    "as_numbers",
+    "open_table",
+    "open_writer",
+    "readable_format",
+    "writable_format",
+]
+
+STDIN = "-"
+_TEXT = (".csv", ".tsv", ".jsonl")
+_READABLE = (*_TEXT, *(f"{ending}.gz" for ending in _TEXT), ".parquet", ".xlsx")
+_WRITABLE = _READABLE[:-1]
+# characters of a record: more is no table, and would fill the memory
+_MAX_RECORD = 2**22
+# bytes that a workbook may unpack to; all of it is held in memory
+_MAX_WORKBOOK = 2**29
+# integers up to here are exact as floating-point numbers
+_MAX_EXACT = 2**53
+_READ_ERRORS = (csv.Error, EOFError, OSError, zlib.error, ValueError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of a table.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The rows.
+    unit : str
+        What a place is called: line or row.
+    numbers : sequence of int
+        Number of each row's place.
+    """
+
+    table: pa.Table
+    unit: str
+    numbers: Sequence[int]
+
+    def place(self, row: int) -> str:
+        """Name the place of a row, for messages."""
+        return f"{self.unit} {self.numbers[row]}"
+
+    def values(self, at: int) -> list[Any]:
+        """Return a column as Python objects."""
+        return self.table.column(at).to_pylist()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is read batch by batch.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    schema : pyarrow.Schema
+        Names and types of the columns.
+    batches : iterator of Batch
+        The rows, once.
+    total : callable
+        Given the rows read so far, how many there are in all, as far as is known.
+    """
+
+    name: str
+    schema: pa.Schema
+    batches: Iterator[Batch]
+    total: Callable[[int], int | None]
+
+    def column(self, name: str) -> int:
+        """Position of a column that must be there once."""
+        count = self.schema.names.count(name)
+        if count == 1:
+            return self.schema.names.index(name)
+        found = f"occurs {count} times in" if count else "is not among the columns of"
+        raise InputError(f"Column {name!r} {found} {self.name}: {', '.join(self.schema.names)}.")
+
+
+class TableWriter(Protocol):
+    """Writes rows to an open file."""
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append rows."""
+
+
+def readable_format(path: str | Path) -> str:
+    """Tell the format of a file to read by its name.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file. A name without an ending, as of a pipe, is CSV.
+
+    Returns
+    -------
+    ending : str
+        In lower case, with ``.gz`` where it is compressed.
+
+    Raises
+    ------
+    InputError
+        If the ending is none of those that can be read.
+    """
+    return _format(Path(path), _READABLE, "read")
+
+
+def writable_format(path: str | Path) -> str:
+    """Tell the format of a file to write by its name.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file. A name without an ending, as of a pipe, is CSV.
+
+    Returns
+    -------
+    ending : str
+        In lower case, with ``.gz`` where it is compressed.
+
+    Raises
+    ------
+    InputError
+        If the ending is none of those that can be written.
+    """
+    return _format(Path(path), _WRITABLE, "written")
+
+
+def _format(path: Path, known: tuple[str, ...], done: str) -> str:
+    endings = [suffix.lower() for suffix in path.suffixes]
+    if not endings:
+        return ".csv"
+    ending = "".join(endings[-2:]) if endings[-1] == ".gz" else endings[-1]
+    if ending == ".txt":
+        return ".csv"
+    if ending not in known:
+        raise InputError(
+            f"{path}: tables cannot be {done} as {ending}. The formats are {', '.join(known)}."
+        )
+    return ending
+
+
+@contextlib.contextmanager
+def open_table(source: str | Path, batch_rows: int) -> Iterator[Table]:
+    """Open a table to read.
+
+    Parameters
+    ----------
+    source : str or Path
+        A file in one of the formats; ``"-"`` is CSV from stdin.
+    batch_rows : int
+        Most rows of a batch.
+
+    Yields
+    ------
+    table : Table
+        Its errors are :class:`~sklearn_kt.exceptions.InputError` or :class:`OSError`.
+    """
+    if str(source) == STDIN:
+        yield _delimited(sys.stdin, "stdin", batch_rows, None, lambda done: None)
+        return
+    path = Path(source)
+    kind = readable_format(path)
+    if kind == ".parquet":
+        with arrow_errors(str(path)), pq.ParquetFile(path) as file:
+            rows = file.metadata.num_rows
+            yield Table(
+                str(path), file.schema_arrow, _parquet_batches(file, batch_rows), lambda _: rows
+            )
+    elif kind == ".xlsx":
+        yield _workbook(path, batch_rows)
+    else:
+        with path.open("rb") as raw, _text(raw, kind) as text:
+            total = _estimate(path, raw)
+            if kind.startswith(".jsonl"):
+                with path.open("rb") as again, _text(again, kind) as first_pass:
+                    columns = _columns(_json_records(first_pass, str(path)))
+                records = _json_records(text, str(path))
+                yield _typed(str(path), columns, records, "line", batch_rows, total)
+            else:
+                delimiter = "\t" if kind.startswith(".tsv") else None
+                yield _delimited(text, str(path), batch_rows, delimiter, total)
+
+
+@contextlib.contextmanager
+def arrow_errors(name: str) -> Iterator[None]:
+    """Turn pyarrow's errors about a file into ours; full disks and missing files stay OSErrors."""
+    try:
+        yield
+    except pa.ArrowException as error:
+        if isinstance(error, OSError):
+            raise
+        raise InputError(f"{name} is not a parquet file that can be read: {error}.") from error
+
+
+def _parquet_batches(file: pq.ParquetFile, batch_rows: int) -> Iterator[Batch]:
+    start = 0
+    for rows in file.iter_batches(batch_size=batch_rows):
+        yield Batch(pa.Table.from_batches([rows]), "row", range(start, start + len(rows)))
+        start += len(rows)
+
+
+def _text(raw: Any, kind: str) -> TextIO:
+    stream = gzip.GzipFile(fileobj=raw) if kind.endswith(".gz") else raw
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+
+
+def _estimate(path: Path, raw: Any) -> Callable[[int], int | None]:
+    """Estimate rows from the share of the bytes that was read."""
+    size = path.stat().st_size
+
+    def total(done: int) -> int | None:
+        if raw.closed:
+            return done
+        read = raw.tell() if path.is_file() else 0
+        return round(done * size / read) if read else None
+
+    return total
+
+
+class _Lines:
+    """Lines of a text, none of which is longer than a record may be."""
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        self.file = file
+        self.name = name
+        self.number = 0
+        self.taken = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            line = self.file.readline(_MAX_RECORD + 1)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self.name} is not UTF-8 text (line {self.number + 1} or a later one: {error})."
+                " Save it as CSV in UTF-8; tables of other formats are told by their ending:"
+                f" {', '.join(_READABLE)}."
+            ) from error
+        if not line:
+            raise StopIteration
+        self.number += 1
+        # a quoted field may go on for many lines
+        self.taken += len(line)
+        if self.taken > _MAX_RECORD:
+            raise InputError(
+                f"{self.name} has more than {_MAX_RECORD:,} characters in one record, up to line"
+                f" {self.number}: it is no table, or a quote is not closed."
+            )
+        return line
+
+
+def _delimited(
+    file: TextIO,
+    name: str,
+    batch_rows: int,
+    delimiter: str | None,
+    total: Callable[[int], int | None],
+) -> Table:
+    records = _delimited_records(file, name, delimiter)
+    first = next(records, None)
+    if first is None:
+        raise InputError(f"{name} is empty: a header line with column names is needed.")
+    # stdin may begin with a mark of its encoding, too
+    header = [column.removeprefix("\ufeff") for column in first[1]]
+    schema = pa.schema([pa.field(column, pa.string()) for column in header])
+
+    def checked() -> Iterator[tuple[int, list[Any]]]:
+        for line, record in records:
+            if len(record) != len(header):
+                raise InputError(
+                    f"{name}, line {line}: {len(record)} fields where the header has {len(header)}."
+                )
+            yield line, record
+
+    return Table(name, schema, _batches(checked(), schema, name, "line", batch_rows), total)
+
+
+def _delimited_records(
+    file: TextIO, name: str, delimiter: str | None
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield records with the line they begin on; only blank lines at the end are left out."""
+    lines = _Lines(file, name)
+    line, blank = 1, None
+    try:
+        first = next(lines, None)
+        if first is None:
+            return
+        reader = csv.reader(
+            chain([first], lines), delimiter=delimiter or _delimiter(first), strict=True
+        )
+        for record in reader:
+            if not record:
+                blank = blank or line
+            elif blank is not None:
+                raise InputError(f"{name}, line {blank} is blank, but rows follow.")
+            else:
+                yield line, record
+            line, lines.taken = reader.line_num + 1, 0
+    except InputError:
+        raise
+    except _READ_ERRORS as error:
+        raise InputError(f"{name} cannot be read from line {line} on: {error}.") from error
+
+
+def _delimiter(header: str) -> str:
+    """Tell what separates the columns: what is most frequent outside quotes, or the comma."""
+    return max(",;\t", key=re.sub(r'"[^"]*"?', "", header).count)
+
+
+def _json_records(file: TextIO, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a file with one on each line."""
+    lines = _Lines(file, name)
+    try:
+        for line in lines:
+            lines.taken = 0
+            if not line.strip():
+                continue
+            record = json.loads(line, object_pairs_hook=_distinct)
+            if not isinstance(record, dict):
+                raise InputError(
+                    f"{name}, line {lines.number}: an object is needed, as in"
+                    ' {"formula": "NaCl"}.'
+                )
+            yield lines.number, record
+    except InputError:
+        raise
+    except _READ_ERRORS as error:
+        raise InputError(f"{name} cannot be read, line {lines.number or 1}: {error}.") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a key is given twice in an object with {', '.join(found)}")
+    return found
+
+
+def _workbook(path: Path, batch_rows: int) -> Table:
+    try:
+        from openpyxl import load_workbook
+    except ImportError as error:
+        raise InputError(
+            f"{path}: reading .xlsx needs openpyxl: pip install 'sklearn_kt[excel]'; or save the"
+            " table as CSV in UTF-8."
+        ) from error
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+        if size > _MAX_WORKBOOK:
+            raise InputError(f"{path} unpacks to {size:,} bytes: save the table as CSV in UTF-8.")
+        book = load_workbook(path, read_only=True, data_only=True)
+        with contextlib.closing(book):
+            if len(book.worksheets) != 1:
+                raise InputError(
+                    f"{path} has {len(book.worksheets)} sheets ({', '.join(book.sheetnames)}): save"
+                    " the one to read as a workbook of its own, or as CSV in UTF-8."
+                )
+            rows = [list(row) for row in book.worksheets[0].iter_rows(values_only=True)]
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise
+    # a damaged workbook raises whatever openpyxl stumbles over
+    except Exception as error:
+        raise InputError(f"{path} is not an .xlsx file that can be read: {error}.") from error
+    while rows and all(value is None for value in rows[-1]):
+        rows.pop()
+    if not rows:
+        raise InputError(f"{path} is empty: a header row with column names is needed.")
+    width = max(at + 1 for row in rows for at, value in enumerate(row) if value is not None)
+    header = [_as_text(value) if value is not None else "" for value in rows[0][:width]]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated or "" in header:
+        raise InputError(f"{path}: every column needs a name of its own in the first row.")
+    # rows of a sheet count from 1, the header's
+    records = [
+        (number, dict(zip(header, row, strict=False))) for number, row in enumerate(rows[1:], 2)
+    ]
+    columns = _columns(records) or dict.fromkeys(header, pa.string())
+    return _typed(str(path), columns, iter(records), "row", batch_rows, lambda _: len(records))
+
+
+def _columns(records: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, pa.DataType]:
+    """Find the type of each column from all of its values; what is mixed is text."""
+    kinds: dict[str, set[str]] = {}
+    for _, record in records:
+        for name, value in record.items():
+            found = kinds.setdefault(name, set())
+            if value is not None:
+                found.add(_kind(value))
+    return {name: _type(found) for name, found in kinds.items()}
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return "int" if abs(value) <= _MAX_EXACT else "long"
+    if isinstance(value, float):
+        return "float"
+    return "time" if isinstance(value, datetime) else "text"
+
+
+def _type(kinds: set[str]) -> pa.DataType:
+    if not kinds:
+        return pa.string()
+    for some, type_ in (
+        ({"bool"}, pa.bool_()),
+        ({"int", "long"}, pa.int64()),
+        ({"int", "float"}, pa.float64()),
+        ({"time"}, pa.timestamp("us")),
+    ):
+        if kinds <= some:
+            return type_
+    return pa.string()
+
+
+def _as_text(value: Any) -> str:
+    """Write a value of a column that is not of one type; what JSON has, as JSON."""
+    return json.dumps(value) if isinstance(value, bool | int | float | list | dict) else str(value)
+
+
+def _typed(
+    name: str,
+    columns: dict[str, pa.DataType],
+    records: Iterator[tuple[int, dict[str, Any]]],
+    unit: str,
+    batch_rows: int,
+    total: Callable[[int], int | None],
+) -> Table:
+    """Make a table of records whose columns are known; what a record lacks is null."""
+    if not columns:
+        raise InputError(f"{name} is empty: rows with named columns are needed.")
+    schema = pa.schema(list(columns.items()))
+    texts = {column for column, type_ in columns.items() if type_ == pa.string()}
+
+    def rows() -> Iterator[tuple[int, list[Any]]]:
+        for number, record in records:
+            row = [record.get(column) for column in columns]
+            for at, column in enumerate(columns):
+                if column in texts and row[at] is not None:
+                    row[at] = _as_text(row[at])
+            yield number, row
+
+    return Table(name, schema, _batches(rows(), schema, name, unit, batch_rows), total)
+
+
+def _batches(
+    rows: Iterator[tuple[int, list[Any]]],
+    schema: pa.Schema,
+    name: str,
+    unit: str,
+    batch_rows: int,
+) -> Iterator[Batch]:
+    held: list[list[Any]] = []
+    numbers: list[int] = []
+
+    def batch() -> Batch:
+        columns = zip(*held, strict=True)
+        try:
+            arrays = [
+                pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)
+            ]
+        except (pa.ArrowException, ValueError) as error:
+            raise InputError(
+                f"{name} cannot be read, {unit} {numbers[0]} to {numbers[-1]}: {error}."
+            ) from error
+        return Batch(pa.Table.from_arrays(arrays, schema=schema), unit, numbers)
+
+    for number, row in rows:
+        held.append(row)
+        numbers.append(number)
+        if len(held) == batch_rows:
+            yield batch()
+            held, numbers = [], []
+    if held:
+        yield batch()
+
+
+def as_numbers(batch: Batch, names: Iterable[str], name: str) -> pa.Table:
+    """Read columns of text as numbers.
+
+    Parameters
+    ----------
+    batch : Batch
+        Rows.
+    names : iterable of str
+        Columns of text; empty fields become null.
+    name : str
+        Of the table, for messages.
+
+    Returns
+    -------
+    pyarrow.Table
+        The rows, with these columns as float64.
+
+    Raises
+    ------
+    InputError
+        If a value is not a number.
+    """
+    table = batch.table
+    for column in names:
+        at = table.schema.get_field_index(column)
+        if at < 0:
+            raise InputError(f"There is no one column {column!r} to read as numbers.")
+        if pa.types.is_string(table.schema.field(at).type):
+            text = pc.utf8_trim_whitespace(table.column(at))
+            filled = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+            try:
+                numbers = filled.cast(pa.float64())
+            except pa.ArrowInvalid:
+                row, value = next(
+                    (row, value)
+                    for row, value in enumerate(filled.to_pylist())
+                    if value is not None and not _is_number(value)
+                )
+                raise InputError(
+                    f"{name}, {batch.place(row)}: {value!r} in column {column!r} is not a number."
+                ) from None
+            table = table.set_column(at, column, numbers)
+    return table
+
+
+def _is_number(text: str) -> bool:
+    try:
+        pa.scalar(text).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def open_writer(path: Path | None, kind: str, schema: pa.Schema) -> Iterator[TableWriter]:
+    """Open a table to write.
+
+    Parameters
+    ----------
+    path : Path or None
+        File to write, whatever its name; None is stdout.
+    kind : str
+        Format, of :func:`writable_format`.
+    schema : pyarrow.Schema
+        Names and types of the columns.
+
+    Yields
+    ------
+    writer : TableWriter
+        Takes tables of this schema.
+    """
+    check_columns(schema, kind)
+    if path is None:
+        yield _DelimitedWriter(sys.stdout, ",", schema)
+    elif kind == ".parquet":
+        with pq.ParquetWriter(path, schema) as writer:
+            yield writer
+    else:
+        with path.open("wb") as raw, contextlib.ExitStack() as stack:
+            # no time and no name, so that equal tables are equal files
+            stream: Any = (
+                stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
+                if kind.endswith(".gz")
+                else raw
+            )
+            text = stack.enter_context(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
+            if kind.startswith(".jsonl"):
+                yield _JsonWriter(text)
+            else:
+                yield _DelimitedWriter(text, "\t" if kind.startswith(".tsv") else ",", schema)
+
+
+def check_columns(schema: pa.Schema, kind: str) -> None:
+    """Refuse repeated columns where a format cannot hold them."""
+    if not kind.startswith((".csv", ".tsv")):
+        for name in schema.names:
+            if schema.names.count(name) > 1:
+                raise InputError(
+                    f"Column {name!r} occurs {schema.names.count(name)} times, which {kind} cannot"
+                    " hold: rename one."
+                )
+
+
+class _DelimitedWriter:
+    """Lines of fields."""
+
+    def __init__(self, file: TextIO, delimiter: str, schema: pa.Schema) -> None:
+        self.writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        self.writer.writerow(schema.names)
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append rows."""
+        # Python's numbers, which csv writes in full precision
+        columns = [column.to_pylist() for column in table.columns]
+        self.writer.writerows(zip(*columns, strict=True))
+
+
+class _JsonWriter:
+    """One object a line."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append rows."""
+        for row in table.to_pylist():
+            # JSON knows no NaN
+            known = {
+                name: None if isinstance(value, float) and math.isnan(value) else value
+                for name, value in row.items()
+            }
+            try:
+                line = json.dumps(known, ensure_ascii=False, allow_nan=False, default=str)
+            except ValueError as error:
+                raise InputError(
+                    f"{known} cannot be a line of JSON ({error}): write .csv or .parquet."
+                ) from error
+            self.file.write(f"{line}\n")
