@@ -234,7 +234,7 @@ def run_fold(task: Task, fold: int, cache: Path) -> dict[str, Any]:
     found = {"blended": outputs(blended, task.kind, X_test)}
     # the blend's own models are those of the defaults; only one that it left out is fitted anew
     for name, model in parts.items():
-        fitted = blended.estimators_.get(name)
+        fitted = blended.named_estimators_.get(name)
         fitted = model.fit(X, y) if fitted is None else fitted
         found[name] = outputs(fitted, task.kind, X_test)
     gaps = np.isnan(found["exkt"])

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, clone
+from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context, clone
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import Bunch, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
@@ -24,7 +26,7 @@ from ._settings import own_settings
 from .compositions import CompositionBatch
 from .descriptors import elemental_descriptors
 from .embedding import BackboneMixin, Data
-from .exceptions import CompositionWarning, InputError
+from .exceptions import InputError, MissingStructureWarning
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
@@ -33,15 +35,13 @@ from .readouts import MAX_KERNEL_ROWS, MIN_FOLD_ROWS, ErrorModel, most_probable,
 __all__ = ["BlendedKTClassifier", "BlendedKTRegressor", "smooth_readout"]
 
 _SHOWN = 3
-# of models that predict NaN for rows without a structure
-_NO_STRUCTURE = r".*have no structure.*fallback='nan'"
 
 
-class _BaseBlendedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
+class _BaseBlendedKT(BackboneMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
     """Out-of-fold blending; subclasses add what targets mean."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        "estimators": [list, tuple, None],
+        "estimators": [list, None],
         "cv": [Interval(Integral, 2, None, closed="left")],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
@@ -49,7 +49,7 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     }
 
     errors = "raise"
-    estimators: Sequence[tuple[str, Any]] | None
+    estimators: list[tuple[str, Any]] | None
     cv: int
     random_state: Any
     n_jobs: int | None
@@ -93,8 +93,9 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             outputs: dict[str, list[np.ndarray]] = {name: [] for name in named}
             jobs = [(name, fold) for name in named for fold in folds]
             for name, (train, test) in tqdm(jobs, "folds", disable=not self.verbose):
-                fitted = self._quietly(clone(named[name]).fit, data[train], y[train])
-                outputs[name].append(self._quietly(self._output, fitted, data[test]))
+                with _others_stand_in():
+                    fitted = clone(named[name]).fit(data[train], y[train])
+                    outputs[name].append(self._output(fitted, data[test]))
             filled = _filled({name: np.concatenate(parts) for name, parts in outputs.items()})
             truth = y[held_out]
             self.weights_ = select_weights(filled, lambda blend: self._loss(truth, blend))
@@ -107,22 +108,36 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         else:
             # too few rows to compare anything on
             self.weights_ = {name: 1 / len(named) for name in named}
-        self.estimators_ = {
-            name: self._quietly(clone(named[name]).fit, data, y)
+        self.estimators_ = [
+            clone(named[name]).fit(data, y)
             for name in tqdm(self.weights_, "models", disable=not self.verbose)
-        }
-        self._report("fitted on")
+        ]
         return self
+
+    @property
+    def named_estimators(self) -> Bunch:
+        """Models to choose from, by name; empty where ``estimators`` is None."""
+        return Bunch(**dict(self.estimators or []))
+
+    @property
+    def named_estimators_(self) -> Bunch:
+        """Fitted models by name."""
+        return Bunch(**dict(zip(self.weights_, self.estimators_, strict=True)))
 
     def _named(self, seed: int, n_rows: int) -> dict[str, Any]:
         if self.estimators is None:
             return self._default_models(seed, n_rows)
         pairs = list(self.estimators)
-        if not pairs or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
+        if not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
             raise InputError("estimators must be a list of pairs (name, estimator).")
-        if len({name for name, _ in pairs}) < len(pairs):
-            raise InputError("two estimators have one name; give each its own.")
-        return dict(pairs)
+        try:
+            self._validate_names([name for name, _ in pairs])
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{error}; give each of the estimators a name of its own.") from error
+        named = {name: model for name, model in pairs if model != "drop"}
+        if not named:
+            raise InputError("estimators must be a list of pairs, one of which is not 'drop'.")
+        return named
 
     def _stand_in(self, named: Mapping[str, Any]) -> str | None:
         """Name the best model that always predicts, if no model with a weight does."""
@@ -132,43 +147,44 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         return min(steady, key=self.scores_.__getitem__)
 
     def _blend(self, data: Data) -> np.ndarray:
-        outputs = {
-            name: self._quietly(self._output, self.estimators_[name], data)
-            for name, weight in self.weights_.items()
-            if weight
-        }
+        named = self.named_estimators_
+        with _others_stand_in():
+            outputs = {
+                name: self._output(named[name], data)
+                for name, weight in self.weights_.items()
+                if weight
+            }
         missing = np.isnan(np.stack(list(outputs.values()))).all(axis=0)
-        rows = np.flatnonzero(missing if missing.ndim == 1 else missing.any(axis=1))
+        rows = _gaps(missing)
         for name, weight in self.weights_.items():
             if not weight and len(rows):
                 outputs[name] = np.full(missing.shape, np.nan)
-                outputs[name][rows] = self._output(self.estimators_[name], data[rows])
-        self._report("predicted for")
-        outputs = _filled(outputs)
-        return np.sum([self.weights_[name] * out for name, out in outputs.items()], axis=0)
+                outputs[name][rows] = self._output(named[name], data[rows])
+        filled = _filled(outputs)
+        blend = np.sum([self.weights_[name] * out for name, out in filled.items()], axis=0)
+        left = _gaps(np.isnan(blend))
+        for name, out in outputs.items():
+            rows = np.setdiff1d(_gaps(np.isnan(out)), left)
+            if self.weights_[name] and len(rows):
+                self._warn(rows, len(blend), f"the other models stand in for {name!r}")
+        if len(left):
+            self._warn(left, len(blend), "no model stands in, and the prediction is NaN")
+        return blend
 
-    def _quietly(self, call: Any, *arguments: Any) -> Any:
-        """Run without the warnings of each model about rows that it leaves to the others."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", _NO_STRUCTURE, CompositionWarning)
-            return call(*arguments)
-
-    def _report(self, verb: str) -> None:
-        """Say once which rows a model had no structure for, and leaves to the others."""
-        for name, model in self.estimators_.items():
-            rows = getattr(model, "fallback_rows_", [])
-            if rows and _may_lack_rows(model) and len(self.estimators_) > 1:
-                shown = ", ".join(map(str, rows[:_SHOWN])) + (", ..." if len(rows) > _SHOWN else "")
-                warnings.warn(
-                    f"{len(rows)} rows that {type(self).__name__} was {verb} have no structure "
-                    f"(rows {shown}); for these the other models stand in for {name!r}.",
-                    CompositionWarning,
-                    stacklevel=4,
-                )
+    def _warn(self, rows: np.ndarray, n_rows: int, what: str) -> None:
+        shown = ", ".join(map(str, rows[:_SHOWN])) + (", ..." if len(rows) > _SHOWN else "")
+        warnings.warn(
+            f"{len(rows)} of {n_rows} rows have no structure for a model of "
+            f"{type(self).__name__} (rows {shown}); {what}.",
+            MissingStructureWarning,
+            stacklevel=4,
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
+        # rows are read here, whatever the models could read
+        tags.input_tags.allow_nan = tags.input_tags.sparse = False
         return tags
 
 
@@ -183,7 +199,9 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         :class:`ExplicitKTRegressor`, and for at most 8,000 rows the latter with
         :func:`~sklearn_kt.blending.smooth_readout`. Where a model predicts NaN, as
         explicit transfer does for rows without a structure, the mean of the others
-        stands in, with a warning.
+        stands in, with a warning. ``set_params(name=other)`` replaces one,
+        ``set_params(name="drop")`` leaves it out, ``set_params(name__alpha=1)`` sets
+        a parameter of it.
     cv : int, default=3
         Folds to judge the models on. Each model is fitted ``cv + 1`` times.
     random_state : int, RandomState instance or None, default=None
@@ -195,9 +213,11 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
 
     Attributes
     ----------
-    estimators_ : dict of str to regressor
+    estimators_ : list of regressor
         Models with a weight, fitted on all rows; where each of these may lack a
-        structure, also the best of those that need none.
+        structure, also the best of those that need none. In the order of ``weights_``.
+    named_estimators_ : Bunch
+        The same by name.
     weights_ : dict of str to float
         Share of each model in a prediction; 0 for one that only stands in where
         the others have no structure.
@@ -240,7 +260,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
 
     def __init__(
         self,
-        estimators: Sequence[tuple[str, Any]] | None = None,
+        estimators: list[tuple[str, Any]] | None = None,
         *,
         cv: int = 3,
         random_state: Any = None,
@@ -280,16 +300,54 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
             If ``return_std`` is asked of a model fitted on too few rows.
         """
         check_is_fitted(self)
-        if return_std and self.error_model_ is None:
+        errors = self._errors() if return_std else None
+        data = self._read(X, reset=False)
+        blend = self._blend(data)
+        if errors is None:
+            return blend
+        return blend, errors.std(_error_features(data))[:, 0]
+
+    @own_settings()
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
+        """Predict intervals that hold the property with a given probability.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            As in :meth:`fit`.
+        coverage : float, default=0.9
+            Share of new compounds, like those of the training table, whose property
+            lies inside.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 2)
+            Lower and upper bounds, in the units of the targets.
+
+        Raises
+        ------
+        InputError
+            If the model was fitted on too few rows.
+
+        Notes
+        -----
+        As for :meth:`ImplicitKTRegressor.predict_interval`; weights were chosen on the
+        rows that the errors are taken from, so that intervals are a little short.
+        """
+        check_is_fitted(self)
+        errors = self._errors()
+        data = self._read(X, reset=False)
+        width = errors.width(_error_features(data), coverage)[:, 0]
+        blend = self._blend(data)
+        return np.column_stack([blend - width, blend + width])
+
+    def _errors(self) -> ErrorModel:
+        if self.error_model_ is None:
             raise InputError(
                 f"there are no out-of-fold errors to take uncertainties from; fit on at least "
                 f"{MIN_FOLD_ROWS * self.cv} rows."
             )
-        data = self._read(X, reset=False)
-        blend = self._blend(data)
-        if self.error_model_ is None or not return_std:
-            return blend
-        return blend, self.error_model_.std(_error_features(data))[:, 0]
+        return self.error_model_
 
     def _default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
         common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
@@ -345,9 +403,11 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
-    estimators_ : dict of str to classifier
+    estimators_ : list of classifier
         Models with a weight, fitted on all rows; where each of these may lack a
-        structure, also the best of those that need none.
+        structure, also the best of those that need none. In the order of ``weights_``.
+    named_estimators_ : Bunch
+        The same by name.
     weights_ : dict of str to float
         Share of each model in a probability; 0 for one that only stands in where
         the others have no structure.
@@ -382,7 +442,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
 
     def __init__(
         self,
-        estimators: Sequence[tuple[str, Any]] | None = None,
+        estimators: list[tuple[str, Any]] | None = None,
         *,
         cv: int = 3,
         random_state: Any = None,
@@ -473,6 +533,19 @@ def smooth_readout() -> TransformedTargetRegressor:
 def _may_lack_rows(model: Any) -> bool:
     """Whether a model predicts NaN for rows without a structure."""
     return getattr(model, "fallback", None) == "nan"
+
+
+@contextmanager
+def _others_stand_in() -> Iterator[None]:
+    """Hush each model about rows that it leaves to the others; the blend says it of all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MissingStructureWarning)
+        yield
+
+
+def _gaps(missing: np.ndarray) -> np.ndarray:
+    """Rows in which something is missing."""
+    return np.flatnonzero(missing if missing.ndim == 1 else missing.any(axis=1))
 
 
 def _filled(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ __all__ = [
     "EngineError",
     "ExplanationWarning",
     "InputError",
+    "MissingStructureWarning",
     "PretrainingOverlapWarning",
     "SklearnKTError",
     "TrainingError",
@@ -81,6 +82,10 @@ class PretrainingOverlapWarning(UserWarning):
 
 class CompositionWarning(UserWarning):
     """Rows that were read in a way the user should know about."""
+
+
+class MissingStructureWarning(CompositionWarning):
+    """Rows have no crystal structure, and so are left out or have no prediction of a model."""
 
 
 class TrainingWarning(UserWarning):

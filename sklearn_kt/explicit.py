@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._settings import own_settings
 from .compositions import CompositionBatch
 from .embedding import BackboneMixin, CompositionEmbedder, Data
-from .exceptions import CompositionWarning, InputError
+from .exceptions import CompositionWarning, InputError, MissingStructureWarning
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import most_probable, votes, with_seed
@@ -230,7 +230,7 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         )
         warnings.warn(
             f"{text}; {kept} (fallback={self.fallback!r}, attribute fallback_rows_).",
-            CompositionWarning,
+            MissingStructureWarning if self.fallback == "nan" else CompositionWarning,
             stacklevel=3,
         )
 

@@ -698,8 +698,6 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         (1, 2)
         """
         check_is_fitted(self)
-        if not 0 < coverage < 1:
-            raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
         width = partial(self._errors().width, coverage=coverage)
         outputs, spread = self._outputs(self._read(X, reset=False), width)
         assert spread is not None

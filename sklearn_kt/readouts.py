@@ -23,6 +23,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 from sklearn.utils.validation import check_is_fitted
 
+from .exceptions import InputError
+
 __all__ = ["ErrorModel", "MedianTreesRegressor", "Readout", "default_readouts", "select_weights"]
 
 # Medians gain from more trees for longer than means do.
@@ -317,6 +319,8 @@ class ErrorModel:
 
     def width(self, features: np.ndarray, coverage: float) -> np.ndarray:
         """Give half the width of intervals that cover that share of truths, (n, n_outputs)."""
+        if not 0 < coverage < 1:
+            raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
         n = len(self.ratios_)
         # the finite-sample quantile of split-conformal prediction
         rank = min(int(np.ceil(coverage * (n + 1))), n) - 1

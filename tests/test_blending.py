@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Composition
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -26,7 +27,12 @@ from sklearn_kt import (
     ImplicitKTRegressor,
 )
 from sklearn_kt.blending import smooth_readout
-from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
+from sklearn_kt.exceptions import (
+    CompositionError,
+    CompositionWarning,
+    InputError,
+    MissingStructureWarning,
+)
 
 METALS = ("Li", "Na", "K", "Rb", "Mg", "Ca")
 FORMULAS = [f"{m}{n}{x}" for m in METALS for x in ("F", "Cl", "Br", "O") for n in (1, 2)]
@@ -66,14 +72,59 @@ class Constant(BaseEstimator):
         return np.full(len(X), self.value)
 
 
+def test_parameters_of_members() -> None:
+    model = BlendedKTRegressor([("a", ImplicitKTRegressor()), ("b", ridge())], cv=2)
+    assert model.set_params(a__n_estimators=3) is model
+    assert model.estimators[0][1].n_estimators == 3
+    deep = model.get_params(deep=True)
+    assert deep["a__n_estimators"] == 3
+    assert deep["b__readout__alpha"] == 1.0
+    assert set(model.get_params(deep=False)) < {"estimators", "cv", "random_state"} | set(deep)
+    other = ridge(5.0)
+    model.set_params(a=other, b__readout__alpha=7.0)
+    assert model.named_estimators["a"] is other
+    assert clone(model).get_params()["b__readout__alpha"] == 7.0
+    with pytest.raises(ValueError, match="Invalid parameter 'c'"):
+        model.set_params(c__alpha=1)
+    model.set_params(b="drop").fit(FORMULAS, TARGET)
+    assert list(model.named_estimators_) == ["a"]
+    assert model.named_estimators_["a"] is model.estimators_[0]
+    assert model.named_estimators_.a.readout.alpha == 5.0
+    # the defaults are made while fitting
+    assert BlendedKTRegressor().named_estimators == {}
+    assert not hasattr(BlendedKTRegressor(), "named_estimators_")
+
+
+def test_search_over_members() -> None:
+    model = BlendedKTRegressor([("a", ridge()), ("b", Constant(1.0))], cv=2, random_state=0)
+    grid = {"a__readout__alpha": [1e-3, 1e6], "b": ["drop"]}
+    folds = KFold(2, shuffle=True, random_state=0)
+    search = GridSearchCV(model, grid, cv=folds).fit(FORMULAS, TARGET)
+    assert search.best_params_ == {"a__readout__alpha": 1e-3, "b": "drop"}
+
+
+def test_intervals() -> None:
+    model = BlendedKTRegressor([("a", ridge())], random_state=0).fit(FORMULAS, TARGET)
+    mean, std = model.predict(FORMULAS, return_std=True)
+    narrow, wide = (model.predict_interval(FORMULAS, coverage) for coverage in (0.5, 0.9))
+    assert wide.shape == (len(FORMULAS), 2)
+    assert_allclose(wide.mean(axis=1), mean)
+    assert (np.ptp(narrow, axis=1) <= np.ptp(wide, axis=1)).all()
+    assert (std > 0).all()
+    inside = (wide[:, 0] <= TARGET) & (wide[:, 1] >= TARGET)
+    assert inside.mean() >= 0.8
+    with pytest.raises(InputError, match="coverage must lie between 0 and 1"):
+        model.predict_interval(FORMULAS, 1.0)
+
+
 def test_weights_follow_errors() -> None:
     model = BlendedKTRegressor([("good", ridge(0.1)), ("bad", Constant(50.0))], random_state=0)
     model.fit(FORMULAS, TARGET)
     assert model.weights_ == {"good": 1.0}
-    assert list(model.estimators_) == ["good"]
+    assert list(model.named_estimators_) == ["good"]
     assert model.scores_["good"] < model.scores_["bad"]
     assert model.scores_["blend"] == model.scores_["good"]
-    assert_allclose(model.predict(FORMULAS), model.estimators_["good"].predict(FORMULAS))
+    assert_allclose(model.predict(FORMULAS), model.estimators_[0].predict(FORMULAS))
 
 
 def test_opposite_errors_cancel() -> None:
@@ -122,16 +173,28 @@ def test_classes() -> None:
 
 def test_too_few_rows_for_uncertainty() -> None:
     model = BlendedKTRegressor([("a", ridge())]).fit(FORMULAS[:8], TARGET[:8])
-    with pytest.raises(InputError, match="at least 12 rows"):
-        model.predict(FORMULAS, return_std=True)
+    for ask in (
+        lambda: model.predict(FORMULAS, return_std=True),
+        lambda: model.predict_interval(FORMULAS),
+    ):
+        with pytest.raises(InputError, match="at least 12 rows"):
+            ask()
 
 
 @pytest.mark.parametrize(
     ("estimators", "message"),
-    [([], "list of pairs"), ([ridge()], "list of pairs"), ([("a", 1), ("a", 2)], "one name")],
+    [
+        ([], "list of pairs"),
+        ([ridge()], "list of pairs"),
+        ([("a", "drop")], "not 'drop'"),
+        ([("a", 1), ("a", 2)], "not unique.*name of its own"),
+        ([("cv", ridge())], "conflict with constructor arguments"),
+        ([("a__b", ridge())], "must not contain __"),
+        ((("a", ridge()),), "must be an instance of 'list'"),
+    ],
 )
 def test_bad_estimators(estimators: list, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         BlendedKTRegressor(estimators).fit(FORMULAS, TARGET)
 
 
@@ -159,7 +222,9 @@ def test_others_stand_in_where_one_has_no_answer() -> None:
     model = BlendedKTRegressor([("all", Constant(0.0)), ("most", Gappy(1.0))])
     model.fit(FORMULAS, y)
     assert set(model.weights_) == {"all", "most"}
-    with pytest.warns(CompositionWarning, match=r"1 rows .* \(rows 1\); .* stand in for 'most'"):
+    with pytest.warns(
+        CompositionWarning, match=r"1 of 2 rows .* \(rows 1\); .* stand in for 'most'"
+    ):
         values = model.predict(["NaCl", "NaF"])
     assert values[1] == 0.0 < values[0]
 
@@ -176,7 +241,8 @@ def test_one_without_a_weight_stands_in() -> None:
     assert model.predict(["NaCl"]).tolist() == [0.5]
     # where there is nobody else, the gap is said to be one
     alone = BlendedKTRegressor(models[2:]).fit(FORMULAS[2:8], y[2:8])
-    assert np.isnan(alone.predict(["NaF"])).all()
+    with pytest.warns(MissingStructureWarning, match="the prediction is NaN"):
+        assert np.isnan(alone.predict(["NaF"])).all()
 
 
 def test_one_without_a_weight_stands_in_for_classes() -> None:
