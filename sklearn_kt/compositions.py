@@ -41,7 +41,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Real
+from numbers import Number, Real
 from typing import Any
 
 import numpy as np
@@ -438,13 +438,11 @@ def read_compositions(X: Any, *, errors: str = "raise") -> CompositionBatch:
 def is_composition_input(X: Any) -> bool:
     """Tell whether `X` is to be read as compositions or as a numeric matrix.
 
-    Estimators ask this before any validator of scikit-learn sees `X`. The rule: a
-    container with one value per row (1-D, or a single column) holds compositions
-    if its first value that is not missing is a string, bytes or a mapping
-    (``pymatgen.core.Composition`` is one), or if all its values are missing and it is 1-D or a
-    data frame. Everything else is numeric business: numeric dtypes, sparse
-    matrices, several columns of any type. A single formula counts as
-    compositions, so that :func:`read_compositions` explains what is wrong.
+    Estimators ask this before any validator of scikit-learn sees `X`. The rule: only
+    numbers are numeric business, that is numeric dtypes, sparse matrices, and objects all of
+    which are numbers or missing. A single value that is something else, wherever it
+    stands, makes compositions of the whole, and so does a column in which every value is
+    missing: :func:`read_compositions` reads it or explains what is wrong with it.
 
     Parameters
     ----------
@@ -462,41 +460,55 @@ def is_composition_input(X: Any) -> bool:
     True
     >>> is_composition_input([[0.4, 0.6], [0.3, 0.7]])
     False
+    >>> is_composition_input([5, "SiO2"]), is_composition_input(["SiO2", 5])
+    (True, True)
     """
     if isinstance(X, CompositionBatch | str | bytes | Mapping):
         return True
-    if sparse.issparse(X):
+    if isinstance(X, Real) or sparse.issparse(X):
         return False
-    if isinstance(X, pd.DataFrame):
-        return X.shape[1] == 1 and is_composition_input(X.iloc[:, 0])
-    if isinstance(X, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
-        if isinstance(X.dtype, pd.CategoricalDtype):
-            return is_composition_input(X.dtype.categories)
-        if pd.api.types.is_string_dtype(X.dtype) and X.dtype != object:
-            return True
-        return X.dtype == object and _first_is_composition(X, if_missing=True)
-    if _is_polars(X):
-        if hasattr(X, "columns"):
-            return len(X.columns) == 1 and is_composition_input(X.to_series(0))
-        return not X.dtype.is_numeric() and _first_is_composition(X, if_missing=True)
-    if isinstance(X, np.ndarray):
-        if X.ndim != 1 and not (X.ndim == 2 and X.shape[1] == 1):
-            return False
-        if X.dtype.kind != "O":
-            return X.dtype.kind in "UST"
-        return _first_is_composition(X.ravel(), if_missing=X.ndim == 1)
-    return isinstance(X, Sequence) and _first_is_composition(X, if_missing=True)
+    if _is_polars(X) and hasattr(X, "collect"):
+        # asking a LazyFrame for its columns would make polars work, and warn
+        return True
+    if isinstance(X, pd.DataFrame) or (_is_polars(X) and hasattr(X, "columns")):
+        one = X.shape[1] == 1
+        columns = (X[:, i] if _is_polars(X) else X.iloc[:, i] for i in range(X.shape[1]))
+        return not all(_are_numbers(column, if_missing=not one) for column in columns)
+    if isinstance(X, Sequence | pd.Series | pd.Index | pd.api.extensions.ExtensionArray) or (
+        _is_polars(X)
+    ):
+        return not _are_numbers(X, if_missing=False)
+    if not hasattr(X, "__array__"):
+        return True
+    array = np.asarray(X) if not isinstance(X, np.ndarray) else X
+    return not _are_numbers(array.ravel(), if_missing=array.ndim > 1)
 
 
-def _first_is_composition(values: Iterable, *, if_missing: bool) -> bool:
+def _are_numbers(values: Any, *, if_missing: bool) -> bool:
+    """Whether all values, or rows of them, are numbers; all missing is as `if_missing` says."""
+    dtype: Any = getattr(values, "dtype", None)
+    if _is_polars(values):
+        numeric = dtype.is_numeric() or str(dtype) == "Boolean"
+        opaque = str(dtype) in ("Object", "Null")
+    elif isinstance(dtype, pd.CategoricalDtype):
+        return _are_numbers(dtype.categories, if_missing=if_missing)
+    elif dtype is not None:
+        numeric, opaque = pd.api.types.is_numeric_dtype(dtype), dtype.kind == "O"
+    else:
+        numeric, opaque = False, True
+    if not opaque:
+        return numeric
+    found = False
     for value in values:
-        if isinstance(value, str | bytes | Mapping):
-            return True
-        if isinstance(value, list | tuple | np.ndarray):
-            return len(value) == 1 and isinstance(value[0], str | bytes | Mapping)
-        if not _is_missing(value):
+        row = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+        if not all(map(_is_number_or_missing, value)) if row else not _is_number_or_missing(value):
             return False
-    return if_missing
+        found = found or row or not _is_missing(value)
+    return found or if_missing
+
+
+def _is_number_or_missing(value: object) -> bool:
+    return isinstance(value, Number | np.bool_) or _is_missing(value)
 
 
 def parse_formula(formula: str) -> dict[str, float]:
@@ -586,6 +598,12 @@ def _rows(X: Any) -> list:
         if X.ndim != 1:
             _check_one_column(X.shape, None)
         return X.ravel().tolist()
+    if hasattr(X, "composition"):
+        # pymatgen's Structure is a sequence too, of sites
+        raise InputError(
+            f"Got a single {type(X).__name__} where rows of compositions are expected. Pass "
+            "[value.composition]."
+        )
     if isinstance(X, Sequence):
         return list(X)
     raise InputError(
@@ -600,12 +618,13 @@ def _check_one_column(shape: tuple[int, ...], columns: list | None) -> None:
     if columns is not None:
         raise InputError(
             f"Got a DataFrame of {shape[1]} columns {_shorten(columns)} where one column of "
-            "compositions is expected. Select it, for example X[['composition']]."
+            "compositions is expected. Select it, for example X[['composition']], or pass columns "
+            "that hold nothing but numbers."
         )
     raise InputError(
         f"Got an array of shape {shape} where one column of compositions is expected. Pass "
-        "formulas of shape (n,) or (n, 1). numpy.array() makes several columns of pymatgen "
-        "Compositions: pass a list of them instead."
+        "formulas of shape (n,) or (n, 1), or nothing but numbers. numpy.array() makes several "
+        "columns of pymatgen Compositions: pass a list of them instead."
     )
 
 

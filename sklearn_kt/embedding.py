@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
@@ -45,9 +44,10 @@ Data = CompositionBatch | np.ndarray
 Weights = dict[str, Any] | None  # name -> torch.Tensor
 
 
-def _holds_text(X: Any) -> bool:
-    """Whether a data frame has text beside other columns: the gate says which to select."""
-    return isinstance(X, pd.DataFrame) and any(isinstance(v, str) for v in X[:1].to_numpy().ravel())
+def _is_matrix(X: Any) -> bool:
+    """Whether rows hold several values each, as those of CompositionTokenizer do."""
+    shape = X.shape if hasattr(X, "shape") else np.asarray(X, dtype=object).shape
+    return len(shape) == 2 and shape[1] > 1
 
 
 def chunks(n: int) -> Iterator[slice]:
@@ -99,19 +99,20 @@ class BackboneMixin:
     def _read(self, X: Any, *, reset: bool) -> Data:
         """Compositions as a batch or rows of numbers, checked against ``fit``."""
         data: Data
-        if is_composition_input(X) or _holds_text(X):
+        expected = None if reset else self.input_kind_
+        if is_composition_input(X) or (expected == "compositions" and not _is_matrix(X)):
+            data = read_compositions(X, errors="raise" if reset else self.errors)
             if hasattr(X, "columns"):
                 # remembers and compares the column's name
                 validate_data(self, X, skip_check_array=True, reset=reset)
             elif reset:
                 self.n_features_in_ = 1
                 self.__dict__.pop("feature_names_in_", None)
-            data = read_compositions(X, errors="raise" if reset else self.errors)
             if len(data) == 0:
                 raise InputError(
                     "Found array with 0 sample(s) while a minimum of 1 is required: X is empty."
                 )
-        elif reset or self.input_kind_ == "features":
+        elif expected != "compositions":
             data = validate_data(self, X, reset=reset, dtype=np.float64)
         else:
             data = check_array(X, dtype=np.float64, input_name="X")
@@ -120,9 +121,9 @@ class BackboneMixin:
         kind = "compositions" if isinstance(data, CompositionBatch) else "features"
         if reset:
             self.input_kind_ = kind
-        elif kind != self.input_kind_:
+        elif kind != expected:
             raise InputError(
-                f"{type(self).__name__} was fitted on {self.input_kind_}, but X holds {kind}; "
+                f"{type(self).__name__} was fitted on {expected}, but X holds {kind}; "
                 "pass the kind of X that fit saw."
             )
         return data

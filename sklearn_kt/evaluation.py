@@ -163,12 +163,12 @@ class MagpieFeaturizer(TransformerMixin, BaseEstimator):
         self : MagpieFeaturizer
             The featurizer itself.
         """
+        if len(read_compositions(X)) == 0:
+            raise InputError("X is empty: at least one composition is needed.")
         if hasattr(X, "columns"):
             validate_data(self, X, skip_check_array=True, reset=True)
         else:
             self.__dict__.pop("feature_names_in_", None)
-        if len(read_compositions(X)) == 0:
-            raise InputError("X is empty: at least one composition is needed.")
         self.n_features_in_ = 1
         return self
 
@@ -192,9 +192,9 @@ class MagpieFeaturizer(TransformerMixin, BaseEstimator):
         """
         # fit may never have been called
         self._validate_params()
+        batch = read_compositions(X, errors=self.errors)
         if hasattr(X, "columns") and hasattr(self, "feature_names_in_"):
             validate_data(self, X, skip_check_array=True, reset=False)
-        batch = read_compositions(X, errors=self.errors)
         featurizer = _magpie()
         features = np.full((len(batch), len(featurizer.feature_labels())), np.nan)
         rows = np.flatnonzero(batch.valid)

@@ -547,14 +547,14 @@ class CompositionTokenizer(TransformerMixin, BaseEstimator):
             If a parameter does not fit the others, or `X` holds no rows.
         """
         self._check_scheme()
-        if hasattr(X, "columns"):
-            validate_data(self, X, skip_check_array=True, reset=True)
-        else:
-            self.__dict__.pop("feature_names_in_", None)
         if len(read_compositions(X)) == 0:
             raise InputError(
                 "Found array with 0 sample(s) while a minimum of 1 is required: X is empty."
             )
+        if hasattr(X, "columns"):
+            validate_data(self, X, skip_check_array=True, reset=True)
+        else:
+            self.__dict__.pop("feature_names_in_", None)
         self.n_features_in_ = 1
         return self
 
@@ -584,9 +584,9 @@ class CompositionTokenizer(TransformerMixin, BaseEstimator):
         # fit may never have been called
         self._validate_params()
         self._check_scheme()
+        batch = read_compositions(X, errors=self.errors)
         if hasattr(X, "columns") and hasattr(self, "feature_names_in_"):
             validate_data(self, X, skip_check_array=True, reset=False)
-        batch = read_compositions(X, errors=self.errors)
         if self.scheme == "fraction":
             return batch.fractions()
         if self.scheme == "element":

@@ -5,15 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from _shims import SpelledTransformer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import SkipTestWarning
 from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from sklearn_kt import CompositionEmbedder, ImplicitKTRegressor, read_compositions
+from sklearn_kt import (
+    BlendedKTRegressor,
+    CompositionEmbedder,
+    CompositionTokenizer,
+    ExplicitKTRegressor,
+    ImplicitKTRegressor,
+    read_compositions,
+)
 from sklearn_kt.descriptors import elemental_descriptors
 from sklearn_kt.encoder import load_checkpoint, save_checkpoint, without_heads
 from sklearn_kt.exceptions import CompositionWarning, InputError
@@ -82,3 +95,67 @@ def test_estimators_remember_the_elements_of_their_table() -> None:
     assert model.elements_.tolist() == ["Cl", "Mg", "Na", "O"]
     model.fit([[0.0], [1.0], [2.0]], [1.0, 2.0, 3.0])
     assert not hasattr(model, "elements_")
+
+
+ROWS = ["NaCl", 5, None, np.nan, pd.Timestamp(0), [1.0, 2.0], ["MgO"], "x", {"Si": 1}]
+
+
+@settings(max_examples=15)
+@given(st.permutations(ROWS))
+@pytest.mark.filterwarnings("ignore::sklearn_kt.exceptions.CompositionWarning")
+def test_rows_are_told_one_by_one_in_any_order(rows: list) -> None:
+    known = {"NaCl": 8.5, "MgO": 7.8, "Si": 1.1}
+    model = ImplicitKTRegressor(None, readout=KNeighborsRegressor(1), errors="nan")
+    model.fit(list(known), list(known.values()))
+    expected = [
+        known["NaCl"]
+        if row == "NaCl"
+        else known["MgO"]
+        if row == ["MgO"]
+        else known["Si"]
+        if isinstance(row, dict)
+        else np.nan
+        for row in rows
+    ]
+    embedder = CompositionEmbedder(None, blocks=["fractions"], errors="nan").fit(["NaCl"])
+    for X in (rows, pd.Series(rows), pl.Series(rows, dtype=pl.Object)):
+        assert_allclose(model.predict(X), expected)
+        assert_array_equal(np.isnan(embedder.transform(X)[:, 0]), np.isnan(expected))
+    with pytest.raises(InputError, match="6 of 9 rows are not compositions"):
+        model.set_params(errors="raise").predict(rows)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (pl.LazyFrame({"a": ["NaCl"]}), "collect"),
+        (pa.array(["NaCl"]), "type StringArray"),
+        (pa.table({"a": ["NaCl"]}), "type Table"),
+        ((f for f in ["NaCl"]), "type generator"),
+        ({"NaCl"}, "type set"),
+        (np.array("NaCl"), "0-dimensional"),
+        (pd.DataFrame({"a": [1.0, 2.0], "b": [1.0, "NaCl"]}), "2 columns"),
+        (pd.Series(pd.to_datetime(["2020"])), "type Timestamp"),
+        ([5.0], "a number"),
+        (np.ones((2, 1)), "a number"),
+        ([[1.0, 2.0], [3.0]], "a list of 2 values"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_matrix_goes_to_the_gate(X: Any, message: str) -> None:
+    models: list[Any] = [
+        ImplicitKTRegressor(None, readout=Ridge()),
+        ExplicitKTRegressor(embedder=_Sizes(), checkpoint=None, readout=Ridge(), fallback="raise"),
+        BlendedKTRegressor([("one", ImplicitKTRegressor(None, readout=Ridge()))]),
+        CompositionEmbedder(None),
+        CompositionTokenizer(),
+    ]
+    for model in models:
+        model.fit(["NaCl", "MgO", "Si"], [8.5, 7.8, 1.1])
+        with pytest.raises(InputError, match=message):
+            getattr(model, "transform" if hasattr(model, "transform") else "predict")(X)
+
+
+class _Sizes:
+    def transform(self, X: Any) -> np.ndarray:
+        return np.array([[row[0].structure.volume] for row in X])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Lattice, Structure
@@ -160,6 +161,10 @@ class TestEmbedder:
             ([None, 7], "row 1 holds a int"),
             (cscl(4.1), "must be a sequence"),
             ("NaCl", "must be a sequence"),
+            ({cscl(4.1).formula}, "must be a sequence"),
+            ({"a": cscl(4.1)}, "must be a sequence"),
+            (pd.DataFrame({"a": [None]}), "must be a sequence"),
+            (iter([None]), "must be a sequence"),
         ],
     )
     def test_bad_rows(self, X: Any, message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
@@ -258,7 +258,9 @@ def candidates_of_rows(X: Any) -> list[list[Candidate]]:
             "a generator, lists of them, or None."
         )
 
-    if isinstance(X, str | bytes | Structure | Candidate) or not isinstance(X, Iterable):
+    # a set has no order, and iterating over a frame or mapping gives names
+    ordered = hasattr(X, "__len__") and hasattr(X, "__getitem__")
+    if isinstance(X, str | bytes | Mapping | Structure) or hasattr(X, "columns") or not ordered:
         raise InputError(
             f"X must be a sequence with the structures of one row each, not {type(X).__name__}."
         )
