@@ -36,6 +36,7 @@ import hashlib
 import math
 import re
 import reprlib
+import unicodedata
 import warnings
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -111,6 +112,11 @@ _CLEANED = str.maketrans(
 )
 
 _UNKNOWN_AMOUNTS = "xyznδ"
+# formulas that can be names of files, up to so many characters
+_STEM = re.compile(r"(?!\.)(?:[A-Z][a-z]?|[0-9.()])+")
+_MAX_STEM = 60
+# bismuth: heavier elements are no part of most formulas
+_LAST_COMMON = 83
 # minus sign, en dash, hyphen (last, for character classes); superscripts
 _MINUS = "\u2212\u2013-"
 _CHARGE = "+^⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹" + _MINUS
@@ -856,6 +862,29 @@ def _checked_amounts(pairs: Iterable[tuple[str, float]]) -> dict[int, float]:
     if not math.isfinite(sum(amounts.values())):
         raise _NotAComposition("the total amount is not finite")
     return amounts
+
+
+def file_stem(formula: str) -> str:
+    """Name a file after a formula: other formulas have other names, in upper case and in lower.
+
+    Where capitals alone tell symbols apart, the reading that is rarer gets a line between the
+    letters: ``Co`` and ``C_O``, ``PO4`` and ``P_o4``. What is too long for a name, or has other
+    characters, ends with a hash.
+    """
+    if len(formula) > _MAX_STEM or not _STEM.fullmatch(formula):
+        text = re.sub(r"[^A-Za-z0-9]+", "_", unicodedata.normalize("NFKC", formula))
+        digest = hashlib.blake2b(formula.encode("utf-8", "surrogatepass"), digest_size=6)
+        return f"{text[: _MAX_STEM // 2] or '_'}-{digest.hexdigest()}"
+
+    def mark(pair: re.Match) -> str:
+        first, second = pair.groups()
+        number = _ATOMIC_NUMBERS.get(first + second.lower())
+        if number is None or first not in _ATOMIC_NUMBERS:
+            return first
+        # polonium and the actinides are rarer than phosphates and nitrates
+        return f"{first}_" if second.isupper() == (number <= _LAST_COMMON) else first
+
+    return re.sub(r"([A-Z])(?=([A-Za-z]))", mark, formula)
 
 
 def _explain_symbol(symbol: str) -> str:

@@ -28,6 +28,7 @@ from sklearn_kt.compositions import (
     CompositionBatch,
     composition_groups,
     composition_keys,
+    file_stem,
     is_composition_input,
     parse_formula,
     read_compositions,
@@ -949,3 +950,58 @@ def test_whoever_asks_gets_one_answer(counts: dict[str, int], factor: int, rando
         assert (~unseen["made"]).tolist() == same
     folds = make_folds(rows, np.arange(len(rows)), task_kind="regression", n_splits=2)
     assert sorted(test.tolist() for _, test in folds) == [[*range(len(spellings))], [len(rows) - 1]]
+
+
+# --- names of files ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("formula", "stem"),
+    [
+        ("NaCl", "NaCl"),
+        ("CO", "C_O"),
+        ("Co", "Co"),
+        ("SiO2", "SiO2"),
+        ("SIO2", "S_IO2"),
+        ("LiFePO4", "LiFePO4"),
+        ("LiFePo4", "LiFeP_o4"),
+        ("CaNO3", "CaNO3"),
+        ("Ca0.5(OH)2", "Ca0.5(OH)2"),
+        ("Ra", "Ra"),
+    ],
+)
+def test_formulas_as_names_of_files(formula: str, stem: str) -> None:
+    assert file_stem(formula) == stem
+
+
+@given(*[st.lists(st.sampled_from(ELEMENTS), min_size=1, max_size=4)] * 2)
+@example(["C", "O"], ["Co"])
+@example(["N", "Os"], ["No", "S"])
+@example(["C", "N", "O"], ["Cn", "O"])
+def test_no_two_formulas_share_a_file(one: list[str], other: list[str]) -> None:
+    assume("".join(one) != "".join(other))
+    assert file_stem("".join(one)).lower() != file_stem("".join(other)).lower()
+
+
+def test_formulas_that_cannot_be_names_of_files() -> None:
+    strange = [
+        "Fe₂O₃",
+        "Fe₃O₄",
+        "Fe2O3",
+        "CuSO4·5H2O",
+        "../x",
+        "a/b",
+        "a\\b",
+        "CON",
+        ".5Na",
+        "\ud800",
+    ]
+    strange += ["NaCl" * 40, "NaCl" * 41, "Fe1e3", "FE1E3", "a b", "a_b", ""]
+    stems = [file_stem(formula) for formula in strange]
+    assert len({stem.lower() for stem in stems}) == len(strange)
+    for stem in stems:
+        assert len(stem) <= 64
+        assert not set(stem) - set(
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.()"
+        )
+        assert stem[0] not in ".-"

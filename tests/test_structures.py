@@ -579,6 +579,20 @@ class TestCommand:
             assert Structure.from_file(file).composition.reduced_formula == "BaTiO3"
             assert file.name in out
 
+    def test_every_formula_has_files_of_its_own(self, tmp_path: Path) -> None:
+        formulas = ["Fe₂O₃", "Fe₃O₄", "Na(Cl)", "NaCl", "NaBr" * 40, "NaBr" * 41]
+        known = tmp_path / "known"
+        known.mkdir()
+        rocksalt("C", "O", 5.0).to(str(known / "co.cif"))
+        Structure(np.eye(3) * 2.8, ["Co"], [[0, 0, 0]]).to(str(known / "metal.cif"))
+        out = tmp_path / "out"
+        arguments = ["--n", "1", "--known", str(known), "--output-dir", str(out)]
+        assert main(["structures", *formulas, "CO", "Co", *arguments]) == 0
+        names = {file.name.lower() for file in out.iterdir()}
+        assert len(names) == len(formulas) + 2
+        assert {"c_o_1.cif", "co_1.cif", "nacl_1.cif"} < names
+        assert max(map(len, names)) < 100
+
     def test_known_structures_come_first(
         self, tmp_path: Path, capsys: pytest.CaptureFixture
     ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from sklearn_kt._files import replacing
+from sklearn_kt.compositions import file_stem
 from sklearn_kt.exceptions import InputError
 
 from .base import BaseStructureGenerator, Candidate
@@ -71,7 +71,7 @@ def _row(candidate: Candidate, folder: Path, formula: str, place: int) -> dict[s
     from pymatgen.io.cif import CifWriter
 
     structure = candidate.structure
-    name = f"{re.sub(r'[^A-Za-z0-9.]+', '_', formula)}_{place}.cif"
+    name = f"{file_stem(formula)}_{place}.cif"
     with warnings.catch_warnings():
         # spglib warns of its own change of error handling, pymatgen of noble gases
         warnings.simplefilter("ignore")
