@@ -22,6 +22,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ _DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
 _MODEL_NAMES = "dummy, et-fractions, rf-magpie, imkt-scratch, imkt-fast, imkt, exkt, blended"
 _SEEBECK = "seebeck"
 _STDIN = "-"
+_RESULTS = "results.json"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 # what "<0.1", "8,5", "0.66±0.1", "1 066.5", "5 eV" and "2020-01-01" have in common; classes such as
 # 2D, 3d, 4mm and 2/m do not
@@ -67,8 +69,6 @@ _NOT_FINITE = {"nan", "inf", "infinity"}
 # characters of what may be a number with its unit
 _MAX_NUMBER = 60
 _FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
-# characters of a formula that name a file
-_FILE_NAME = 60
 
 
 @dataclass
@@ -693,7 +693,6 @@ def _positive(text: str) -> int:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from .evaluation import cross_validate_models, make_folds, make_model
-    from .report import format_sample, prediction_sample, summary_table
 
     names = [name.strip() for name in args.models.split(",")]
     if len(set(names)) < len(names):
@@ -708,22 +707,40 @@ def _evaluate(args: argparse.Namespace) -> None:
         n_splits=args.folds or 5,
         random_state=args.random_state,
     )
-    with _output_files(args.output_dir, problem.task) as files:
-        result = cross_validate_models(
-            names,
-            problem.formulas,
-            problem.target,
-            folds,
-            task_kind=problem.task,
-            random_state=args.random_state,
-            n_jobs=args.n_jobs,
-            verbose=1,
-        )
-        _write_results(result, problem, args.command_line, files)
+    with _output_files(args.output_dir, problem.task) as (results, pictures):
+        with results as path:
+            result = cross_validate_models(
+                names,
+                problem.formulas,
+                problem.target,
+                folds,
+                task_kind=problem.task,
+                random_state=args.random_state,
+                n_jobs=args.n_jobs,
+                verbose=1,
+            )
+            if path is not None:
+                _write_results(result, problem, args.command_line, path)
+        if path is not None:
+            # whatever happens to the pictures
+            args.interrupted = f"{_RESULTS} was written"
+        _print_evaluation(result, problem, args)
+        if pictures:
+            _draw_results(result, problem, args.command_line, *pictures)
+    if args.output_dir:
+        written = [str(Path(args.output_dir) / name) for name in _file_names(problem.task)]
+        _message("wrote", ", ".join(written))
+
+
+def _print_evaluation(
+    result: EvaluationResult, problem: _Problem, args: argparse.Namespace
+) -> None:
+    from .report import format_sample, prediction_sample, summary_table
+
     in_unit = f" in {problem.unit}" if problem.unit else ""
     print(
         f"{problem.title}: {problem.task} of {problem.target_name}{in_unit},"
-        f" {len(problem.target)} rows, {len(folds)} folds\n"
+        f" {len(problem.target)} rows, {result.n_folds} folds\n"
     )
     _print_table(summary_table(result))
     if args.show_predictions:
@@ -732,8 +749,6 @@ def _evaluate(args: argparse.Namespace) -> None:
         )
         print(f"\n{len(sample)} out-of-fold predictions of {model}{in_unit}\n")
         _print_table(format_sample(sample))
-    if args.output_dir:
-        _message("wrote", ", ".join(str(path) for path in _result_paths(args.output_dir, result)))
 
 
 def _dataset(args: argparse.Namespace) -> _Problem:
@@ -914,40 +929,32 @@ def _is_decimal_comma(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch(r"[+−-]?\d*,\d+", value.strip()))  # noqa: RUF001
 
 
-def _result_paths(folder: str, result: EvaluationResult) -> list[Path]:
-    return [Path(folder) / name for name in _file_names(result.task_kind)]
-
-
 def _file_names(task: TaskKind) -> tuple[str, str, str]:
-    return "results.json", "parity.png" if task == "regression" else "roc.png", "report.html"
+    return _RESULTS, "parity.png" if task == "regression" else "roc.png", "report.html"
 
 
 @contextlib.contextmanager
-def _output_files(folder: str | None, task: TaskKind) -> Iterator[list[Path]]:
-    """Yield temporary paths of the result files; they get their names at the end."""
+def _output_files(
+    folder: str | None, task: TaskKind
+) -> Iterator[tuple[AbstractContextManager[Path | None], list[Path]]]:
+    """Yield what gives a path for the results, and temporary paths of the pictures."""
     if folder is None:
-        yield []
+        yield contextlib.nullcontext(), []
         return
     path = Path(folder)
     created = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     try:
+        results, *pictures = [path / name for name in _file_names(task)]
         with contextlib.ExitStack() as stack:
-            yield [stack.enter_context(replacing(path / name)) for name in _file_names(task)]
+            yield replacing(results), [stack.enter_context(replacing(p)) for p in pictures]
     except BaseException:
-        if created:
+        if created and not any(path.iterdir()):
             path.rmdir()
         raise
 
 
-def _write_results(
-    result: EvaluationResult, problem: _Problem, command: str, files: list[Path]
-) -> None:
-    from .report import write_html_report, write_parity_plot, write_roc_plot
-
-    if not files:
-        return
-    results, figure, page = files
+def _write_results(result: EvaluationResult, problem: _Problem, command: str, path: Path) -> None:
     dataset = {
         "name": problem.title,
         "target": problem.target_name,
@@ -955,7 +962,14 @@ def _write_results(
         "description": problem.description,
     }
     content = result.to_dict(dataset=dataset, command=command)
-    results.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+def _draw_results(
+    result: EvaluationResult, problem: _Problem, command: str, figure: Path, page: Path
+) -> None:
+    from .report import write_html_report, write_parity_plot, write_roc_plot
+
     labels = {"target_name": problem.target_name, "unit": problem.unit}
     if result.task_kind == "regression":
         write_parity_plot(result, figure, **labels)
@@ -1115,10 +1129,13 @@ def _tokenize(args: argparse.Namespace) -> None:
 
 
 def _explain(args: argparse.Namespace) -> None:
+    from .compositions import file_stem
     from .explain_command import explanation_of, explanation_table
-    from .plotting import write_explanation
+    from .plotting import image_format, write_explanation
     from .tables import open_table
 
+    if args.output is not None:
+        image_format(args.output)
     model = _load_model(args.model)
     background: list[Any] | None = None
     if args.background:
@@ -1128,12 +1145,13 @@ def _explain(args: argparse.Namespace) -> None:
             for batch in table.batches:
                 background += _checked_formulas(batch, at, table.name)
     values = explanation_of(model, args, background)
-    output = Path(args.output or f"{values.formula[:_FILE_NAME]}.png")
+    output = Path(args.output or f"{file_stem(values.formula)}.png")
     with replacing(output) as path:
+        # the numbers are there whatever happens to the picture
+        title, rows = explanation_table(values)
+        print(title, end="\n\n")
+        _print_table(rows)
         write_explanation(values, path, label=args.label)
-    title, rows = explanation_table(values)
-    print(title, end="\n\n")
-    _print_table(rows)
     _message("wrote", str(output))
 
 

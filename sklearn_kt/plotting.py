@@ -65,6 +65,8 @@ _KINDS = ("network", "waterfall", "force", "upset")
 _MAX_BARS = 300
 _MAX_DOTS = 1500
 _TITLE = 32
+# characters of a label beside an axis
+_MAX_LABEL = 48
 _DPI = 150
 # crystals are seen from a little to the right and above, as in most drawings
 _TURN, _TILT = np.radians([17.0, 12.0])
@@ -202,7 +204,7 @@ class InteractionDisplay:
         }
         self.ax_ = _new_axes(sizes[kind]) if ax is None else ax
         self.figure_ = _figure_of(self.ax_)
-        getattr(self, f"_plot_{kind}")(self.ax_, label, max_display)
+        getattr(self, f"_plot_{kind}")(self.ax_, plain_text(label), max_display)
         return self
 
     def _plot_network(self, ax: Axes, label: str, max_display: int) -> None:
@@ -520,7 +522,7 @@ class ParityDisplay:
             raise InputError(f"kind must be 'parity' or 'residuals', got {kind!r}.")
         self.ax_ = ax = _new_axes((5.2, 4.4)) if ax is None else ax
         self.figure_ = _figure_of(ax)
-        parity = kind == "parity"
+        parity, label = kind == "parity", plain_text(label)
         x = self.y_true if parity else self.y_pred
         y = self.y_pred if parity else self.y_pred - self.y_true
         everything = np.concatenate([self.y_true, self.y_pred]) if parity else self.y_pred
@@ -687,7 +689,7 @@ class IntervalReliabilityDisplay:
             self.observed_,
             color=_COLOURS[number],
             linestyle=("-", "--", "-.", ":")[number % 4],
-            label=f"{name or 'model'} (area {self.miscalibration_area_:.3f})",
+            label=f"{plain_text(name or 'model')} (area {self.miscalibration_area_:.3f})",
         )
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
         ax.set_xlabel("probability of the interval")
@@ -824,7 +826,7 @@ class EmbeddingDisplay:
         elif self.y.dtype.kind in "fiu":
             x, y = self.points.T
             dots = ax.scatter(x, y, c=self.y, cmap="cividis", **style)
-            self.figure_.colorbar(dots, ax=ax, label=label)
+            self.figure_.colorbar(dots, ax=ax, label=plain_text(label))
         else:
             labels = np.unique(self.y.astype(str))
             if len(labels) > len(_COLOURS):
@@ -834,17 +836,17 @@ class EmbeddingDisplay:
                 )
             for text, colour, marker in zip(labels, _COLOURS, _MARKERS, strict=False):
                 chosen = self.points[self.y.astype(str) == text]
-                ax.scatter(*chosen.T, color=colour, marker=marker, label=text, **style)
+                ax.scatter(*chosen.T, color=colour, marker=marker, label=plain_text(text), **style)
             ax.legend(
-                title=label or None,
+                title=plain_text(label) or None,
                 fontsize=9,
                 markerscale=1.5,
                 frameon=False,
                 loc="upper left",
                 bbox_to_anchor=(1.0, 1.0),
             )
-        ax.set_xlabel(self.axes_names[0])
-        ax.set_ylabel(self.axes_names[1])
+        ax.set_xlabel(plain_text(self.axes_names[0]))
+        ax.set_ylabel(plain_text(self.axes_names[1]))
         ax.set_xticks([])
         ax.set_yticks([])
         return self
@@ -1258,6 +1260,7 @@ def write_explanation(
     """
     from matplotlib.figure import Figure
 
+    kind = image_format(path)
     display = InteractionDisplay(values)
     second = "upset" if values.index == "SII" else "waterfall"
     # no pyplot: it would want a display where there is one
@@ -1266,9 +1269,32 @@ def write_explanation(
     display.plot("network", label=label, ax=left)
     display.plot(second, label=label, ax=right)
     with replacing(path) as temporary:
-        # without a format, matplotlib adds an ending to a name that has none
-        figure.savefig(temporary, dpi=_DPI, format=temporary.suffix[1:] or "png")
+        figure.savefig(temporary, dpi=_DPI, format=kind)
     return Path(path)
+
+
+def plain_text(text: Any, longest: int = _MAX_LABEL) -> str:
+    """Make any text a label: one line of a length that fits, without mathematics.
+
+    ``cost $_{US$`` would be read by matplotlib as a formula, and end the drawing.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    if len(line) > longest:
+        line = f"{line[:longest]}…"
+    return line.replace("$", r"\$")
+
+
+def image_format(path: str | os.PathLike[str]) -> str:
+    """Tell the format of a picture by its name; without an ending it is PNG."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    ending = Path(path).suffix[1:].lower() or "png"
+    known = FigureCanvasBase.get_supported_filetypes()
+    if ending not in known:
+        raise InputError(
+            f"{path}: pictures cannot be written as .{ending}. The formats are {', '.join(known)}."
+        )
+    return ending
 
 
 def _new_axes(size: tuple[float, float]) -> Axes:
@@ -1510,4 +1536,4 @@ def _add_colour_bar(
     bar = _figure_of(ax).colorbar(mappable, cax=inset, orientation="horizontal")
     bar.outline.set_visible(False)
     inset.tick_params(labelsize=8, length=2)
-    inset.set_title(label, fontsize=9)
+    inset.set_title(plain_text(label), fontsize=9)

@@ -21,6 +21,7 @@ from sklearn.metrics import confusion_matrix, roc_curve
 from ._files import replacing
 from .evaluation import METRICS, EvaluationResult, ModelScores
 from .exceptions import InputError
+from .plotting import image_format, plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +45,8 @@ _PANEL = 3.4
 _MAX_COLUMNS = 3
 # above this number of rows single dots hide how many they are
 _MAX_DOTS = 1500
+# characters of a class beside its row
+_MAX_TICK = 16
 # errors: smaller is better, and their digits follow the scale of the target
 _IN_TARGET_UNITS = ("mae", "rmse")
 
@@ -326,9 +329,9 @@ def _best_rows(result: EvaluationResult) -> dict[str, int]:
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    kind = image_format(path)
     with replacing(path) as temporary:
-        # without a format, matplotlib adds an ending to a name that has none
-        _write_figure(figure, temporary, temporary.suffix[1:] or "png")
+        _write_figure(figure, temporary, kind)
     return Path(path)
 
 
@@ -357,7 +360,8 @@ def _parity_figure(result: EvaluationResult, target_name: str, unit: str) -> Fig
     low, high = float(everything.min()), float(everything.max())
     margin = 0.04 * (high - low) or 1.0
     limits = (low - margin, high + margin)
-    suffix = f" ({unit})" if unit else ""
+    suffix = f" ({plain_text(unit)})" if unit else ""
+    target_name = plain_text(target_name)
     densities = []
     for axis, scores in zip(axes, result.models.values(), strict=True):
         axis.plot(limits, limits, color="0.45", linewidth=1, zorder=1)
@@ -400,7 +404,7 @@ def _parity_figure(result: EvaluationResult, target_name: str, unit: str) -> Fig
 
 
 def _parity_title(scores: ModelScores) -> str:
-    return f"{scores.name}\nMAE {scores.mean('mae'):.3g}, R² {scores.mean('r2'):.3f}"
+    return f"{plain_text(scores.name)}\nMAE {scores.mean('mae'):.3g}, R² {scores.mean('r2'):.3f}"
 
 
 def _roc_figure(result: EvaluationResult) -> Figure:
@@ -426,13 +430,13 @@ def _draw_roc(axis: Axes, result: EvaluationResult, scored: list[ModelScores]) -
             true_rate,
             color=_COLOURS[number % len(_COLOURS)],
             linestyle=_LINES[number % len(_LINES)],
-            label=f"{scores.name} ({scores.mean('roc_auc'):.3f})",
+            label=f"{plain_text(scores.name)} ({scores.mean('roc_auc'):.3f})",
         )
     axis.plot([0, 1], [0, 1], color="0.6", linewidth=1)
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axis.set_xlabel("false positive rate")
     axis.set_ylabel("true positive rate")
-    axis.set_title(f"ROC, positive: {result.classes[1]}", fontsize=10)
+    axis.set_title(f"ROC, positive: {plain_text(result.classes[1])}", fontsize=10)
     axis.legend(title="model (AUC)", loc="lower right", fontsize=7.5, title_fontsize=7.5)
 
 
@@ -441,7 +445,7 @@ def _draw_confusion(axis: Axes, result: EvaluationResult, scores: ModelScores) -
     counts = confusion_matrix(result.y, scores.predictions, labels=result.classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axis.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-    labels = [str(label) for label in result.classes]
+    labels = [plain_text(label, _MAX_TICK) for label in result.classes]
     ticks = range(len(labels))
     axis.set_xticks(ticks, labels)
     axis.set_yticks(ticks, labels, rotation=90, va="center")
@@ -461,4 +465,4 @@ def _draw_confusion(axis: Axes, result: EvaluationResult, scores: ModelScores) -
     axis.set_xlabel("predicted class")
     axis.set_ylabel("true class")
     accuracy = scores.mean("balanced_accuracy")
-    axis.set_title(f"{scores.name}\nbalanced accuracy {accuracy:.3f}", fontsize=10)
+    axis.set_title(f"{plain_text(scores.name)}\nbalanced accuracy {accuracy:.3f}", fontsize=10)

@@ -374,6 +374,26 @@ def test_evaluate_failure_leaves_old_results(
     assert files(tmp_path) == ["gaps.csv", "out"]
 
 
+def test_results_are_kept_whatever_happens_to_the_pictures(
+    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "cost $_{US$"
+    pd.read_csv(table, keep_default_na=False).rename(columns={"gap": name}).to_csv("t.csv")
+    arguments = ["evaluate", "--data", "t.csv", "--target", name, "--models", "dummy"]
+    assert run(*arguments, "--output-dir", "out")[0] == 0
+    assert files(tmp_path / "out") == ["parity.png", "report.html", "results.json"]
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn_kt.report.write_parity_plot", fails)
+    code, out, err = run(*arguments, "--output-dir", "other")
+    assert code == 130
+    assert "MAE" in out
+    assert "interrupted: results.json was written" in err
+    assert files(tmp_path / "other") == ["results.json"]
+
+
 # --- tables ----------------------------------------------------------------------------------
 
 

@@ -104,6 +104,7 @@ def test_output_by_number(run: Run, tmp_path: Path) -> None:
         (["gap.model", "NaCl", "--baseline", "mask"], "use baseline='drop'"),
         (["gap.model", "NaCl", "--background", "no.csv"], "no.csv"),
         (["gap.model", "NaCl", "--output", "no/folder.png"], "does not exist"),
+        (["no.model", "NaCl", "--output", "o.xyz"], "o.xyz: pictures cannot be written as .xyz"),
         (["raw.model", "NaCl"], "not fitted"),
     ],
 )

@@ -317,6 +317,24 @@ def test_page_escapes_what_users_write(tmp_path: Path) -> None:
     assert page.text.count(evil) >= 4
 
 
+@pytest.mark.parametrize("text", ["cost $_{US$", "$5 and $6", r"\$_", "a\n" * 500, "\0"])
+def test_pictures_take_any_text(text: str, tmp_path: Path) -> None:
+    evaluated = regression(models=(text,))
+    write_parity_plot(evaluated, tmp_path / "p.svg", target_name=text, unit=text)
+    svg = (tmp_path / "p.svg").read_text(encoding="utf-8")
+    assert ("US" in text) == ("true cost $_{US$ (cost" in svg)
+    write_html_report(evaluated, tmp_path / "p.html", target_name=text, unit=text, title=text)
+    classes = classification((text, "other"), count=1)
+    classes.models["forest"].name = text
+    write_roc_plot(classes, tmp_path / "r.png")
+
+
+def test_pictures_of_unknown_kinds(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be written as \.xyz.*png"):
+        write_parity_plot(regression(), tmp_path / "p.xyz")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_page_marks_the_best_of_each_column(tmp_path: Path) -> None:
     evaluated = regression()
     for fold in evaluated.models["plain"].folds:
