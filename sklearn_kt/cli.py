@@ -505,9 +505,10 @@ def _add_structures(commands: Any) -> None:
     )
     parser.add_argument(
         "--generator",
-        choices=("prototype", "crystallm", "both"),
+        choices=("prototype", "crystallm", "both", "random"),
         default="prototype",
-        help="crystallm is a language model of crystals (default: prototype)",
+        help="crystallm is a language model of crystals, both asks it and the prototypes; random "
+        "places atoms by chance, from the extra 'structures-random' (default: prototype)",
     )
     parser.add_argument(
         "--rank-by",

@@ -481,6 +481,24 @@ class TestLookup:
             StructureLookup(tmp_path / "table.txt").generate(["NaCl"])
 
 
+class Cubes:
+    """All that a generator needs."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def generate(self, compositions: Any, n_candidates: int) -> list[list[Structure]]:
+        self.asked.append(compositions.formulas())
+        out = []
+        for formula in self.asked[-1]:
+            symbols = [
+                element for element, n in Composition(formula).items() for _ in range(int(n))
+            ]
+            coords = [[i / len(symbols)] * 3 for i in range(len(symbols))]
+            out.append([Structure(Lattice.cubic(9), symbols, coords)])
+        return out
+
+
 class TestEnsemble:
     def test_known_first_then_generated(self, small_library: Path) -> None:
         odd = rocksalt("K", "Br", 6.1)
@@ -497,12 +515,29 @@ class TestEnsemble:
         ensemble = EnsembleGenerator([PrototypeGenerator(small_library)])
         assert ensemble.generate(["Fe2O3"]) == [[]]
 
-    def test_caching_a_lookup_is_refused(self, tmp_path: Path) -> None:
-        ensemble = EnsembleGenerator([StructureLookup(SALTS)], cache_dir=tmp_path)
-        with pytest.raises(InputError, match="cannot be cached"):
-            ensemble.generate(["NaCl"])
+    def test_anything_that_generates(self) -> None:
+        cubes = Cubes()
+        ensemble = EnsembleGenerator([cubes, StructureLookup(SALTS)], errors="nan")
+        with pytest.warns(CompositionWarning, match="not a composition"):
+            found = ensemble.generate(["NaCl", "Na2Cl2", "?", "CsPbI3"], 2)
+        assert [len(candidates) for candidates in found] == [2, 2, 0, 1]
+        assert "generator" not in found[0][0].provenance
+        assert found[0][1].provenance["generator"] == "StructureLookup"
+        # of a composition written twice once
+        assert cubes.asked == [["NaCl", "CsPbI3"]]
+        fallback = EnsembleGenerator([StructureLookup(SALTS)], last_resort=cubes)
+        assert len(fallback.generate(["CsPbI3"])[0]) == 1
+        assert clone(ensemble).generate(["CsPbI3"])[0][0].formula == "CsPbI3"
 
-    @pytest.mark.parametrize("generators", [[], ["prototypes"]])
+    def test_members_must_answer_for_each_row(self) -> None:
+        class Silent:
+            def generate(self, compositions: Any, n_candidates: int) -> list:
+                return []
+
+        with pytest.raises(InputError, match="0 lists of crystals for 1 compositions"):
+            EnsembleGenerator([Silent()]).generate(["NaCl"])
+
+    @pytest.mark.parametrize("generators", [[], ["prototypes"], [PrototypeGenerator]])
     def test_bad_members(self, generators: list) -> None:
         with pytest.raises(InputError, match="generator"):
             EnsembleGenerator(generators).generate(["NaCl"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from sklearn_kt.cli import main
 from sklearn_kt.exceptions import CheckpointError
 from sklearn_kt.structures import EnsembleGenerator, PrototypeGenerator, RandomGenerator
 from sklearn_kt.structures import random as random_module
@@ -72,10 +74,16 @@ def test_last_resort() -> None:
     strange, salt = ensemble.generate([STRANGE, "NaCl"], n_candidates=1)
     assert strange[0].provenance["generator"] == "RandomGenerator"
     assert salt[0].provenance["generator"] == "PrototypeGenerator"
-    assert ensemble._signature() != EnsembleGenerator(members)._signature()
 
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyxtal", None)
     with pytest.raises(CheckpointError, match=r"sklearn_kt\[structures-random\]"):
         QUICK.generate(["NaCl"])
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = ["--generator", "random", "--n", "1", "--output-dir", str(tmp_path)]
+    assert main(["structures", "NaCl", *arguments]) == 0
+    assert "NaCl: 1 candidates" in capsys.readouterr().out
+    assert len([*tmp_path.glob("*.cif")]) == 1

@@ -10,7 +10,7 @@ them by chance, :class:`EnsembleGenerator` asks several.
 
 from __future__ import annotations
 
-from .base import BaseStructureGenerator, Candidate
+from .base import BaseStructureGenerator, Candidate, FormulaGenerator
 from .crystallm import CrystaLLMGenerator
 from .embedder import StructureEmbedder
 from .ensemble import EnsembleGenerator
@@ -27,6 +27,7 @@ __all__ = [
     "CrystalGraphClassifier",
     "CrystalGraphRegressor",
     "EnsembleGenerator",
+    "FormulaGenerator",
     "PrototypeGenerator",
     "PrototypeLibrary",
     "RandomGenerator",

@@ -28,7 +28,7 @@ from .stoichiometry import Stoichiometry, integer_formulas, near_formulas, reduc
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-__all__ = ["BaseStructureGenerator", "Candidate"]
+__all__ = ["BaseStructureGenerator", "Candidate", "FormulaGenerator"]
 
 # Compositions handed to a worker at a time, and written to the cache together.
 _CHUNK = 64
@@ -192,25 +192,20 @@ class Candidate:
 
 
 class BaseStructureGenerator(TransformerMixin, BaseEstimator):
-    """Reading compositions, caching, and running in parallel; subclasses generate."""
+    """A generator as a transformer; subclasses add :meth:`generate`.
+
+    That method is all that :class:`~sklearn_kt.ExplicitKTRegressor` and
+    :class:`EnsembleGenerator` ask of a generator: one of your own need not derive from
+    this class.
+    """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
-        "max_atoms": [Interval(Integral, 1, None, closed="left")],
-        "max_error": [Interval(Real, 0, 1, closed="left")],
         "errors": [StrOptions({"raise", "nan"})],
-        "cache_dir": [str, Path, None],
-        "n_jobs": [Integral, None],
-        "verbose": ["verbose"],
     }
 
     n_candidates: int
-    max_atoms: int
-    max_error: float
     errors: str
-    cache_dir: str | Path | None
-    n_jobs: int | None
-    verbose: int
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Any:
@@ -250,6 +245,63 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
         out[:] = found
         return out
 
+    @abstractmethod
+    def generate(self, compositions: Any, n_candidates: int | None = None) -> list[list[Candidate]]:
+        """Propose crystals.
+
+        Parameters
+        ----------
+        compositions : array-like of compositions, shape (n,)
+            As in :func:`~sklearn_kt.read_compositions`.
+        n_candidates : int or None, default=None
+            At most so many for each; None takes the parameter.
+
+        Returns
+        -------
+        candidates : list of list of Candidate
+            One list per row in the rows' order, best candidate first; empty where
+            there is none.
+        """
+
+    def _asked(self, compositions: Any, n_candidates: int | None) -> tuple[CompositionBatch, int]:
+        """Read what :meth:`generate` was given."""
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
+        )
+        wanted = self.n_candidates if n_candidates is None else int(n_candidates)
+        if wanted < 1:
+            raise InputError(f"n_candidates must be at least 1, got {wanted}.")
+        return read_compositions(compositions, errors=self.errors), wanted
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.requires_fit = False
+        return tags
+
+
+class FormulaGenerator(BaseStructureGenerator):
+    """A generator that takes one integer formula at a time: near formulas, cache, processes."""
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        **BaseStructureGenerator._parameter_constraints,
+        "max_atoms": [Interval(Integral, 1, None, closed="left")],
+        "max_error": [Interval(Real, 0, 1, closed="left")],
+        "cache_dir": [str, Path, None],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    max_atoms: int
+    max_error: float
+    cache_dir: str | Path | None
+    n_jobs: int | None
+    verbose: int
+
     def generate(self, compositions: Any, n_candidates: int | None = None) -> list[list[Candidate]]:
         """Propose crystals.
 
@@ -277,13 +329,7 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
             If compositions are not integer formulas and were replaced by near ones;
             the provenance of their candidates has the error.
         """
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
-        wanted = self.n_candidates if n_candidates is None else int(n_candidates)
-        if wanted < 1:
-            raise InputError(f"n_candidates must be at least 1, got {wanted}.")
-        batch = read_compositions(compositions, errors=self.errors)
+        batch, wanted = self._asked(compositions, n_candidates)
         exact = integer_formulas(batch, self.max_atoms)
         formulas = [
             self._formula(amounts, formula)
@@ -386,16 +432,6 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
     @abstractmethod
     def _signature(self) -> Any:
         """Give what candidates depend on beside the formula; fit for JSON."""
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.requires_fit = False
-        return tags
 
 
 def _amounts_of(batch: CompositionBatch) -> Iterator[dict[int, float] | None]:

@@ -6,6 +6,7 @@ import argparse
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,11 +14,12 @@ from sklearn_kt._files import replacing
 from sklearn_kt.compositions import file_stem
 from sklearn_kt.exceptions import InputError
 
-from .base import BaseStructureGenerator, Candidate
+from .base import Candidate
 from .crystallm import CrystaLLMGenerator
 from .ensemble import EnsembleGenerator
 from .lookup import StructureLookup
 from .prototypes import PrototypeGenerator
+from .random import RandomGenerator
 
 __all__ = ["structure_tables", "train"]
 
@@ -44,20 +46,22 @@ def structure_tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFra
     InputError
         If no formula has a candidate.
     """
-    members: list[BaseStructureGenerator] = []
-    if args.known:
-        members.append(StructureLookup(args.known))
-    if args.generator != "crystallm":
-        members.append(PrototypeGenerator(rank_by=args.rank_by, relax=args.relax))
-    if args.generator != "prototype":
-        members.append(CrystaLLMGenerator())
-    generator = EnsembleGenerator(members, n_jobs=args.n_jobs, verbose=1)
+    members: list[Any] = [StructureLookup(args.known)] if args.known else []
+    settings = {"n_jobs": args.n_jobs, "verbose": 1}
+    if args.generator in ("prototype", "both"):
+        members.append(PrototypeGenerator(rank_by=args.rank_by, relax=args.relax, **settings))
+    if args.generator in ("crystallm", "both"):
+        members.append(CrystaLLMGenerator(**settings))
+    if args.generator == "random":
+        order = "order" if args.rank_by == "similarity" else "energy"
+        members.append(RandomGenerator(rank_by=order, relax=args.relax, **settings))
+    generator = EnsembleGenerator(members)
     found = generator.generate(args.formulas, args.n)
     if not any(found):
         raise InputError(
             f"there is no candidate for {', '.join(args.formulas)}: the library has no crystal "
             "of such an anonymous formula, or an element it does not know. Pass crystals of "
-            "your own with --known, or try --generator both."
+            "your own with --known, or try --generator both or random."
         )
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
-from sklearn.utils._param_validation import StrOptions
+import numpy as np
+from sklearn.utils._param_validation import HasMethods, StrOptions
 
+from sklearn_kt.compositions import CompositionBatch, composition_groups
 from sklearn_kt.exceptions import InputError
 
 from .base import BaseStructureGenerator, Candidate
+from .embedder import candidates_of_rows
 from .prototypes import PrototypeGenerator
-from .stoichiometry import Stoichiometry
 
 __all__ = ["EnsembleGenerator", "alike", "distinct"]
 
@@ -23,7 +24,9 @@ class EnsembleGenerator(BaseStructureGenerator):
     Parameters
     ----------
     generators : list of generators or None, default=None
-        In the order of trust; None is :class:`PrototypeGenerator` alone.
+        In the order of trust; None is :class:`PrototypeGenerator` alone. Anything with
+        ``generate(compositions, n_candidates)``, which returns a list of crystals for
+        each row. Each has its own cache, processes and largest formula.
     last_resort : generator or None, default=None
         Asked where the generators have no candidate.
     rank_by : {"order", "energy"}, default="order"
@@ -31,19 +34,8 @@ class EnsembleGenerator(BaseStructureGenerator):
         predicts (needs the extra ``structures``).
     n_candidates : int, default=5
         At most so many for each composition, of as many from each generator.
-    max_atoms : int, default=200
-        Compositions whose integer formula has more atoms are replaced by the
-        nearest smaller one.
-    max_error : float, default=0.05
-        Largest fraction of atoms that may differ then.
     errors : {"raise", "nan"}, default="raise"
         What a row that is not a composition does: raise, or have no candidate.
-    cache_dir : str, Path or None, default=None
-        Folder for results, shared by processes; None keeps none.
-    n_jobs : int or None, default=None
-        Processes.
-    verbose : int, default=0
-        1 shows progress.
 
     See Also
     --------
@@ -66,66 +58,79 @@ class EnsembleGenerator(BaseStructureGenerator):
     _parameter_constraints: ClassVar[dict[str, list]] = {
         **BaseStructureGenerator._parameter_constraints,
         "generators": [list, tuple, None],
-        "last_resort": [BaseStructureGenerator, None],
+        "last_resort": [HasMethods(["generate"]), None],
         "rank_by": [StrOptions({"order", "energy"})],
     }
 
     def __init__(
         self,
-        generators: Sequence[BaseStructureGenerator] | None = None,
+        generators: Sequence[Any] | None = None,
         *,
-        last_resort: BaseStructureGenerator | None = None,
+        last_resort: Any = None,
         rank_by: str = "order",
         n_candidates: int = 5,
-        max_atoms: int = 200,
-        max_error: float = 0.05,
         errors: str = "raise",
-        cache_dir: str | Path | None = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
     ) -> None:
         self.generators = generators
         self.last_resort = last_resort
         self.rank_by = rank_by
         self.n_candidates = n_candidates
-        self.max_atoms = max_atoms
-        self.max_error = max_error
         self.errors = errors
-        self.cache_dir = cache_dir
-        self.n_jobs = n_jobs
-        self.verbose = verbose
 
-    def _members(self) -> list[BaseStructureGenerator]:
+    def generate(self, compositions: Any, n_candidates: int | None = None) -> list[list[Candidate]]:
+        """Propose crystals.
+
+        Parameters
+        ----------
+        compositions : array-like of compositions, shape (n,)
+            As in :func:`~sklearn_kt.read_compositions`.
+        n_candidates : int or None, default=None
+            At most so many for each; None takes the parameter.
+
+        Returns
+        -------
+        candidates : list of list of Candidate
+            One list per row in the rows' order, best candidate first; empty where
+            there is none.
+
+        Raises
+        ------
+        CompositionError
+            If a row is not a composition and ``errors="raise"``.
+        InputError
+            If a generator is none, or does not return a list for each row.
+        """
+        batch, wanted = self._asked(compositions, n_candidates)
+        members = self._members()
+        valid = np.flatnonzero(batch.valid)
+        # each composition is asked for once
+        _, first, copies = np.unique(
+            composition_groups(batch[valid]), return_index=True, return_inverse=True
+        )
+        rows = batch[valid[first]]
+        columns = [_ask(member, rows, wanted) for member in members]
+        merged = [self._merge(lists, wanted) for lists in zip(*columns, strict=True)]
+        empty = [row for row, found in enumerate(merged) if not found]
+        if self.last_resort is not None and empty:
+            for row, found in zip(empty, _ask(self.last_resort, rows[empty], wanted), strict=True):
+                merged[row] = found[:wanted]
+        out: list[list[Candidate]] = [[] for _ in range(len(batch))]
+        for row, place in zip(valid.tolist(), copies.tolist(), strict=True):
+            out[row] = list(merged[place])
+        return out
+
+    def _members(self) -> list[Any]:
         members = [PrototypeGenerator()] if self.generators is None else list(self.generators)
         for member in members:
-            if not isinstance(member, BaseStructureGenerator):
+            if not hasattr(member, "generate") or isinstance(member, type):
                 raise InputError(
-                    f"{member!r} is not a structure generator; pass objects of "
+                    f"{member!r} is not a structure generator; pass an object with the method "
+                    "generate(compositions, n_candidates), such as those of "
                     "sklearn_kt.structures."
                 )
         if not members:
             raise InputError("an ensemble needs at least one generator.")
         return members
-
-    def _can_make(self, formula: Stoichiometry) -> bool:
-        members = self._members()
-        if self.last_resort is not None:
-            members.append(self.last_resort)
-        return any(member._can_make(formula) for member in members)
-
-    def _generate_chunk(
-        self, formulas: Sequence[Stoichiometry], wanted: int
-    ) -> list[list[Candidate]]:
-        columns = [member._generate_chunk(formulas, wanted) for member in self._members()]
-        merged = [self._merge(lists, wanted) for lists in zip(*columns, strict=True)]
-        if self.last_resort is not None:
-            for i, formula in enumerate(formulas):
-                if not merged[i]:
-                    merged[i] = self.last_resort._generate_one(formula, wanted)
-        return merged
-
-    def _generate_one(self, formula: Stoichiometry, wanted: int) -> list[Candidate]:
-        return self._generate_chunk([formula], wanted)[0]
 
     def _merge(self, lists: Sequence[list[Candidate]], wanted: int) -> list[Candidate]:
         depth = max(map(len, lists))
@@ -138,18 +143,15 @@ class EnsembleGenerator(BaseStructureGenerator):
             turns = rank_by_energy(turns)
         return turns[:wanted]
 
-    def _signature(self) -> Any:
-        members = self._members()
-        if self.last_resort is not None:
-            members.append(self.last_resort)
-        if any(member._signature() is None for member in members):
-            # crystals of the user's may change under the same name
-            raise InputError(
-                "an ensemble with a StructureLookup cannot be cached as a whole; pass "
-                "cache_dir to its other generators."
-            )
-        parts = [[type(m).__name__, m._signature(), m.max_atoms] for m in members]
-        return [self.rank_by, self.last_resort is None, parts]
+
+def _ask(generator: Any, batch: CompositionBatch, wanted: int) -> list[list[Candidate]]:
+    found = candidates_of_rows(generator.generate(batch, wanted)) if len(batch) else []
+    if len(found) != len(batch):
+        raise InputError(
+            f"{generator!r} returned {len(found)} lists of crystals for {len(batch)} "
+            "compositions; generate must return one for each, empty where there is none."
+        )
+    return found
 
 
 def distinct(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from sklearn_kt.exceptions import CompositionWarning, DatasetError, InputError
 
-from .base import BaseStructureGenerator, Candidate
+from .base import Candidate, FormulaGenerator
 from .stoichiometry import Stoichiometry, integer_formula
 
 __all__ = ["StructureLookup", "read_structures"]
@@ -23,7 +23,7 @@ _SHOWN = 3
 _COLUMNS = ("structure", "cif")
 
 
-class StructureLookup(BaseStructureGenerator):
+class StructureLookup(FormulaGenerator):
     """Give the crystals that are known for a composition.
 
     Parameters
@@ -75,7 +75,7 @@ class StructureLookup(BaseStructureGenerator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        **BaseStructureGenerator._parameter_constraints,
+        **FormulaGenerator._parameter_constraints,
         "source": [object],
         "skip_bad": ["boolean"],
     }

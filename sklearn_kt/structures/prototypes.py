@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_kt.compositions import ELEMENTS
 
-from .base import BaseStructureGenerator, Candidate
+from .base import Candidate, FormulaGenerator
 from .library import PrototypeLibrary, library_digest, load_library
 from .stoichiometry import Stoichiometry
 
@@ -31,7 +31,7 @@ _MAX_WAYS = 120
 _MAX_HULL = 0.5
 
 
-class PrototypeGenerator(BaseStructureGenerator):
+class PrototypeGenerator(FormulaGenerator):
     """Substitute elements into known crystals of the same anonymous formula.
 
     The generator that needs nothing but the package. Every known crystal with the
@@ -101,7 +101,7 @@ class PrototypeGenerator(BaseStructureGenerator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        **BaseStructureGenerator._parameter_constraints,
+        **FormulaGenerator._parameter_constraints,
         "library": [str, Path, None],
         "rank_by": [StrOptions({"similarity", "energy", "both"})],
         "pool": [Interval(Integral, 1, None, closed="left")],

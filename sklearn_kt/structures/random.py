@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import CheckpointError
 
-from .base import BaseStructureGenerator, Candidate
+from .base import Candidate, FormulaGenerator
 from .library import load_library, log_sizes
 from .stoichiometry import Stoichiometry
 
@@ -26,7 +26,7 @@ __all__ = ["RandomGenerator"]
 _TRIES = 10
 
 
-class RandomGenerator(BaseStructureGenerator):
+class RandomGenerator(FormulaGenerator):
     """Place the atoms at random, within the symmetry of a space group.
 
     The last resort, for compositions that no known crystal resembles. Crystals of chance
@@ -88,7 +88,7 @@ class RandomGenerator(BaseStructureGenerator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        **BaseStructureGenerator._parameter_constraints,
+        **FormulaGenerator._parameter_constraints,
         "n_samples": [Interval(Integral, 1, None, closed="left")],
         "rank_by": [StrOptions({"energy", "order"})],
         "relax": [Interval(Integral, 0, None, closed="left")],

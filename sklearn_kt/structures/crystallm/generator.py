@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.structures.base import BaseStructureGenerator, Candidate
+from sklearn_kt.structures.base import Candidate, FormulaGenerator
 from sklearn_kt.structures.chgnet import rank_by_energy
 from sklearn_kt.structures.ensemble import alike
 from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula
@@ -34,7 +34,7 @@ __all__ = ["CrystaLLMGenerator"]
 _UNITS = (1, 2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 18, 20, 24, 32, 36, 48)
 
 
-class CrystaLLMGenerator(BaseStructureGenerator):
+class CrystaLLMGenerator(FormulaGenerator):
     """Write CIF files with CrystaLLM, and keep the valid ones.
 
     Parameters
@@ -126,7 +126,7 @@ class CrystaLLMGenerator(BaseStructureGenerator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        **BaseStructureGenerator._parameter_constraints,
+        **FormulaGenerator._parameter_constraints,
         "checkpoint": [str, Path, None],
         "space_group": [str, None],
         "z": [Interval(Integral, 1, None, closed="left"), StrOptions({"search"})],
