@@ -227,6 +227,8 @@ def cif() -> Iterator[tuple[Callable[[random.Random], Any], Check]]:
 
 def checkpoint() -> Iterator[tuple[Callable[[random.Random], Any], Check]]:
     """Check folders of weights."""
+    import hashlib
+
     import torch
 
     from sklearn_kt.encoder import load_checkpoint, save_checkpoint
@@ -244,7 +246,7 @@ def checkpoint() -> Iterator[tuple[Callable[[random.Random], Any], Check]]:
         odd = [-1, 0, 1, 3, 10**9, 10**30, 1.5, float("nan"), None, True, "8", [], {}, [{}], "\0"]
 
         def make(rng: random.Random) -> tuple[str, bytes]:
-            # half of them with the checksum left out, as an attacker would
+            # weights with a checksum that fits, as an attacker would
             name = rng.choice(["config.json", "model.safetensors", "values"])
             if name == "values":
                 changed = {**plain, rng.choice([*plain, "attn", "auto_map"]): rng.choice(odd)}
@@ -260,8 +262,8 @@ def checkpoint() -> Iterator[tuple[Callable[[random.Random], Any], Check]]:
             (folder / name).write_bytes(content)
             try:
                 if name == "model.safetensors":
-                    unsigned = {key: v for key, v in plain.items() if key != "sha256"}
-                    (folder / "config.json").write_text(json.dumps(unsigned))
+                    signed = {**plain, "sha256": hashlib.sha256(content).hexdigest()}
+                    (folder / "config.json").write_text(json.dumps(signed))
                 load_checkpoint(folder)
             finally:
                 for known, original in files.items():

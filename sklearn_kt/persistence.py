@@ -11,6 +11,7 @@ References
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import importlib
@@ -26,6 +27,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ._files import replacing
+from ._model_guards import check_objects, check_schema, check_tokenizer, check_unpacked, parse_json
 from ._version import __version__
 from .exceptions import CheckpointError, InputError
 
@@ -59,10 +61,7 @@ TRUSTED_TYPES = (
 )
 
 _ABOUT = "sklearn_kt.json"
-# A file may unpack to so many bytes, and so many times its size: forests shrink to a fifth,
-# zip bombs to a thousandth.
-_UNPACKED_ALWAYS = 64 * 2**20
-_UNPACKED_RATIO = 60
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BLOCK = 2**20
 _STAND_INS = ("cython.cimports", "cython.dataclasses", "cython.parallel")
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "skops", "skorch", "torch")
@@ -78,8 +77,11 @@ class StoredEncoder:
     def restore(self) -> FrozenEncoder:
         """Build the encoder."""
         from .encoder.modeling import FrozenEncoder
+        from .encoder.weights import check_weights
 
-        return FrozenEncoder(self.spec, _tensors(self.weights))
+        weights = _tensors(self.weights)
+        check_weights(self.spec, weights)
+        return FrozenEncoder(self.spec, weights)
 
 
 class StoredNetwork:
@@ -99,14 +101,17 @@ class StoredNetwork:
         from skorch import NeuralNet
 
         from .encoder.modeling import PropertyNetwork
+        from .encoder.weights import check_weights
 
+        weights = _tensors(self.weights)
+        check_weights(self.module["spec"], weights, lambda: PropertyNetwork(**self.module))
         options = {f"module__{name}": value for name, value in self.module.items()}
         # training is over: what it would minimise has no part in a prediction
         net = NeuralNet(PropertyNetwork, torch.nn.L1Loss, device="cpu", verbose=0, **options)
         # initialising must not move torch's global generator
         with torch.random.fork_rng(devices=[]):
             net.initialize()
-        net.module_.load_state_dict(_tensors(self.weights))
+        net.module_.load_state_dict(weights)
         net.module_.eval()
         net.trim_for_prediction()
         return net
@@ -120,9 +125,7 @@ class StoredTokenizer:
 
     def restore(self) -> Any:
         """Build the tokenizer."""
-        from tokenizers import Tokenizer
-
-        return Tokenizer.from_str(self.text)
+        return check_tokenizer(self.text)
 
 
 def save_model(model: Any, path: str | Path) -> Path:
@@ -177,6 +180,9 @@ def save_model(model: Any, path: str | Path) -> Path:
 
                 stored = with_replaced(model, _store)
                 skops.io.dump(stored, temporary, compression=zipfile.ZIP_DEFLATED)
+            with zipfile.ZipFile(temporary) as archive:
+                # what will not be read is not written
+                check_schema(archive, None)
         except (TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
             raise InputError(
                 f"this {type(model).__name__} holds something that cannot be saved without a "
@@ -238,11 +244,12 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
         )
     _check_archive(path)
     try:
+        with zipfile.ZipFile(path) as archive:
+            check_schema(archive, trusted)
         ours = [name for name in skops.io.get_untrusted_types(file=path) if _is_ours(name)]
         stored = skops.io.load(path, trusted=[*TRUSTED_TYPES, *ours, *trusted])
+        check_objects(stored, trusted)
         model = with_replaced(stored, _restore)
-        for tree, n_features in _trees(model):
-            _check_tree(tree, n_features)
     except UntrustedTypesFoundException as error:
         raise CheckpointError(
             f"{path} holds types that are not trusted. {_short(error)} If you know them to be "
@@ -296,18 +303,44 @@ def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 def with_replaced(value: Any, change: Callable[[Any], Any]) -> Any:
     """Copy an estimator with some of what it holds, at any depth, replaced."""
-    new = change(value)
-    if new is not value:
+    return _Replacing(change).copy(value)
+
+
+class _Replacing:
+    """Copies each object once, so that what was shared still is, and the copy is no larger."""
+
+    def __init__(self, change: Callable[[Any], Any]) -> None:
+        self.change = change
+        # with the originals: an id is theirs only while they live
+        self.copies: dict[int, tuple[Any, Any]] = {}
+
+    def copy(self, value: Any) -> Any:
+        """Copy one object."""
+        if id(value) not in self.copies:
+            self.copies[id(value)] = value, self._copied(value)
+        return self.copies[id(value)][1]
+
+    def _copied(self, value: Any) -> Any:
+        new = self.change(value)
+        if new is not value:
+            return new
+        if isinstance(value, dict):
+            filled = copy.copy(value)
+            filled.update({key: self.copy(item) for key, item in value.items()})
+            return filled
+        if type(value) in (list, tuple):
+            return type(value)(self.copy(item) for item in value)
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            array = np.empty_like(value)
+            for place, item in np.ndenumerate(value):
+                array[place] = self.copy(item)
+            return array
+        # also scikit-learn's own holders of estimators, which are none themselves
+        ours = isinstance(value, BaseEstimator) or type(value).__module__.startswith("sklearn.")
+        if ours and hasattr(value, "__dict__"):
+            new = object.__new__(type(value))
+            new.__dict__.update({name: self.copy(item) for name, item in vars(value).items()})
         return new
-    if type(value) is dict:
-        return {key: with_replaced(item, change) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(with_replaced(item, change) for item in value)
-    if isinstance(value, BaseEstimator):
-        copy: Any = object.__new__(type(value))
-        copy.__dict__.update({k: with_replaced(item, change) for k, item in vars(value).items()})
-        return copy
-    return value
 
 
 def _store(value: Any) -> Any:
@@ -374,11 +407,10 @@ def _check_archive(path: Path) -> None:
             members = archive.infolist()
             # zipfile reads no more of a member than it declares
             unpacked = sum(info.file_size for info in members)
-            if unpacked > max(_UNPACKED_ALWAYS, _UNPACKED_RATIO * path.stat().st_size):
-                raise CheckpointError(
-                    f"{path} would unpack to {unpacked:,} bytes, far more than a model of its "
-                    "size holds (a zip bomb?); it is not loaded."
-                )
+            check_unpacked(unpacked, path.stat().st_size, str(path))
+            # others may take gigabytes for the dictionary that they declare
+            if any(info.compress_type not in _COMPRESSIONS for info in members):
+                raise CheckpointError(f"{path} is not compressed as models are; {hint}.")
             about = _read_about(path, archive)
             named = {info.filename: info for info in members if info.filename != _ABOUT}
             if len(members) != len(named) + 1 or named.keys() != about["sha256"].keys():
@@ -408,8 +440,8 @@ def _short(error: Exception) -> str:
 
 def _read_about(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     try:
-        about = json.loads(archive.read(_ABOUT))
-    except (KeyError, ValueError, RecursionError) as error:
+        about = parse_json(archive.read(_ABOUT), _ABOUT)
+    except (KeyError, CheckpointError) as error:
         raise CheckpointError(
             f"{path} has no readable {_ABOUT}: it was not written by save_model."
         ) from error
@@ -437,57 +469,3 @@ def _is_ours(name: str) -> bool:
     except ImportError:
         return False
     return isinstance(found, type) and issubclass(found, BaseEstimator)
-
-
-def _trees(model: Any) -> Iterator[tuple[Any, float]]:
-    """Trees of scikit-learn in an object, at any depth, and the columns that predict checks."""
-    from sklearn.tree._tree import Tree
-
-    seen: set[int] = set()
-    pending: list[tuple[Any, float]] = [(model, np.inf)]
-    while pending:
-        item, columns = pending.pop()
-        if id(item) in seen or isinstance(item, str | bytes | int | float | type):
-            continue
-        seen.add(id(item))
-        if isinstance(item, Tree) or type(item).__name__ == "TreePredictor":
-            yield item, columns
-            continue
-        if type(item).__module__.startswith(("sklearn.ensemble", "sklearn.tree")):
-            columns = min(columns, getattr(item, "n_features_in_", columns))
-        inside: Any = ()
-        if isinstance(item, dict):
-            inside = item.values()
-        elif isinstance(item, list | tuple | set | frozenset):
-            inside = item
-        elif isinstance(item, np.ndarray) and item.dtype == object:
-            inside = item.ravel().tolist()
-        elif hasattr(item, "__dict__"):
-            inside = vars(item).values()
-        pending.extend((part, columns) for part in inside)
-
-
-def _check_tree(tree: Any, n_features: float) -> None:
-    """Check that no walk through a tree leaves its arrays or goes round in circles.
-
-    scikit-learn walks without looking.
-    """
-    if type(tree).__name__ == "TreePredictor":
-        nodes = tree.nodes
-        left, right, feature = (nodes[k].astype(np.int64) for k in ("left", "right", "feature_idx"))
-        inner = nodes["is_leaf"] == 0
-        by_set = inner & (nodes["is_categorical"] != 0)
-        sets = min(len(tree.raw_left_cat_bitsets), len(tree.binned_left_cat_bitsets))
-        bad = bool((nodes["bitset_idx"][by_set] >= sets).any())
-    else:
-        left, right, feature = tree.children_left, tree.children_right, tree.feature
-        inner = left != -1
-        n_features = min(n_features, tree.n_features)
-        bad = False
-    bad |= not len(left)
-    bad |= bool((feature[inner] < 0).any()) or bool((feature[inner] >= n_features).any())
-    for child in (left[inner], right[inner]):
-        # children come after their parents
-        bad |= bool((child <= np.flatnonzero(inner)).any()) or bool((child >= len(left)).any())
-    if bad:
-        raise CheckpointError("a tree in the model is damaged or was edited; do not use the file.")

@@ -162,6 +162,14 @@ def test_config_that_does_not_fit_is_refused(folder: Path, change: dict, message
         load_checkpoint(folder)
 
 
+def test_weights_without_a_checksum_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["sha256"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="no SHA-256"):
+        load_checkpoint(folder)
+
+
 def test_every_flipped_bit_of_the_weights_is_found(folder: Path) -> None:
     file = folder / "model.safetensors"
     content = bytearray(file.read_bytes())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRESETS",
+    "check_weights",
     "list_checkpoints",
     "load_backbone",
     "load_checkpoint",
@@ -138,12 +140,20 @@ def load_checkpoint(checkpoint: str | Path) -> Pretrained:
             f"the weights {folder / _WEIGHTS} cannot be read ({error}); the file is missing, "
             "truncated or damaged: copy or write the checkpoint again."
         ) from error
-    if config.get("sha256", digest) != digest:
+    if "sha256" not in config:
+        raise CheckpointError(
+            f"{folder / _CONFIG} has no SHA-256 of the weights, so that damage to them would not "
+            "be found: copy or write the checkpoint again."
+        )
+    if config["sha256"] != digest:
         raise CheckpointError(
             f"the weights {folder / _WEIGHTS} are not those that {_CONFIG} was written for (their "
             "SHA-256 differs): copy or write the checkpoint again."
         )
-    _check_weights(spec, weights, folder)
+    try:
+        check_weights(spec, weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     return spec, weights
 
 
@@ -310,16 +320,54 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_weights(spec: dict[str, Any], weights: dict[str, Any], folder: Path) -> None:
-    from .modeling import FrozenEncoder
+def check_weights(
+    spec: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+    make: Callable[[], torch.nn.Module] | None = None,
+) -> None:
+    """Check that weights are those of an architecture, before anything of its size is built.
+
+    Parameters
+    ----------
+    spec : dict
+        Architecture of the backbone, from a file.
+    weights : dict of str to torch.Tensor
+        State of what `make` gives.
+    make : callable, optional
+        Makes the module; None means the bare backbone.
+
+    Raises
+    ------
+    CheckpointError
+        If sizes, names or settings differ, or a weight is not finite.
+    """
+    import torch
+
+    from .modeling import build_backbone
 
     try:
-        _check_sizes(spec["config"], weights)
-        FrozenEncoder(spec, weights)
-    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
+        kind, config = spec["kind"], spec["config"]
+        if kind == "composition":
+            prefix = "" if make is None else "backbone."
+            backbone = {k.removeprefix(prefix): v for k, v in weights.items() if prefix in k}
+            _check_sizes(config, backbone)
+        # no layer is without weights; counting them first bounds the time that building takes
+        layers = [value for name, value in config.items() if name.endswith("layers")]
+        if not all(type(value) is int and value <= len(weights) for value in layers):
+            raise ValueError(f"{layers[0]!r} layers are more than the weights have")
+        with torch.device("meta"):
+            module = build_backbone(spec) if make is None else make()
+        expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+        for name in expected.keys() | weights.keys():
+            if name not in weights or weights[name].shape != expected.get(name):
+                raise ValueError(f"the weights {name[:80]!r} are missing or of another size")
+        for name, tensor in weights.items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name[:80]} holds values that are not finite")
+    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(
-            f"the weights in {folder} do not fit its {_CONFIG} ({_first_line(error)}); "
-            "the checkpoint is damaged or was edited."
+            f"the weights of an encoder do not fit its settings ({_first_line(error)}); "
+            "it is damaged or was edited."
         ) from error
 
 
@@ -352,12 +400,6 @@ def _check_sizes(config: dict[str, Any], weights: dict[str, Any]) -> None:
             raise ValueError(f"the property {str(entry)[:80]} is not name, unit, center and scale")
         if not (math.isfinite(entry["center"]) and math.isfinite(entry["scale"])):
             raise ValueError(f"center or scale of {entry['name'][:80]!r} is not finite")
-    unknown = sorted(set(config) - set(known))
-    if unknown:
-        raise ValueError(f"{unknown[0][:80]!r} is no setting of a composition encoder")
-    for name, tensor in weights.items():
-        if not tensor.isfinite().all():
-            raise ValueError(f"{name[:80]} holds values that are not finite")
 
 
 def _first_line(error: Exception) -> str:
