@@ -6,9 +6,11 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,8 @@ import pytest
 from _screening_model import MeanNumber
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import (
     FixedThresholdClassifier,
@@ -31,6 +35,7 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_kt import (
     CompositionEmbedder,
@@ -41,11 +46,14 @@ from sklearn_kt import (
 from sklearn_kt.cli import main
 from sklearn_kt.compositions import ELEMENTS, composition_groups, read_compositions
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, EngineError, InputError
-from sklearn_kt.persistence import save_model
+from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.screening import charge_neutral_formulas, screen
 from sklearn_kt.screening import screener as screener_module
+from sklearn_kt.screening import sources as sources_module
 from sklearn_kt.screening.expressions import parse_expression
+from sklearn_kt.screening.identity import model_digest
 from sklearn_kt.screening.screener import _keys
+from sklearn_kt.screening.sources import open_source
 from sklearn_kt.tables import open_table, open_writer, writable_format
 
 METALS = ["Li", "Na", "Mg", "Al", "Ti", "Fe", "Cu", "Zn", "Zr", "Ba"]
@@ -374,14 +382,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from _screening_model import MeanNumber
 from sklearn_kt.screening import screen
 folder = Path(sys.argv[1])
-screen(MeanNumber(delay=0.4).fit(None), folder / "in.parquet", folder / "out.parquet")
+screen(MeanNumber().fit(None), folder / "in.parquet", folder / "out.parquet")
 """
 
 
+_PATH = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+
+
 def _start(folder: Path) -> subprocess.Popen:
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(folder)], env={**os.environ, "PYTHONPATH": path}
+        [sys.executable, "-c", _CHILD, str(folder)],
+        env={**os.environ, "PYTHONPATH": _PATH, "SCREENING_DELAY": "0.4"},
     )
 
 
@@ -412,14 +423,16 @@ def test_after_a_kill_the_run_goes_on_to_the_same_bytes(table: Path, tmp_path: P
         screen(MeanNumber().fit(None), table, tmp_path / "out.parquet", top_k=3)
 
     calls: list[int] = []
+    predict = MeanNumber.predict
 
-    class Counting(MeanNumber):
-        def predict(self, X: Any, return_std: bool = False) -> Any:
-            calls.append(len(X))
-            return super().predict(X, return_std)
+    def counting(self: MeanNumber, X: Any, return_std: bool = False) -> Any:
+        calls.append(len(X))
+        return predict(self, X, return_std)
 
-    with pytest.warns(CompositionWarning, match="is damaged"):
-        again = screen(Counting().fit(None), table, tmp_path / "out.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MeanNumber, "predict", counting)
+        with pytest.warns(CompositionWarning, match="is damaged"):
+            again = screen(MeanNumber().fit(None), table, tmp_path / "out.parquet")
     # the probe, and the tasks without an intact part
     assert len(calls) == 1 + 12 - (len(kept) - 1)
     straight = screen(MeanNumber().fit(None), table, tmp_path / "straight.parquet")
@@ -450,26 +463,320 @@ def test_ctrl_c_keeps_what_is_done(table: Path, tmp_path: Path) -> None:
         process.wait()
     parts = [path.name for path in (tmp_path / "out.parquet.parts").iterdir()]
     assert sum(name.startswith("part-") for name in parts) >= 2
-    assert not [name for name in parts if name.endswith(".tmp")]
+    assert not [name for name in parts if name.startswith(".")]
     result = screen(MeanNumber().fit(None), table, tmp_path / "out.parquet")
     assert result.n_written == N_DISTINCT
 
 
+# runs that kill themselves: one process for each folder, all forked from one that has imported
+_KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from _screening_model import MeanNumber
+from sklearn_kt.screening import screen, screener
+
+def kill(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def after_two_parts():
+    add, done = screener._add, []
+    def count(*arguments):
+        add(*arguments)
+        done.append(1)
+        if len(done) == 2:
+            kill()
+    screener._add = count
+
+def before_the_sink():
+    replace = Path.replace
+    Path.replace = lambda path, to: kill() if to.name == "out.parquet" else replace(path, to)
+
+def before_removing():
+    screener.remove_folder = kill
+
+def while_removing():
+    shutil.rmtree = lambda path, **_: path.exists() and kill()
+
+for folder in map(Path, sys.argv[1:]):
+    child = os.fork()
+    if not child:
+        [source] = folder.glob("in.*")
+        globals()[folder.name.partition("-")[0]]()
+        screen(MeanNumber().fit(None), source, folder / "out.parquet", batch_rows=40)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of runs that were killed at a moment, by its name and the ending of the source."""
+    frame = pd.DataFrame({"formula": FORMULAS, "x": np.arange(len(FORMULAS)) / 7})
+    home = tmp_path_factory.mktemp("killed")
+    moments = ["before_the_sink", "before_removing", "while_removing", "after_two_parts"]
+    names = [*(f"{moment}-parquet" for moment in moments), "after_two_parts-csv"]
+    for name in names:
+        (home / name).mkdir()
+        if name.endswith("csv"):
+            frame.to_csv(home / name / "in.csv", index=False)
+        else:
+            frame.to_parquet(home / name / "in.parquet", row_group_size=40, compression=None)
+    subprocess.run(
+        [sys.executable, "-c", _KILLED, *(home / name for name in names)],
+        env={**os.environ, "PYTHONPATH": _PATH},
+        check=True,
+    )
+    return {name: home / name for name in names}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("change", ["other values", "permuted"])
+def test_a_source_of_other_content_is_refused(
+    change: str, ending: str, killed: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(killed[f"after_two_parts-{ending}"], folder)
+    assert len(list(folder.glob("out.parquet.parts/part-*"))) == 2
+    source = folder / f"in.{ending}"
+    before = source.read_bytes()
+    if ending == "csv":
+        lines = source.read_text().splitlines(keepends=True)
+        if change == "permuted":
+            lines[1:] = lines[:0:-1]
+        else:
+            lines[300] = lines[300].replace("7", "8")
+        source.write_text("".join(lines))
+    else:
+        frame = pd.read_parquet(source)
+        frame["x"] *= 1 if change == "permuted" else -1
+        frame = frame[::-1] if change == "permuted" else frame
+        frame.to_parquet(source, row_group_size=40, compression=None, index=False)
+    os.utime(source, ns=(0, 0))
+    with pytest.raises(InputError, match="begun with another source"):
+        screen(MeanNumber().fit(None), source, folder / "out.parquet", batch_rows=40)
+    source.write_bytes(before)
+    # the time of a file does not matter, its content does
+    result = screen(MeanNumber().fit(None), source, folder / "out.parquet", batch_rows=40)
+    assert result.n_rows == len(FORMULAS)
+    assert sorted(path.name for path in folder.iterdir()) == [source.name, "out.parquet"]
+
+
+def test_a_source_that_changes_while_it_is_read(table: Path, tmp_path: Path) -> None:
+    class Meddling(MeanNumber):
+        def predict(self, X: Any, return_std: bool = False) -> Any:
+            os.utime(table, ns=(len(X), len(X)))
+            return super().predict(X, return_std)
+
+    with pytest.raises(InputError, match="was changed while it was screened"):
+        screen(Meddling().fit(None), table, tmp_path / "out.parquet")
+    assert list(tmp_path.iterdir()) == [table]
+
+
+class Lookup(RegressorMixin, BaseEstimator):
+    """Knows one composition from all others, which a few probes do not show."""
+
+    def __init__(self, formula: str, n_jobs: int = 1) -> None:
+        self.formula = formula
+        self.n_jobs = n_jobs
+
+    def predict(self, X: Any) -> Any:
+        return np.array([float(str(x) == self.formula) for x in X])
+
+
+def _stopping(formulas: list[str]) -> Iterator[str]:
+    yield from formulas
+    raise KeyboardInterrupt
+
+
+class Once:
+    """An iterable that stops, and then gives all."""
+
+    def __init__(self, *iterators: Iterator[str]) -> None:
+        self.iterators = iter(iterators)
+
+    def __iter__(self) -> Iterator[str]:
+        return next(self.iterators)
+
+
+def test_another_model_or_filter_is_refused(tmp_path: Path) -> None:
+    sink = tmp_path / "o.parquet"
+    rows = FORMULAS[:80]
+    long = pc.field("prediction").isin([*range(40)])
+    other = pc.field("prediction").isin([*range(20), 99, *range(21, 40)])
+    assert str(long) == str(other)
+    options: dict[str, Any] = {"batch_rows": 40, "return_std": False}
+    stopping = Once(_stopping(rows[:50]), iter(rows), iter(rows), iter(rows))
+    with pytest.raises(KeyboardInterrupt):
+        screen(Lookup("Li1O3"), stopping, sink, where=long, **options)
+    with pytest.raises(InputError, match="another model"):
+        screen(Lookup("Li1O4"), stopping, sink, where=long, **options)
+    with pytest.raises(InputError, match="another settings"):
+        screen(Lookup("Li1O3"), stopping, sink, where=other, **options)
+    result = screen(Lookup("Li1O3", n_jobs=2), stopping, sink, where=long, **options)
+    assert result.n_rows == 80
+
+
+def test_models_are_known_by_what_they_learned(model: Any, tmp_path: Path) -> None:
+    forest = ExtraTreesRegressor(3, random_state=0)
+    trees = make_pipeline(CompositionTokenizer("fraction"), forest)
+    same, again, other = (
+        clone(trees).fit(FORMULAS[::20], np.arange(24.0) + add) for add in (0, 0, 1)
+    )
+    assert model_digest(same) == model_digest(again) != model_digest(other)
+    before = model_digest(model)
+    model.predict(FORMULAS[:3])
+    assert model_digest(model) == before
+    paths = [save_model(same, tmp_path / "trees"), save_model(model, tmp_path / "net")]
+    # also in another process, whose hashes of text are other ones
+    code = (
+        "import sys; from sklearn_kt.persistence import load_model; "
+        "from sklearn_kt.screening.identity import model_digest; "
+        "print(*[model_digest(load_model(path)) for path in sys.argv[1:]])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, *paths],
+        env={**os.environ, "PYTHONHASHSEED": "5"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert found.stdout.split() == [model_digest(load_model(path)) for path in paths]
+
+
+def test_models_are_known_by_their_functions() -> None:
+    # a function without a name is known by what it does
+    twice, thrice = (FunctionTransformer(lambda x, by=by: x * by) for by in (2, 3))
+    assert model_digest(twice) != model_digest(thrice)
+    with pytest.raises(InputError, match="cannot be told from other"):
+        model_digest(FunctionTransformer(kw_args={"lock": threading.Lock()}))
+
+
+@pytest.mark.parametrize("moment", ["before_the_sink", "before_removing", "while_removing"])
+def test_a_kill_at_the_end_leaves_nothing_to_adopt(moment: str, killed: dict[str, Path]) -> None:
+    folder = killed[f"{moment}-parquet"]
+    table, sink = folder / "in.parquet", folder / "out.parquet"
+    parts = folder / "out.parquet.parts"
+    assert sink.exists() == (moment != "before_the_sink")
+    assert parts.exists() == (moment != "while_removing")
+    written = sink.read_bytes() if sink.exists() else None
+    with pytest.raises(InputError, match="another model" if parts.exists() else "exists already"):
+        screen(MeanNumber(scale=2.0).fit(None), table, sink, batch_rows=40)
+    assert written is None or sink.read_bytes() == written
+    if parts.exists():
+        # finished parts are not made again, nor is a finished file
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(screener_module, "write_part", lambda *_: pytest.fail("again"))
+            if written:
+                patch.setattr(screener_module, "_merge", lambda *_: pytest.fail("again"))
+            result = screen(MeanNumber().fit(None), table, sink, batch_rows=40)
+        assert (result.n_rows, result.n_written) == (len(FORMULAS), N_DISTINCT)
+    straight = screen(MeanNumber().fit(None), table, folder / "s.parquet", batch_rows=40)
+    assert sink.read_bytes() == straight.path.read_bytes()
+    assert not parts.exists()
+
+
+def test_parts_that_nothing_vouches_for(killed: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(killed["after_two_parts-parquet"], folder)
+    source, sink = folder / "in.parquet", folder / "out.parquet"
+    parts = folder / "out.parquet.parts"
+    # a file that somebody else put there is not overwritten
+    sink.write_text("precious")
+    with pytest.raises(InputError, match="exists already"):
+        screen(MeanNumber().fit(None), source, sink, batch_rows=40)
+    assert sink.read_text() == "precious"
+    sink.unlink()
+    # a part of another run is made again
+    foreign = parts / "part-00000001.parquet"
+    schema = pq.read_schema(foreign).with_metadata(
+        {"sklearn_kt": '{"rows": 40, "rejected": 0, "predicted": 40, "digest": "", "run": "x"}'}
+    )
+    pq.write_table(pq.read_table(foreign).cast(schema).slice(3), foreign)
+    kept = (parts / "screening.json").read_bytes()
+    (parts / "screening.json").unlink()
+    with pytest.raises(InputError, match="Nothing tells"):
+        screen(MeanNumber().fit(None), source, sink, batch_rows=40)
+    (parts / "screening.json").write_bytes(kept)
+    with pytest.warns(CompositionWarning, match="another run"):
+        result = screen(MeanNumber().fit(None), source, sink, batch_rows=40)
+    assert (result.n_rows, result.n_written) == (len(FORMULAS), N_DISTINCT)
+    # a folder of the same name with other things in it is nobody's to remove
+    other = tmp_path / "other.parquet.parts"
+    other.mkdir()
+    (other / "thesis").touch()
+    with pytest.raises(InputError, match="not an empty folder"):
+        screen(MeanNumber().fit(None), source, tmp_path / "other.parquet")
+    assert (other / "thesis").exists()
+
+
+def test_the_moment_that_another_process_finishes(table: Path, tmp_path: Path) -> None:
+    sink = tmp_path / "out.parquet"
+    begun, outcome = threading.Event(), []
+    remove = screener_module.remove_folder
+
+    def second() -> None:
+        begun.set()
+        try:
+            screen(MeanNumber(scale=2.0).fit(None), table, sink)
+        except InputError as error:
+            outcome.append(str(error))
+
+    other = threading.Thread(target=second)
+
+    def slowly(folder: Path) -> None:
+        other.start()
+        begun.wait()
+        time.sleep(0.2)
+        remove(folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screener_module, "remove_folder", slowly)
+        result = screen(MeanNumber().fit(None), table, sink)
+        other.join()
+    assert len(outcome) == 1
+    assert "exists already" in outcome[0] or "Another process" in outcome[0]
+    assert pd.read_parquet(sink)["prediction"].iloc[0] < 6
+    assert result.n_written == N_DISTINCT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.parquet", "out.parquet"]
+
+
+def test_a_large_row_group_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources_module, "_ROWS_OF_A_TASK", 100)
+    source = tmp_path / "in.parquet"
+    pd.DataFrame({"formula": FORMULAS, "n": range(len(FORMULAS))}).to_parquet(source)
+    assert pq.read_metadata(source).num_row_groups == 1
+    tasks = list(open_source(source, "formula", None, [], 30).tasks())
+    assert [task.rows for task in tasks] == [120] * 4
+    assert [task.first_row for task in tasks] == [0, 120, 240, 360]
+    found = pa.concat_tables(part for task in tasks for part in task.tables(30))
+    assert found["n"].to_pylist() == list(range(len(FORMULAS)))
+    monkeypatch.setattr(sources_module, "_ROWS_OF_A_TASK", 1)
+    assert len(list(open_source(source, "formula", None, [], 1).tasks())) == 16
+    result = screen(MeanNumber().fit(None), source, tmp_path / "o.parquet", deduplicate=False)
+    assert pd.read_parquet(result.path)["n"].tolist() == list(range(len(FORMULAS)))
+
+
+def test_sinks_that_are_no_new_files(tmp_path: Path) -> None:
+    model = MeanNumber().fit(None)
+    link = tmp_path / "link.parquet"
+    link.symlink_to(os.devnull)
+    for sink in (Path(os.devnull), link):
+        with pytest.raises(InputError, match="is no file"):
+            screen(model, ["NaCl"], sink)
+        assert sink.is_char_device()
+    link.unlink()
+    (tmp_path / "far").mkdir()
+    link.symlink_to(tmp_path / "far" / "o.parquet")
+    assert screen(model, ["NaCl"], link).path == link
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["o.parquet"]
+    assert link.is_symlink()
+    assert len(pd.read_parquet(link)) == 1
+
+
 def test_an_iterable_that_changed_is_noticed(tmp_path: Path) -> None:
-    def stopping() -> Iterator[str]:
-        yield from FORMULAS[:100]
-        raise KeyboardInterrupt
-
-    class Once:
-        def __init__(self, formulas: Iterator[str]) -> None:
-            self.formulas = formulas
-
-        def __iter__(self) -> Iterator[str]:
-            return self.formulas
-
     model, sink = MeanNumber().fit(None), tmp_path / "o.parquet"
     with pytest.raises(KeyboardInterrupt):
-        screen(model, Once(stopping()), sink, batch_rows=30)
+        screen(model, Once(_stopping(FORMULAS[:100])), sink, batch_rows=30)
     with pytest.raises(InputError, match="other formulas from row 0 on"):
         screen(model, Once(iter(FORMULAS[5:])), sink, batch_rows=30)
     result = screen(model, Once(iter(FORMULAS)), sink, batch_rows=30)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-import shutil
+import pickle
+import secrets
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 from sklearn.pipeline import Pipeline
 from tqdm.auto import tqdm
 
+from sklearn_kt._files import new_folder, remove_folder, replacing
 from sklearn_kt._version import __version__
 from sklearn_kt.compositions import CompositionBatch, read_compositions
 from sklearn_kt.embedding import BackboneMixin
@@ -27,6 +30,7 @@ from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputErr
 from sklearn_kt.tables import open_writer, writable_format
 
 from .expressions import parse_expression
+from .identity import SourceFiles, model_digest
 from .sources import Source, Task, open_source
 
 if TYPE_CHECKING:
@@ -35,9 +39,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ScreeningResult", "predictions", "screen", "write_part"]
 
-_FORMAT = 1
+_FORMAT = 2
+# in the folder of parts: what they belong to, the parts as one file, and its counts
 _MANIFEST = "screening.json"
-_LOCK = "lock"
+_MERGED = "merged"
+_DONE = "done.json"
+# seconds, for a process that is about to let go
+_PATIENCE = 0.5
 # of each row's composition, while duplicates are looked for
 _KEY = "__sklearn_kt_key"
 _KEY_TYPE = pa.binary(16)
@@ -100,6 +108,8 @@ class Plan:
     """Of the output, by the ending of its name."""
     schema: pa.Schema
     """Of the output, without keys."""
+    run: str = ""
+    """Random name of the run that a part belongs to."""
 
 
 def screen(
@@ -167,7 +177,7 @@ def screen(
         Dask cluster to predict on; None predicts in this process. Each worker gets the model
         once, and reads parquet files itself, by their absolute path.
     verbose : int, default=0
-        1 shows rows, rate and time left on stderr.
+        1 shows rows, rate and time left on stderr; first, how far the checksum of the source is.
 
     Returns
     -------
@@ -189,9 +199,11 @@ def screen(
 
     Notes
     -----
-    Finished tasks (row groups) are kept in the folder ``<sink>.parts`` until all are done and
-    ``sink`` appears in one piece. However a run ended, the same call goes on and writes what it
-    would have written at once; another model, source or setting is refused.
+    Finished tasks (row groups, of which large ones are cut) are kept in the folder
+    ``<sink>.parts`` until all are done and ``sink`` appears in one piece. However a run ended, the
+    same call goes on and writes what it would have written at once. What has another content is
+    refused: files of the source (read once more for their checksum, at the speed of the disk; an
+    iterable is compared as it is read), all that the model has learned, and settings.
 
     Memory does not grow with the source: duplicates across tasks are found by 128-bit
     hashes of the reduced amounts, in buckets on disk, of rows that passed
@@ -223,7 +235,11 @@ def screen(
         raise InputError(f"errors must be 'raise' or 'nan', got {errors!r}.")
     if sink.is_dir():
         raise InputError(f"{sink} is a folder; name a file.")
+    if sink.exists() and not sink.is_file():
+        raise InputError(f"{sink} is no file, and a screening is kept in one; name another sink.")
     kind = writable_format(sink)
+    # before it predicts, which may fill caches
+    model = model_digest(estimator)
     opened = open_source(source, formula_column, columns, numbers or [], batch_rows)
     return_std = return_std and not hasattr(estimator, "classes_")
     probe = predictions(estimator, read_compositions(_PROBE), np.array(_PROBE, object), return_std)
@@ -241,18 +257,21 @@ def screen(
         _output_schema(opened.schema, probe),
     )
     _check_plan(plan)
+    files = SourceFiles(opened.files, verbose)
     identity = {
         "format": _FORMAT,
         "sklearn_kt": __version__,
-        "source": opened.identity,
+        "source": [*opened.identity, *files.digests],
+        "model": model,
         "probe": {name: column.to_pylist() for name, column in probe.items()},
         "settings": {
             "schema": plan.schema.to_string(),
-            "where": str(plan.where),
+            # as text, long lists are cut short
+            "where": [str(plan.where), hashlib.sha256(pickle.dumps(plan.where)).hexdigest()],
             **{name: getattr(plan, name) for name in _SETTINGS},
         },
     }
-    return _Run(estimator, opened, sink, plan, identity, client, verbose).finish()
+    return _Run(estimator, opened, files, sink, plan, identity, client, verbose).finish()
 
 
 def predictions(
@@ -354,7 +373,7 @@ def write_part(
                 on_rows(len(table))
         if plan.top_k is not None:
             writer.write_table(best)
-        about = {**counts, "digest": task.digest(plan.formula_column)}
+        about = {**counts, "digest": task.digest(plan.formula_column), "run": plan.run}
         writer.add_key_value_metadata({"sklearn_kt": json.dumps(about)})
 
 
@@ -480,6 +499,7 @@ class _Run:
         self,
         estimator: Any,
         source: Source,
+        files: SourceFiles,
         sink: Path,
         plan: Plan,
         identity: dict[str, Any],
@@ -488,62 +508,89 @@ class _Run:
     ) -> None:
         self.estimator = estimator
         self.source = source
-        self.sink = sink
+        self.files = files
+        self.path = sink
+        # what a link leads to
+        self.sink = Path(os.path.realpath(sink))
         self.plan = plan
         self.identity = identity
         self.client = client
         self.verbose = verbose
-        self.folder = sink.with_name(f"{sink.name}.parts")
+        self.folder = self.sink.with_name(f"{self.sink.name}.parts")
 
     def finish(self) -> ScreeningResult:
         """Do what is left to do."""
-        from filelock import FileLock, Timeout
-
-        if self.sink.exists() and not self.folder.exists():
-            raise InputError(f"{self.sink} exists already: delete it, or choose another sink.")
         if not self.sink.parent.is_dir():
             raise InputError(f"The folder {self.sink.parent} does not exist.")
-        self.folder.mkdir(exist_ok=True)
-        lock = FileLock(self.folder / _LOCK)
+        with self._lock():
+            done, merged = self.folder / _DONE, self.folder / _MERGED
+            # by a run that was killed before it could remove its parts
+            is_written = self.sink.exists() and done.exists() and not merged.exists()
+            if self.sink.exists() and not is_written:
+                raise InputError(f"{self.path} exists already: delete it, or choose another sink.")
+            self._claim()
+            if not is_written:
+                try:
+                    self._write(done, merged)
+                except BaseException:
+                    # a run that finished nothing binds nobody
+                    if not self._has_parts():
+                        remove_folder(self.folder)
+                    raise
+            counts = json.loads(done.read_text(encoding="utf-8"))
+            remove_folder(self.folder)
+        return ScreeningResult(self.path, **counts)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Keep other processes from the same sink."""
+        from filelock import FileLock, Timeout
+
+        # not in the folder, which comes and goes while others wait
+        path = self.sink.with_name(f".{self.sink.name}.lock")
+        lock = FileLock(path)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=_PATIENCE)
         except Timeout:
             raise InputError(
-                f"Another process is screening to {self.sink}: wait for it, or choose another sink."
+                f"Another process is screening to {self.path}: wait for it, or choose another sink."
             ) from None
         try:
-            self._compare_manifest()
-            counts = self._run_tasks()
-            parts = [self._part(index) for index in range(counts.pop("tasks"))]
-            staging = self.folder / "merged"
-            n_written = _merge(parts, self.plan, staging, self.folder)
-            staging.replace(self.sink)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            yield
         finally:
-            if self.folder.exists() and not self._has_parts():
-                shutil.rmtree(self.folder, ignore_errors=True)
+            # while it is held: whoever locks a file that has lost its name tries again. Windows
+            # does not let go of an open file
+            with suppress(OSError):
+                path.unlink()
             lock.release()
-        return ScreeningResult(self.sink, n_written=n_written, **counts)
 
-    def _compare_manifest(self) -> None:
+    def _claim(self) -> None:
+        """Begin a folder of parts, or see that the one there belongs to the same run."""
         path = self.folder / _MANIFEST
-        # a run that finished nothing binds nobody
-        if not path.exists() or not self._has_parts():
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self.identity), encoding="utf-8")
-            temporary.replace(path)
-            return
+        bound = self._has_parts() or (self.folder / _DONE).exists()
+        if path.exists() and not bound:
+            remove_folder(self.folder)
         remedy = (
             f"Call as then to go on; to begin anew, delete the folder {self.folder}"
-            f"{f' and {self.sink}' if self.sink.exists() else ''}."
+            f"{f' and {self.path}' if self.sink.exists() else ''}."
         )
+        if not path.exists():
+            if bound:
+                raise InputError(f"Nothing tells what {self.folder} belongs to. {remedy}")
+            self.plan = replace(self.plan, run=secrets.token_hex(16))
+            with new_folder(self.folder) as staging:
+                text = json.dumps({"run": self.plan.run, **self.identity})
+                (staging / _MANIFEST).write_text(text, encoding="utf-8")
+            return
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            kind = before["format"]
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error}). {remedy}") from error
+        if kind != _FORMAT:
+            which = "a newer" if kind > _FORMAT else "an older"
+            raise InputError(f"{self.folder} was begun by {which} sklearn_kt. {remedy}")
         now = json.loads(json.dumps(self.identity))
-        if before.get("format", 0) > _FORMAT:
-            raise InputError(f"{self.folder} was begun by a newer sklearn_kt. {remedy}")
         for key, name in (
             ("sklearn_kt", "version of sklearn_kt"),
             ("source", "source"),
@@ -553,8 +600,19 @@ class _Run:
                 raise InputError(
                     f"{self.folder} was begun with another {name}: {before.get(key)}. {remedy}"
                 )
-        if not _same(before.get("probe"), now["probe"]):
+        if before.get("model") != now["model"] or not _same(before.get("probe"), now["probe"]):
             raise InputError(f"{self.folder} was begun with another model. {remedy}")
+        self.plan = replace(self.plan, run=before["run"])
+
+    def _write(self, done: Path, merged: Path) -> None:
+        """Run what has no part, and let the sink appear."""
+        counts = self._run_tasks()
+        parts = [self._part(index) for index in range(counts.pop("tasks"))]
+        with replacing(merged) as staging:
+            counts["n_written"] = _merge(parts, self.plan, staging, self.folder)
+        with replacing(done) as staging:
+            staging.write_text(json.dumps(counts), encoding="utf-8")
+        merged.replace(self.sink)
 
     def _has_parts(self) -> bool:
         return next(self.folder.glob("part-*.parquet"), None) is not None
@@ -597,7 +655,7 @@ class _Run:
         """Tasks without an intact part."""
         for task in self.source.tasks():
             counts["tasks"] += 1
-            about = _read_part(self._part(task.index))
+            about = _read_part(self._part(task.index), self.plan.run)
             if about is None:
                 yield task
                 continue
@@ -615,18 +673,13 @@ class _Run:
     @contextmanager
     def _staging(self, task: Task, counts: dict[str, int]) -> Iterator[Path]:
         """Give a part its name once it is written; from then on it counts as done."""
-        staging = self._part(task.index).with_suffix(".tmp")
-        try:
+        with replacing(self._part(task.index)) as staging:
             yield staging
-            about = _read_part(staging)
+            about = _read_part(staging, self.plan.run)
             if about is None:
                 raise InputError(f"{staging} was changed while it was written.")
-            with staging.open("rb") as file:
-                os.fsync(file.fileno())
-            staging.replace(self._part(task.index))
-            _add(counts, about)
-        finally:
-            staging.unlink(missing_ok=True)
+            self.files.check()
+        _add(counts, about)
 
 
 def _add(counts: dict[str, int], about: dict[str, Any]) -> None:
@@ -634,13 +687,16 @@ def _add(counts: dict[str, int], about: dict[str, Any]) -> None:
         counts[f"n_{name}"] += about[name]
 
 
-def _read_part(path: Path) -> dict[str, Any] | None:
-    """Read the counts of a part; None if it is missing or damaged."""
+def _read_part(path: Path, run: str) -> dict[str, Any] | None:
+    """Read the counts of a part; None if it is missing, damaged or of another run."""
     if not path.exists():
         return None
     try:
         metadata = pq.read_metadata(path).metadata or {}
-        return json.loads(metadata[b"sklearn_kt"])
+        about = json.loads(metadata[b"sklearn_kt"])
+        if about["run"] != run:
+            raise ValueError("it belongs to another run")
+        return about
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         warnings.warn(
             f"{path} is damaged ({error}) and is made again.", CompositionWarning, stacklevel=2

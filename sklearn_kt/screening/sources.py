@@ -1,12 +1,14 @@
 """Where formulas come from: files of tables, and iterables, cut into tasks.
 
-A task is the unit of work that is kept when a run stops: a row group of a parquet file, or
-so many rows of anything else.
+A task is the unit of work that is kept when a run stops: a row group of a parquet file (a large
+one is cut), or so many rows of anything else.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,6 +22,11 @@ from sklearn_kt.exceptions import InputError
 from sklearn_kt.tables import Batch, arrow_errors, as_numbers, open_table, readable_format
 
 __all__ = ["Source", "Task", "open_source"]
+
+# A row group is cut into tasks of so many rows, but not into more than so many tasks: each has to
+# unpack what lies before it.
+_ROWS_OF_A_TASK = 65_536
+_TASKS_OF_A_GROUP = 16
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class Task:
         Parquet file to read; whoever runs the task reads it.
     row_group : int
         Of that file.
+    offset : int
+        Rows of that group that come before.
     table : pyarrow.Table or None
         The rows themselves, if there is no parquet file.
     """
@@ -53,6 +62,7 @@ class Task:
     columns: tuple[str, ...]
     path: str | None = None
     row_group: int = 0
+    offset: int = 0
     table: pa.Table | None = None
 
     def tables(self, batch_rows: int) -> Iterator[pa.Table]:
@@ -61,18 +71,24 @@ class Task:
             for start in range(0, len(self.table), batch_rows):
                 yield self.table.slice(start, batch_rows)
             return
+        before, left = self.offset, self.rows
         with arrow_errors(str(self.path)), pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(
                 batch_rows, row_groups=[self.row_group], columns=list(self.columns)
             ):
-                yield pa.Table.from_batches([batch])
+                wanted = batch.slice(before, left)
+                before, left = max(before - len(batch), 0), left - len(wanted)
+                if len(wanted):
+                    yield pa.Table.from_batches([wanted])
+                if not left:
+                    return
 
     def digest(self, formula_column: str) -> str:
-        """Tell these formulas from others, if they are at hand; a file is known by its footer."""
+        """Tell these formulas from others, if they are at hand; a file is known by its content."""
         if self.table is None:
             return ""
-        text = "\n".join(map(str, self.table[formula_column].to_pylist()))
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        text = json.dumps(self.table[formula_column].to_pylist())
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -84,17 +100,20 @@ class Source:
     schema : pyarrow.Schema
         Of the tables that its tasks give.
     identity : list of dict
-        What a run that goes on compares: names and sizes of files.
+        What a run that goes on compares beside the content of files.
     tasks : callable
         Returns an iterator over the tasks, the same at every call.
     rows : callable
         Given the rows read so far, how many there are in all, as far as is known.
+    files : tuple of Path
+        What it is read from.
     """
 
     schema: pa.Schema
     identity: list[dict[str, Any]]
     tasks: Callable[[], Iterator[Task]] = field(repr=False)
     rows: Callable[[int], int | None] = field(repr=False)
+    files: tuple[Path, ...] = ()
 
 
 def open_source(
@@ -117,7 +136,7 @@ def open_source(
     numbers : list of str
         Columns of text to read as numbers.
     task_rows : int
-        Rows of a task where the source has no row groups.
+        Rows of a task where the source has no row groups; else a task has a multiple of it.
 
     Returns
     -------
@@ -151,7 +170,7 @@ def open_source(
         return _table_source(path, formula_column, columns, numbers, task_rows)
     if numbers:
         raise InputError(f"the columns of {path} have types already: leave numbers out.")
-    return _parquet_source(paths, formula_column, columns)
+    return _parquet_source(paths, formula_column, columns, task_rows)
 
 
 def _wanted(schema: pa.Schema, name: str, formula_column: str, columns: list[str] | None) -> list:
@@ -168,7 +187,9 @@ def _wanted(schema: pa.Schema, name: str, formula_column: str, columns: list[str
     return [name for name in schema.names if name == formula_column or name in columns]
 
 
-def _parquet_source(paths: list[Path], formula_column: str, columns: list[str] | None) -> Source:
+def _parquet_source(
+    paths: list[Path], formula_column: str, columns: list[str] | None, task_rows: int
+) -> Source:
     tasks: list[Task] = []
     identity = []
     schema = None
@@ -183,24 +204,28 @@ def _parquet_source(paths: list[Path], formula_column: str, columns: list[str] |
         if schema is not None and not kept.equals(schema):
             raise InputError(f"{path} has other columns, or of other types, than {paths[0]}.")
         schema = kept
-        identity.append({"file": path.name, "bytes": path.stat().st_size, "row_groups": sizes})
+        identity.append({"file": path.name, "row_groups": sizes})
         first = 0
         for group, rows in enumerate(sizes):
-            tasks.append(
+            smallest = max(_ROWS_OF_A_TASK, rows / _TASKS_OF_A_GROUP)
+            step = task_rows * math.ceil(smallest / task_rows)
+            tasks += [
                 Task(
-                    index=len(tasks),
+                    index=len(tasks) + number,
                     place=str(path),
-                    first_row=first,
-                    rows=rows,
+                    first_row=first + offset,
+                    rows=min(step, rows - offset),
                     columns=tuple(wanted),
                     path=str(path.resolve()),
                     row_group=group,
+                    offset=offset,
                 )
-            )
+                for number, offset in enumerate(range(0, rows, step))
+            ]
             first += rows
     total = sum(task.rows for task in tasks)
     assert schema is not None
-    return Source(schema, identity, lambda: iter(tasks), lambda _: total)
+    return Source(schema, identity, lambda: iter(tasks), lambda _: total, tuple(paths))
 
 
 def _table_source(
@@ -221,12 +246,13 @@ def _table_source(
             for batch in table.batches:
                 yield as_numbers(batch, numbers, str(path)).select(wanted)
 
-    identity = [{"file": path.name, "bytes": path.stat().st_size, "task_rows": task_rows}]
+    identity = [{"file": path.name, "task_rows": task_rows}]
     return Source(
         pa.schema([schema.field(name) for name in wanted]),
         identity,
         lambda: _cut(tables(), str(path), tuple(wanted), task_rows),
         lambda done: totals[0](done),
+        (path,),
     )
 
 
