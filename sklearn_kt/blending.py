@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context, clone
+from sklearn.base import ClassifierMixin, RegressorMixin, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
 from sklearn.metrics import log_loss
@@ -28,6 +28,7 @@ from .descriptors import elemental_descriptors
 from .embedding import BackboneMixin, Data
 from .exceptions import InputError, MissingStructureWarning
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
+from .fitting import fit_context
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import MAX_KERNEL_ROWS, MIN_FOLD_ROWS, ErrorModel, most_probable, select_weights
@@ -56,7 +57,7 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, _BaseHeterogeneousEnsemble)
     verbose: int
 
     @own_settings()
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any) -> Any:
         """Fit every model on folds to weigh it, then on all rows.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import StrOptions
@@ -23,6 +23,7 @@ from .compositions import ELEMENTS, CompositionBatch, is_composition_input, read
 from .descriptors import descriptor_names, elemental_descriptors
 from .encoder import PRESETS, load_backbone, load_checkpoint
 from .exceptions import CompositionWarning, InputError
+from .fitting import fit_context
 from .tokenizer import (
     batch_from_tokens,
     composition_text,
@@ -107,7 +108,6 @@ class BackboneMixin:
                 validate_data(self, X, skip_check_array=True, reset=reset)
             elif reset:
                 self.n_features_in_ = 1
-                self.__dict__.pop("feature_names_in_", None)
             if len(data) == 0:
                 raise InputError(
                     "Found array with 0 sample(s) while a minimum of 1 is required: X is empty."
@@ -142,7 +142,6 @@ class BackboneMixin:
 
     def _remember_elements(self, data: Data) -> None:
         """Set ``elements_``; columns of numbers have none."""
-        self.__dict__.pop("elements_", None)
         if isinstance(data, CompositionBatch):
             self.elements_ = np.array(sorted(ELEMENTS[z - 1] for z in set(data.atomic_numbers)))
 
@@ -320,7 +319,7 @@ class CompositionEmbedder(BackboneMixin, TransformerMixin, BaseEstimator):
         self.device = device
 
     @own_settings()
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> CompositionEmbedder:
         """Load the backbone; nothing is learned from X.
 

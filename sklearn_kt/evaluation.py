@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -52,6 +52,7 @@ from sklearn.utils.validation import validate_data
 from ._settings import own_settings
 from .compositions import ELEMENTS, CompositionBatch, composition_groups, read_compositions
 from .exceptions import CompositionWarning, InputError
+from .fitting import fit_context
 from .tokenizer import CompositionTokenizer
 
 __all__ = [
@@ -147,7 +148,7 @@ class MagpieFeaturizer(TransformerMixin, BaseEstimator):
     def __init__(self, *, errors: Literal["raise", "nan"] = "raise") -> None:
         self.errors = errors
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> MagpieFeaturizer:
         """Check the compositions; nothing is learned.
 
@@ -167,8 +168,6 @@ class MagpieFeaturizer(TransformerMixin, BaseEstimator):
             raise InputError("X is empty: at least one composition is needed.")
         if hasattr(X, "columns"):
             validate_data(self, X, skip_check_array=True, reset=True)
-        else:
-            self.__dict__.pop("feature_names_in_", None)
         self.n_features_in_ = 1
         return self
 

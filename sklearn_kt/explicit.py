@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -24,6 +24,7 @@ from ._settings import own_settings
 from .compositions import CompositionBatch
 from .embedding import BackboneMixin, CompositionEmbedder, Data
 from .exceptions import CompositionWarning, InputError, MissingStructureWarning
+from .fitting import fit_context
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import most_probable, votes, with_seed
@@ -70,7 +71,7 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     verbose: int
 
     @own_settings()
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False, private=("_shape",))
     def fit(self, X: Any, y: Any, structures: Sequence[Any] | None = None) -> Any:
         """Fit to compositions and their property.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import LabelEncoder, StandardScaler
@@ -42,6 +42,7 @@ from .embedding import (
 )
 from .encoder import save_checkpoint, without_heads
 from .exceptions import InputError
+from .fitting import fit_context
 from .html_repr import FittedReprMixin
 from .readouts import (
     MIN_FOLD_ROWS,
@@ -77,6 +78,8 @@ _VALIDATION = 0.1
 _LOG_TEMPERATURES = (-1.0, 3.0)
 _NETWORK = "network"
 _CUSTOM = "estimator"
+# Set by fit, beside what ends in an underscore.
+_PRIVATE = ("_readouts", "_error_blocks", "_flat", "_class_weights")
 
 
 class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
@@ -104,7 +107,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     }
 
     @own_settings()
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True, private=_PRIVATE)
     def fit(self, X: Any, y: Any) -> Any:
         """Fit to compositions and their property.
 

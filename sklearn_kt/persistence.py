@@ -56,7 +56,6 @@ TRUSTED_TYPES = (
     "sklearn_kt.persistence.StoredEncoder",
     "sklearn_kt.persistence.StoredNetwork",
     "sklearn_kt.persistence.StoredTokenizer",
-    "sklearn_kt.readouts.ErrorModel",
     "sklearn_kt.readouts.Readout",
 )
 

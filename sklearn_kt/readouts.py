@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -21,9 +22,11 @@ from sklearn.ensemble import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
+from sklearn.utils._param_validation import Options
 from sklearn.utils.validation import check_is_fitted
 
 from .exceptions import InputError
+from .fitting import fit_context
 
 __all__ = ["ErrorModel", "MedianTreesRegressor", "Readout", "default_readouts", "select_weights"]
 
@@ -54,7 +57,7 @@ class Readout:
 class MedianTreesRegressor(ExtraTreesRegressor):
     """Extremely randomised trees that predict the median of their trees, not the mean.
 
-    Parameters are those of :class:`sklearn.ensemble.ExtraTreesRegressor`.
+    Parameters are those of :class:`sklearn.ensemble.ExtraTreesRegressor`, without its warm start.
 
     Notes
     -----
@@ -75,6 +78,32 @@ class MedianTreesRegressor(ExtraTreesRegressor):
     >>> model.predict([[2.4], [3.4], [4.1]])
     array([0., 0., 9.])
     """
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        **ExtraTreesRegressor._parameter_constraints,
+        # every fit begins anew
+        "warm_start": [Options(bool, {False})],
+    }
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> MedianTreesRegressor:
+        """Grow the trees.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            As for :class:`sklearn.ensemble.ExtraTreesRegressor`.
+
+        Returns
+        -------
+        self : MedianTreesRegressor
+            Fitted.
+        """
+        return super().fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the median of the trees.
@@ -249,7 +278,7 @@ def select_weights(
     return {name: count / chosen for name, count in best_counts.items() if count}
 
 
-class ErrorModel:
+class ErrorModel(BaseEstimator):
     """Expected size of an error, learned from errors on rows that were not seen.
 
     Intervals are conformal: the quantile of out-of-fold errors, each divided by the error
@@ -271,10 +300,16 @@ class ErrorModel:
        regression conformal prediction", AIA 2008.
     """
 
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "random_state": [Integral],
+        "n_jobs": [Integral, None],
+    }
+
     def __init__(self, random_state: int, n_jobs: int | None = None) -> None:
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, features: np.ndarray, residuals: np.ndarray) -> ErrorModel:
         """Learn from out-of-fold residuals.
 
@@ -315,10 +350,12 @@ class ErrorModel:
 
     def std(self, features: np.ndarray) -> np.ndarray:
         """Give the standard deviation of each error, (n, n_outputs)."""
+        check_is_fitted(self)
         return self._expected(features) * np.sqrt((self.ratios_**2).mean(axis=0))
 
     def width(self, features: np.ndarray, coverage: float) -> np.ndarray:
         """Give half the width of intervals that cover that share of truths, (n, n_outputs)."""
+        check_is_fitted(self)
         if not 0 < coverage < 1:
             raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
         n = len(self.ratios_)

@@ -18,12 +18,13 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
 from .compositions import ELEMENTS, CompositionBatch, parse_formula, read_compositions
 from .exceptions import CheckpointError, CompositionError, InputError
+from .fitting import fit_context
 from .hub import model_folder, read_settings
 
 if TYPE_CHECKING:
@@ -523,7 +524,7 @@ class CompositionTokenizer(TransformerMixin, BaseEstimator):
         self.local_files_only = local_files_only
         self.errors = errors
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> CompositionTokenizer:
         """Check parameters and input; nothing is learned.
 
@@ -553,8 +554,6 @@ class CompositionTokenizer(TransformerMixin, BaseEstimator):
             )
         if hasattr(X, "columns"):
             validate_data(self, X, skip_check_array=True, reset=True)
-        else:
-            self.__dict__.pop("feature_names_in_", None)
         self.n_features_in_ = 1
         return self
 

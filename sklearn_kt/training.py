@@ -310,7 +310,9 @@ def _train(
         ),
     ]
     if validation is not None and settings.patience is not None:
-        stopper = EarlyStopping(patience=settings.patience, load_best=True, sink=_silent)
+        # without a patience of its own it only counts: it would stop by a KeyboardInterrupt, which
+        # nobody could tell from the user's
+        stopper = EarlyStopping(patience=None, load_best=True, sink=_silent)
         callbacks.append(("stopping", stopper))
     if on_epoch is not None:
         callbacks.append(("progress", _EpochEnd(on_epoch)))
@@ -343,13 +345,11 @@ def _train(
         if weights is not None:
             net.module_.backbone.load_state_dict(weights)
         net.notify("on_train_begin", X=data, y=None)
-        try:
-            with one_thread(net.module_):
-                net.fit_loop(data)
-        except KeyboardInterrupt:
-            # skorch stops early by this very exception; a real Ctrl-C goes on up
-            if stopper is None or stopper.misses_ < settings.patience:
-                raise
+        with one_thread(net.module_):
+            for _ in range(settings.max_epochs):
+                net.fit_loop(data, epochs=1)
+                if stopper is not None and stopper.misses_ == settings.patience:
+                    break
         net.notify("on_train_end", X=data, y=None)
     keys = ("epoch", "train_loss", "valid_loss")
     history = [{key: float(row[key]) for key in keys if key in row} for row in net.history]

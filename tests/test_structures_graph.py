@@ -135,9 +135,9 @@ class TestRegressor:
         assert_array_equal(np.isnan(found), [False, True, True, False])
         assert found[3] == found[0]
         assert [len(w) for w in model.candidate_weights([None, SALTS[:3]])] == [0, 3]
+        assert np.isnan(model.predict([None])).all()
         with pytest.raises(InputError, match="none of the rows"):
             model.fit([None, LONELY], [1.0, 2.0])
-        assert np.isnan(model.predict([None])).all()
 
     def test_spread_of_crystals_is_part_of_the_deviation(self) -> None:
         model = CrystalGraphRegressor(**QUICK, early_stopping=True, pooling="mean")

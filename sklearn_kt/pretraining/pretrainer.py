@@ -31,6 +31,7 @@ from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.encoder.modeling import CompositionEncoder, CompositionEncoderConfig
 from sklearn_kt.encoder.weights import PRESETS, save_checkpoint
 from sklearn_kt.exceptions import CheckpointError, InputError, TrainingError
+from sklearn_kt.fitting import fit_context
 from sklearn_kt.tokenizer import CLS_ID, MASK_ID, token_matrix
 from sklearn_kt.training import resolve_device
 
@@ -270,6 +271,7 @@ class CrossModalPretrainer(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Corpus, y: Any = None) -> CrossModalPretrainer:
         """Pretrain, from the beginning or from the state in `checkpoint_dir`.
 
@@ -296,7 +298,6 @@ class CrossModalPretrainer(BaseEstimator):
         TrainingError
             If the loss is not finite.
         """
-        self._validate_params()
         run = self._start(X)
         if run.step < self.max_steps:
             # Ctrl-C must not leave the global generator seeded
@@ -319,7 +320,7 @@ class CrossModalPretrainer(BaseEstimator):
             ``mae_<property>`` in the property's unit (of its logarithm where it has one),
             ``auc_<property>`` for yes/no properties, ``cosine_<teacher>``.
         """
-        check_is_fitted(self, "model_")
+        check_is_fitted(self)
         held_out = self._held_out(X)
         device = resolve_device(self.device)
         self.model_.to(device)
@@ -343,7 +344,7 @@ class CrossModalPretrainer(BaseEstimator):
         folder : pathlib.Path
             For ``checkpoint=`` of the estimators.
         """
-        check_is_fitted(self, "model_")
+        check_is_fitted(self)
         weights = {k: v.half() for k, v in self.model_.encoder.state_dict().items()}
         return save_checkpoint(self.spec_, weights, folder, card=card)
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from sklearn_kt.compositions import ELEMENTS, CompositionBatch, read_compositions
 from sklearn_kt.exceptions import CompositionWarning, InputError
+from sklearn_kt.fitting import fit_context
 
 from .cache import DiskCache
 from .stoichiometry import Stoichiometry, integer_formulas, near_formulas, reduced_formula
@@ -207,7 +208,7 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
     n_candidates: int
     errors: str
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Any:
         """Check the parameters and the compositions; nothing is learned.
 

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from sklearn_kt.exceptions import InputError
+from sklearn_kt.fitting import fit_context
 
 from .base import Candidate
 from .cache import DiskCache
@@ -110,7 +111,7 @@ class StructureEmbedder(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> StructureEmbedder:
         """Check the parameters and X; nothing is learned.
 

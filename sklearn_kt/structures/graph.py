@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sklearn_kt._settings import own_settings
 from sklearn_kt.exceptions import CompositionWarning, InputError
+from sklearn_kt.fitting import fit_context
 from sklearn_kt.readouts import most_probable
 
 from .embedder import candidates_of_rows
@@ -65,7 +66,7 @@ class _BaseCrystalGraph(BaseEstimator):
     verbose: int
 
     @own_settings()
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True, private=("_shape", "_n_outputs"))
     def fit(self, X: Any, y: Any) -> Any:
         """Fine-tune the network.
 

@@ -1,0 +1,54 @@
+"""What every ``fit`` of the package runs in: it ends complete, or leaves nothing behind."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Collection
+from typing import Any
+
+from sklearn.base import BaseEstimator, _fit_context
+
+__all__ = ["fit_context"]
+
+
+def fit_context(
+    *, prefer_skip_nested_validation: bool, private: Collection[str] = ()
+) -> Callable[[Callable], Callable]:
+    """Decorate a ``fit``: it checks the parameters, and ends complete or not at all.
+
+    Parameters
+    ----------
+    prefer_skip_nested_validation : bool
+        As in scikit-learn's ``_fit_context``: True unless parameters hold estimators.
+    private : collection of str, default=()
+        Attributes that `fit` sets beside those whose names end in an underscore.
+
+    Returns
+    -------
+    decorator : callable
+        For methods that fit an estimator from the beginning and return it.
+
+    Notes
+    -----
+    An exception, Ctrl-C included, leaves the estimator without any fit, also where it had one
+    before: it raises ``NotFittedError`` rather than predict by halves of two fits. The method
+    runs on a twin of the estimator, and all that it has learned is handed over at once, which
+    no interrupt can divide; there is nothing to clean up that a second one could prevent.
+    """
+
+    def decorate(fit: Callable) -> Callable:
+        run = _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)(fit)
+
+        @functools.wraps(fit)
+        def whole_fit(self: BaseEstimator, *args: Any, **kwargs: Any) -> BaseEstimator:
+            kept = [k for k in vars(self) if not k.endswith("_") and k not in private]
+            self.__dict__ = {name: vars(self)[name] for name in kept}
+            twin = copy.copy(self)
+            run(twin, *args, **kwargs)
+            self.__dict__ = vars(twin)
+            return self
+
+        return whole_fit
+
+    return decorate
