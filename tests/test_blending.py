@@ -140,10 +140,10 @@ def test_transfer_of_both_kinds() -> None:
     trees = ExtraTreesRegressor(20)
     models = [
         ("imkt", ImplicitKTRegressor(readout=trees, random_state=0)),
-        ("exkt", ExplicitKTRegressor(readout=trees, fallback="raise", random_state=0)),
+        ("exkt", ExplicitKTRegressor(readout=trees, n_candidates=1, fallback="raise")),
         ("pipeline", make_pipeline(CompositionEmbedder(), StandardScaler(), Ridge())),
     ]
-    model = BlendedKTRegressor(models, random_state=0).fit(pd.Series(FORMULAS), TARGET)
+    model = BlendedKTRegressor(models, cv=2, random_state=0).fit(pd.Series(FORMULAS), TARGET)
     assert model.score(FORMULAS, TARGET) > 0.9
     mean, std = model.predict(["CsF", "CsCl"], return_std=True)
     assert (std > 0).all()

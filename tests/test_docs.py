@@ -37,6 +37,7 @@ INTERNAL = {
     "sklearn_kt.explain_command",
     "sklearn_kt.explicit",
     "sklearn_kt.html_repr",
+    "sklearn_kt.hub",
     "sklearn_kt.implicit",
     "sklearn_kt.blending",
     "sklearn_kt.tables",
