@@ -27,7 +27,14 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ._files import replacing
-from ._model_guards import check_objects, check_schema, check_tokenizer, check_unpacked, parse_json
+from ._model_guards import (
+    check_objects,
+    check_schema,
+    check_tokenizer,
+    check_unpacked,
+    objects_in,
+    parse_json,
+)
 from ._version import __version__
 from .exceptions import CheckpointError, InputError
 
@@ -61,6 +68,8 @@ TRUSTED_TYPES = (
 
 _ABOUT = "sklearn_kt.json"
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# folders to be created or read, and the right to use the network
+_OF_THE_MACHINE = {"cache_dir": None, "memory": None, "local_files_only": True}
 _BLOCK = 2**20
 _STAND_INS = ("cython.cimports", "cython.dataclasses", "cython.parallel")
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "skops", "skorch", "torch")
@@ -221,7 +230,9 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
     Notes
     -----
     Nothing in the file is executed; only types that skops trusts, estimators of this package,
-    :data:`TRUSTED_TYPES` and ``trusted`` are built. Checksums find damage, not forgery: whoever
+    :data:`TRUSTED_TYPES` and ``trusted`` are built. What belongs to the machine that wrote the file
+    does not come back: ``cache_dir`` and ``memory`` are None and ``local_files_only`` is True, until
+    they are set again. Checksums find damage, not forgery: whoever
     can write the file can write them too.
 
     Examples
@@ -249,6 +260,7 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
         stored = skops.io.load(path, trusted=[*TRUSTED_TYPES, *ours, *trusted])
         check_objects(stored, trusted)
         model = with_replaced(stored, _restore)
+        _leave_machine(model)
     except UntrustedTypesFoundException as error:
         raise CheckpointError(
             f"{path} holds types that are not trusted. {_short(error)} If you know them to be "
@@ -372,6 +384,14 @@ def _restore(value: Any) -> Any:
     if isinstance(value, StoredEncoder | StoredNetwork | StoredTokenizer):
         return value.restore()
     return value
+
+
+def _leave_machine(model: Any) -> None:
+    """Reset what belongs to the machine that a model comes from."""
+    for item in objects_in(model):
+        if isinstance(item, BaseEstimator):
+            own = vars(item)
+            own.update({name: value for name, value in _OF_THE_MACHINE.items() if name in own})
 
 
 def _write_about(path: Path, model: Any) -> None:

@@ -39,6 +39,7 @@ from sklearn_kt import (
 from sklearn_kt.evaluation import make_model
 from sklearn_kt.exceptions import CheckpointError, InputError
 from sklearn_kt.persistence import FORMAT_VERSION, TRUSTED_TYPES, load_model, save_model
+from sklearn_kt.structures import RandomGenerator
 
 FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Cs") for b in ("F", "Cl", "Br", "I")]
 TARGET = np.linspace(6, 3, len(FORMULAS)) + np.arange(len(FORMULAS)) % 4
@@ -169,6 +170,23 @@ def test_unfitted_and_plain_models(tmp_path: Path) -> None:
         assert repr(again).replace(f"'{tmp_path}/c'", "") == repr(model).replace(
             f"PosixPath('{tmp_path}/c')", ""
         ) or type(again) is type(model)
+
+
+def test_what_belongs_to_another_machine_stays_there(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    model = make_pipeline(
+        CompositionTokenizer(local_files_only=False),
+        ExplicitKTRegressor(cache_dir=folder, generator=RandomGenerator(cache_dir=folder)),
+        memory=str(folder),
+    )
+    again = load_model(save_model(model, tmp_path / "m"))
+    parameters = again.get_params()
+    for name in (name for name in parameters if name.endswith(("cache_dir", "memory"))):
+        assert parameters[name] is None, name
+    assert parameters["compositiontokenizer__local_files_only"] is True
+    assert model.memory == str(folder)
+    assert not model[0].local_files_only
+    assert not folder.exists()
 
 
 _CHILD = """
