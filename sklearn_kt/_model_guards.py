@@ -193,7 +193,8 @@ def _check_node(node: dict[str, Any], trusted: Collection[str] | None) -> None:
     ):
         raise CheckpointError(
             f"it holds types that are not trusted: a sparse matrix, {module[:80]}.{kind[:80]}. If "
-            "you know it to be harmless, pass that name to load_model(path, trusted=[...])."
+            "you know it to be harmless, pass that name to load_model(path, trusted=[...]) or as "
+            "--trust NAME on the command line."
         )
     if ((module, kind) == _TREE) != (loader == "TreeNode"):
         good = good and loader in ("TypeNode", "FunctionNode")
@@ -332,7 +333,7 @@ def _bad(item: Any, reason: str) -> CheckpointError:
     return CheckpointError(
         f"a {kind.__name__} in the model is damaged or was edited ({reason}); do not use the file. "
         f"If you know where it comes from, load_model(path, trusted=['{kind.__module__}."
-        f"{kind.__qualname__}']) loads it unchecked."
+        f"{kind.__qualname__}']), or --trust with that name, loads it unchecked."
     )
 
 

@@ -635,7 +635,15 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="file written by fit")
+    parser.add_argument("model", metavar="MODEL", help="file written by fit or save_model")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="full name of a further type that MODEL may hold, as its refusal gives it; once for "
+        "each (building one may run its code)",
+    )
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -1023,7 +1031,7 @@ def _predict(args: argparse.Namespace) -> None:
 
     if args.output is not None:
         writable_format(args.output)
-    model = _load_model(args.model)
+    model = _load_model(args.model, args.trust)
     classes = list(model.classes_) if hasattr(model, "predict_proba") else []
     if args.return_std:
         from .evaluation import offers_std
@@ -1080,10 +1088,10 @@ def _predict(args: argparse.Namespace) -> None:
         )
 
 
-def _load_model(path: str) -> Any:
+def _load_model(path: str, trusted: Sequence[str]) -> Any:
     from .persistence import load_model
 
-    model = load_model(path)
+    model = load_model(path, trusted=trusted)
     if not hasattr(model, "predict"):
         raise InputError(f"{path} holds a {type(model).__name__}, which cannot predict.")
     return model
@@ -1094,7 +1102,7 @@ def _screen(args: argparse.Namespace) -> None:
     from .tables import writable_format
 
     writable_format(args.output)
-    result = run(_load_model(args.model), args)
+    result = run(_load_model(args.model, args.trust), args)
     _message(
         "wrote",
         f"{result.path}: {result.n_written} rows, of {result.n_rows} with"
@@ -1137,7 +1145,7 @@ def _explain(args: argparse.Namespace) -> None:
 
     if args.output is not None:
         image_format(args.output)
-    model = _load_model(args.model)
+    model = _load_model(args.model, args.trust)
     background: list[Any] | None = None
     if args.background:
         background = []

@@ -15,6 +15,7 @@ import copy
 import errno
 import hashlib
 import importlib
+import inspect
 import json
 import sys
 import zipfile
@@ -49,17 +50,43 @@ __all__ = ["FORMAT_VERSION", "TRUSTED_TYPES", "load_model", "save_model"]
 FORMAT_VERSION = 1
 
 #: Types beyond those that skops trusts by itself which a model file may hold, beside all
-#: estimators of this package: what keeps plain data, and trees of scikit-learn, whose arrays are
-#: checked.
+#: estimators of this package: what keeps plain data or other estimators, and trees of scikit-learn,
+#: whose arrays are checked.
 TRUSTED_TYPES = (
     "builtins.frozenset",
     "builtins.range",
     "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    *(
+        f"sklearn.gaussian_process.kernels.{name}"
+        for name in (
+            *("CompoundKernel", "ConstantKernel", "DotProduct", "ExpSineSquared"),
+            *("Exponentiation", "Matern", "PairwiseKernel", "Product", "RBF"),
+            *("RationalQuadratic", "Sum", "WhiteKernel"),
+        )
+    ),
+    "sklearn.metrics._scorer._CurveScorer",
+    "sklearn.metrics._scorer._MultimetricScorer",
     "sklearn.metrics._scorer._PassthroughScorer",
-    "sklearn.model_selection._split.KFold",
-    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.metrics._scorer._Scorer",
+    *(
+        f"sklearn.model_selection._split.{name}"
+        for name in (
+            *("GroupKFold", "GroupShuffleSplit", "KFold", "LeaveOneGroupOut", "LeaveOneOut"),
+            *("LeavePGroupsOut", "LeavePOut", "PredefinedSplit", "RepeatedKFold"),
+            *("RepeatedStratifiedKFold", "ShuffleSplit", "StratifiedGroupKFold"),
+            *("StratifiedKFold", "StratifiedShuffleSplit", "TimeSeriesSplit"),
+        )
+    ),
+    "sklearn.multiclass._ConstantPredictor",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+    "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn.utils._metadata_requests.MethodMetadataRequest",
     "sklearn_kt.persistence.StoredEncoder",
     "sklearn_kt.persistence.StoredNetwork",
     "sklearn_kt.persistence.StoredTokenizer",
@@ -230,10 +257,11 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
     Notes
     -----
     Nothing in the file is executed; only types that skops trusts, estimators of this package,
-    :data:`TRUSTED_TYPES` and ``trusted`` are built. What belongs to the machine that wrote the file
-    does not come back: ``cache_dir`` and ``memory`` are None and ``local_files_only`` is True, until
-    they are set again. Checksums find damage, not forgery: whoever
-    can write the file can write them too.
+    :data:`TRUSTED_TYPES` and ``trusted`` are built, and what compiled code would walk through is
+    checked, except in types that ``trusted`` names. What belongs to the machine that wrote the
+    file does not come back: ``cache_dir`` and ``memory`` are None and ``local_files_only`` is True
+    until they are set again. Checksums find damage, not forgery: whoever can write the file can
+    write them too.
 
     Examples
     --------
@@ -257,14 +285,16 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
         with zipfile.ZipFile(path) as archive:
             check_schema(archive, trusted)
         ours = [name for name in skops.io.get_untrusted_types(file=path) if _is_ours(name)]
-        stored = skops.io.load(path, trusted=[*TRUSTED_TYPES, *ours, *trusted])
+        known = [*TRUSTED_TYPES, *_score_functions(), *ours, *trusted]
+        stored = skops.io.load(path, trusted=known)
         check_objects(stored, trusted)
         model = with_replaced(stored, _restore)
         _leave_machine(model)
     except UntrustedTypesFoundException as error:
         raise CheckpointError(
             f"{path} holds types that are not trusted. {_short(error)} If you know them to be "
-            "harmless, pass their names to load_model(path, trusted=[...])."
+            "harmless, pass their names to load_model(path, trusted=[...]), or each as "
+            "--trust NAME on the command line."
         ) from error
     except CheckpointError:
         raise
@@ -475,6 +505,16 @@ def _read_about(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
             "Upgrade sklearn_kt, or save the model again with this version."
         )
     return about
+
+
+def _score_functions() -> list[str]:
+    """Public functions of scikit-learn that score predictions or columns: searches name them."""
+    from sklearn import feature_selection, metrics
+
+    public = [
+        getattr(module, name) for module in (feature_selection, metrics) for name in module.__all__
+    ]
+    return [f"{value.__module__}.{value.__name__}" for value in public if inspect.isfunction(value)]
 
 
 def _is_ours(name: str) -> bool:

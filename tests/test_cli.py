@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import BayesianRidge, LogisticRegression
@@ -642,6 +643,20 @@ def test_predict_std(run: Run, table: Path, model: Path) -> None:
     # full precision
     assert [float(row[3]) for row in rows[1:]] == mean.tolist()
     assert [float(row[4]) for row in rows[1:]] == std.tolist()
+
+
+def test_predict_trusts_what_is_named(run: Run, model: Path) -> None:
+    kind = "scipy.sparse._csr.csr_matrix"
+    odd = load_model(model)
+    odd[-1].rows_ = csr_matrix(np.eye(2))
+    save_model(odd, model)
+    code, out, err = run("predict", model, stdin="formula\nNaCl\n")
+    assert (code, out) == (2, "")
+    assert kind in err
+    assert "--trust NAME" in err
+    code, out, _ = run("predict", model, "--trust", kind, stdin="formula\nNaCl\n")
+    assert code == 0
+    assert len(read(out)) == 2
 
 
 def test_predict_bad_rows(run: Run, model: Path, tmp_path: Path) -> None:

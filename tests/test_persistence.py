@@ -22,9 +22,18 @@ import pytest
 import skops.io
 import torch
 from numpy.testing import assert_array_equal
-from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingClassifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import (
+    BaggingRegressor,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    StackingRegressor,
+    VotingRegressor,
+)
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, ShuffleSplit, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVR
 
@@ -38,7 +47,13 @@ from sklearn_kt import (
 )
 from sklearn_kt.evaluation import make_model
 from sklearn_kt.exceptions import CheckpointError, InputError
-from sklearn_kt.persistence import FORMAT_VERSION, TRUSTED_TYPES, load_model, save_model
+from sklearn_kt.persistence import (
+    FORMAT_VERSION,
+    TRUSTED_TYPES,
+    load_model,
+    save_model,
+    with_replaced,
+)
 from sklearn_kt.structures import RandomGenerator
 
 FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Cs") for b in ("F", "Cl", "Br", "I")]
@@ -106,6 +121,49 @@ def _own_readout() -> Any:
 
 def _command_line() -> Any:
     return make_model("rf-magpie", "regression", random_state=0, n_jobs=1).fit(FORMULAS, TARGET)
+
+
+def _around(make: Callable[[Any], Any], labels: bool = False) -> Callable[[], Any]:
+    """Fit an estimator of scikit-learn around one of ours."""
+
+    def fit() -> Any:
+        if labels:
+            classes = np.where(np.median(TARGET) < TARGET, "high", "low")
+            return make(ImplicitKTClassifier(**TINY)).fit(FORMULAS, classes)
+        return make(ImplicitKTRegressor(**TINY)).fit(FORMULAS, TARGET)
+
+    return fit
+
+
+AROUND = {
+    "voting": _around(lambda ours: VotingRegressor([("ours", ours), ("other", ours)])),
+    "stacking": _around(lambda ours: StackingRegressor([("ours", ours)], cv=2)),
+    "calibrated": _around(lambda ours: CalibratedClassifierCV(ours, cv=2), labels=True),
+    "isotonic": _around(
+        lambda ours: CalibratedClassifierCV(ours, cv=2, method="isotonic"), labels=True
+    ),
+    "tuned": _around(lambda ours: TunedThresholdClassifierCV(ours, cv=2), labels=True),
+    "bagging": _around(
+        lambda _: make_pipeline(
+            CompositionTokenizer("fraction"), BaggingRegressor(SVR(), 2, random_state=0)
+        )
+    ),
+    "gaussian process": _around(
+        lambda _: ImplicitKTRegressor(
+            readout=GaussianProcessRegressor(RBF() + WhiteKernel()), random_state=0
+        )
+    ),
+    "scored": _around(
+        lambda ours: GridSearchCV(
+            ours, {"max_epochs": [1]}, cv=ShuffleSplit(1), scoring="neg_mean_absolute_error"
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_models_around_ours_come_back(around: str, tmp_path: Path) -> None:
+    test_predictions_come_back_to_the_bit(AROUND[around], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +276,15 @@ def test_trusted_types_exist() -> None:
     for name in TRUSTED_TYPES:
         module, _, kind = name.rpartition(".")
         assert isinstance(getattr(importlib.import_module(module), kind), type), name
+
+
+def test_copies_keep_what_is_shared(tmp_path: Path) -> None:
+    levels: Any = [Ridge()]
+    for _ in range(60):
+        levels = [levels, levels]
+    copied = with_replaced(levels, lambda value: value)
+    assert copied[0] is copied[1]
+    assert copied is not levels
 
 
 def test_nothing_half_written(tmp_path: Path, tiny: Any) -> None:
