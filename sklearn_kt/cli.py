@@ -99,6 +99,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 on success, 2 for an error that the user can correct, 130 after Ctrl-C, 143 after
         SIGTERM, 129 after SIGHUP, 141 when the reader of stdout went away.
     """
+    if sys.stderr is None:
+        # messages to None would go to stdout, among the results
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        _message("error", f"stdout is closed; redirect it to a file or to {os.devnull}.")
+        return 2
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(arguments)
     args.command_line = shlex.join(["sklearn-kt", *arguments])
@@ -110,9 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.run(args)
             sys.stdout.flush()
     except BrokenPipeError:
-        # the interpreter flushes stdout once more at exit
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
         return 141
     except (KeyboardInterrupt, _Terminated) as stop:
         _message("interrupted", getattr(args, "interrupted", "no file was written"))
@@ -120,11 +124,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _message("error", f"{place}{error.strerror or error}")
+        _let_go_of_stdout()
         return 2
     except SklearnKTError as error:
         _message("error", str(error))
         return 2
     return 0
+
+
+def _let_go_of_stdout() -> None:
+    """Drop what stdout does not take: the interpreter would try once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _message(kind: str, text: str) -> None:

@@ -193,6 +193,8 @@ def open_table(source: str | Path, batch_rows: int) -> Iterator[Table]:
         Its errors are :class:`~sklearn_kt.exceptions.InputError` or :class:`OSError`.
     """
     if str(source) == STDIN:
+        if sys.stdin is None:
+            raise InputError("stdin is closed: name a file, or redirect one to it.")
         yield _delimited(sys.stdin, "stdin", batch_rows, None, lambda done: None)
         return
     path = Path(source)

@@ -191,6 +191,27 @@ def test_ctrl_c(tmp_path: Path) -> None:
     assert output.read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("redirected", "message"),
+    [
+        ("<&-", "stdin is closed"),
+        (">&-", "stdout is closed"),
+        (">/dev/full", "No space left"),
+        # no message goes among the results
+        ("2>&-", ""),
+    ],
+)
+def test_closed_streams(redirected: str, message: str) -> None:
+    command = f"{sys.executable} -m sklearn_kt tokenize {redirected}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], input="formula\nno\n", capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "error" not in done.stdout
+    if message:
+        assert_one_line(done.stderr, message)
+
+
 @pytest.mark.parametrize("command", ["predict", "tokenize", "fit", "explain"])
 def test_output_to_a_device(run: Run, command: str, table: Path, model: Path) -> None:
     arguments = {

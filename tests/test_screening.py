@@ -818,6 +818,29 @@ def test_expressions() -> None:
         assert frame.filter(parse_expression(text))["a"].to_pylist() == expected, text
 
 
+def test_divisions_and_overflows(tmp_path: Path) -> None:
+    frame = pa.table({"n": [1, 0, 3, 2**52], "x": [1.0, 0.0, -0.0, None]})
+    for text, expected in (
+        ("1 / n > 0.3", [1, 0, 3]),
+        ("n / 2 == 1.5", [3]),
+        ("n / 0 > 1", [1, 3, 2**52]),
+        ("1 / x < 0", [3]),
+        ("0 / n == 0", [1, 3, 2**52]),
+        ("n > 1.5", [3, 2**52]),
+    ):
+        assert frame.filter(parse_expression(text))["n"].to_pylist() == expected, text
+    source = tmp_path / "in.parquet"
+    pq.write_table(frame.append_column("formula", pa.array(FORMULAS[:4])), source, row_group_size=2)
+    model = MeanNumber().fit(None)
+    for where, row in (("n * 4096 > 1", 3), (pc.scalar(1) / pc.field("n") > 0, 1)):
+        for rows in (1, 9):
+            with pytest.raises(InputError, match=rf"in.parquet, row {row}: where=.* computed"):
+                screen(model, source, tmp_path / "o.parquet", where=where, batch_rows=rows)
+            shutil.rmtree(tmp_path / "o.parquet.parts", ignore_errors=True)
+    result = screen(model, source, tmp_path / "o.parquet", where="n * 4096.0 > 1")
+    assert result.n_written == 3
+
+
 @given(st.text(max_size=40))
 def test_expressions_of_any_text(text: str) -> None:
     with contextlib.suppress(InputError):

@@ -14,13 +14,22 @@ if TYPE_CHECKING:
 
 __all__ = ["parse_expression"]
 
+
+def _divide(left: Expression, right: Expression) -> Expression:
+    """Divide as numbers with decimals; by zero it gives infinity, or nan of zero."""
+    import pyarrow.compute as pc
+
+    # pyarrow would divide whole numbers to whole ones, and stop at a zero
+    return pc.divide(left.cast("float64", safe=False), right.cast("float64", safe=False))
+
+
 _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.And: operator.and_,
     ast.Or: operator.or_,
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+    ast.Div: _divide,
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -39,8 +48,8 @@ def parse_expression(text: str) -> Expression:
     ----------
     text : str
         Names of columns, numbers, quoted text, comparisons (also ``in [...]``), ``and``, ``or``,
-        ``not``, ``+ - * /`` and brackets, with Python's meaning. Names that are not
-        identifiers are written ``col("band gap")``.
+        ``not``, ``+ - * /`` and brackets, with Python's meaning, but that a division by zero
+        gives infinity. Names that are not identifiers are written ``col("band gap")``.
 
     Returns
     -------
@@ -106,7 +115,10 @@ def _build(node: ast.expr) -> Any:
             return pc.field(name)
         case ast.Call(func=ast.Name(id="col"), args=[ast.Constant(value=str(name))], keywords=[]):
             return pc.field(name)
-        case ast.Constant(value=bool() | int() | float() | str() as value):
+        case ast.Constant(value=float(value)):
+            # a bare number pulls a column of whole ones into 32 bits, where 20000001 has no place
+            return pc.scalar(value).cast("float64")
+        case ast.Constant(value=bool() | int() | str() as value):
             return pc.scalar(value)
     raise InputError(f"the filter may not hold {ast.unparse(node)!r}.")
 

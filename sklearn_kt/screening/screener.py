@@ -9,6 +9,7 @@ import os
 import pickle
 import secrets
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -364,7 +365,7 @@ def write_part(
         for table in task.tables(plan.batch_rows):
             out = _screened(table, task, plan, estimator, counts).cast(schema)
             if plan.where is not None:
-                out = out.filter(plan.where)
+                out = _filtered(out, plan.where, task, counts["rows"] - len(table))
             if plan.top_k is None:
                 writer.write_table(out)
             else:
@@ -375,6 +376,27 @@ def write_part(
             writer.write_table(best)
         about = {**counts, "digest": task.digest(plan.formula_column), "run": plan.run}
         writer.add_key_value_metadata({"sklearn_kt": json.dumps(about)})
+
+
+def _filtered(table: pa.Table, where: Expression, task: Task, done: int) -> pa.Table:
+    """Keep the rows for which a filter is true."""
+
+    def fails(rows: int) -> bool:
+        try:
+            table.slice(0, rows).filter(where)
+        except pa.ArrowInvalid:
+            return True
+        return False
+
+    try:
+        return table.filter(where)
+    # an overflow; of an expression that is no text of ours also a division by zero
+    except pa.ArrowInvalid as error:
+        row = task.first_row + done + bisect_left(range(1, len(table) + 1), True, key=fails)
+        raise InputError(
+            f"{task.place}, row {row}: where={where} cannot be computed ({error}). Rows count from "
+            "0. Compute with decimals (2.0 rather than 2), or leave such rows out of the source."
+        ) from error
 
 
 def _screened(
