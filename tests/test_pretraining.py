@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -190,6 +191,15 @@ def test_damaged_and_foreign_states(corpus: Corpus, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
     with pytest.raises(CheckpointError, match="other parameters"):
         pretrainer(checkpoint_dir=tmp_path, learning_rate=1e-4).fit(corpus)
+    # of the same compositions, with other embeddings that are not used, then with other targets
+    other = tmp_path.with_name("other")
+    shutil.copytree(corpus.folder, other)
+    for array in ("teacher.teacher", "targets"):
+        np.save(other / f"{array}.npy", np.load(other / f"{array}.npy")[::-1])
+        assert (Corpus(other).digests() == corpus.digests()) == (array != "targets")
+        assert Corpus(other).digests(["teacher"]) != corpus.digests(["teacher"])
+    with pytest.raises(CheckpointError, match="another corpus"):
+        pretrainer(checkpoint_dir=tmp_path).fit(Corpus(other))
     content = state.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"not a state"):
         state.write_bytes(damaged)

@@ -807,13 +807,31 @@ class TestTraining:
         # what there is can be used meanwhile
         assert export_crystallm(tmp_path / "parts", tmp_path / "so far").context == 80
         # the crystals are remembered with the run
-        resumed = train_crystallm("no longer there", tmp_path / "parts", PLAN)
+        with pytest.raises(InputError, match="other crystals"):
+            train_crystallm(SALTS[1:], tmp_path / "parts", PLAN)
+        resumed = train_crystallm(None, tmp_path / "parts", PLAN)
         for a, b in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
             assert torch.equal(a, b)
         # more steps may be asked for
         longer = TrainingPlan(**{**vars(PLAN), "steps": 8})
-        train_crystallm("no longer there", tmp_path / "parts", longer)
+        train_crystallm(SALTS, tmp_path / "parts", longer)
         assert "8 of 8 steps" in (tmp_path / "parts" / "README.md").read_text()
+
+    def test_other_crystals(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no run to go on with"):
+            train_crystallm(None, tmp_path / "run", PLAN)
+        folder = tmp_path / "cifs"
+        folder.mkdir()
+        for number, salt in enumerate(SALTS):
+            salt.to(filename=str(folder / f"{number}.cif"))
+        train_crystallm(folder, tmp_path / "run", PLAN)
+        (folder / "0.cif").write_text((folder / "1.cif").read_text())
+        with pytest.raises(InputError, match="other crystals"):
+            train_crystallm(folder, tmp_path / "run", PLAN)
+        # a state does not go on with texts that it never saw
+        (tmp_path / "run" / "tokens.npz").unlink()
+        with pytest.raises(CheckpointError, match="learned from other crystals"):
+            train_crystallm(folder, tmp_path / "run", PLAN)
 
     def test_another_plan_or_folder(self, tmp_path: Path) -> None:
         train_crystallm(SALTS, tmp_path / "run", PLAN)

@@ -22,6 +22,7 @@ then file order decides.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -665,6 +666,29 @@ class Corpus:
             In the order of ``structure_rows``.
         """
         return np.diff(self._open("site_offsets"))
+
+    def digests(self, teachers: Iterable[str] = ()) -> list[str]:
+        """Tell this corpus from others by its content.
+
+        Parameters
+        ----------
+        teachers : iterable of str, default=()
+            Names of the embedding tables that count.
+
+        Returns
+        -------
+        digests : list of str
+            SHA-256 of the description, of the arrays of compositions, targets and crystals, and
+            of the tables.
+        """
+        # the names of tables have a part more
+        arrays = sorted(p.name for p in self.folder.glob("*.npy") if p.name.count(".") == 1)
+        tables = [f"{name}.{part}.npy" for name in sorted(teachers) for part in ("rows", "teacher")]
+        digests = []
+        for name in [_META, *arrays, *tables]:
+            with (self.folder / name).open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        return digests
 
     @property
     def teachers(self) -> list[str]:

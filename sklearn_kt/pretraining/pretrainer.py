@@ -11,7 +11,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from pickle import UnpicklingError
@@ -429,13 +429,13 @@ class CrossModalPretrainer(BaseEstimator):
         self.n_steps_ = run.step
         self.history_ = run.history
 
-    def _signature(self, corpus: Corpus, spec: dict[str, Any]) -> str:
+    def _signature(self, corpus: Corpus, spec: dict[str, Any], teachers: Iterable[str]) -> str:
         """Tell runs apart: what must not change when one is taken up again."""
         free = ("verbose", "device", "precision", "checkpoint_dir", "checkpoint_every")
         params = {k: v for k, v in self.get_params().items() if k not in free}
-        keys = corpus.keys
-        rows = [len(keys), int(keys[0]), int(keys[-1]), corpus.property_names]
-        return json.dumps([params, spec, rows], sort_keys=True, default=float)
+        # only what is kept is compared, and reading all of a corpus takes a while
+        content = corpus.digests(teachers) if self.checkpoint_dir is not None else []
+        return json.dumps([params, spec, content], sort_keys=True, default=float)
 
 
 class _Run:
@@ -449,7 +449,7 @@ class _Run:
         tables: dict[str, tuple[np.ndarray, np.ndarray]],
     ) -> None:
         self.params, self.corpus, self.spec, self.tables = params, corpus, spec, tables
-        self.signature = params._signature(corpus, spec)
+        self.signature = params._signature(corpus, spec, tables)
         self.workers = Workers(resolve_device(params.device))
         self.device = self.workers.device
         self.autocast = params.precision == "bfloat16" or (

@@ -6,6 +6,7 @@ lengths, with a limit on tokens. What is saved is the moving average of the weig
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import pickle
@@ -136,10 +137,11 @@ def train_crystallm(
         A folder of CIF files or a table, as for
         :class:`~sklearn_kt.structures.StructureLookup`; a ``.jsonl.gz`` file with
         ``lattice``, ``species`` and ``coords``; the crystals themselves; or an
-        iterator over crystals or their texts in the published form.
+        iterator over crystals or their texts in the published form. None goes on
+        with those that a stopped run began with.
     folder : str or Path
-        Where the model goes. If it holds a stopped run of the same plan, that goes
-        on, with the crystals it began with. The number of steps may be another one;
+        Where the model goes. If it holds a stopped run of the same plan and crystals,
+        that goes on. The number of steps may be another one;
         the rate then follows the new schedule from there.
     plan : TrainingPlan, optional
         None is the defaults.
@@ -172,8 +174,8 @@ def train_crystallm(
     plan = plan or TrainingPlan()
     folder = Path(folder)
     _claim(folder, plan)
-    tokens = _tokens(structures, folder, plan, skip_bad, verbose)
-    _run(tokens, folder, plan, device, verbose)
+    tokens, source = _tokens(structures, folder, plan, skip_bad, verbose)
+    _run(tokens, source, folder, plan, device, verbose)
     return export_crystallm(folder)
 
 
@@ -292,21 +294,30 @@ def _tokens(
     plan: TrainingPlan,
     skip_bad: bool,
     verbose: int,
-) -> dict[str, list[np.ndarray]]:
-    """Texts for training and validation, remembered in the folder."""
+) -> tuple[dict[str, list[np.ndarray]], str]:
+    """Texts for training and validation, remembered in the folder, and a digest of the source."""
     path = folder / _TOKENS
     if path.is_file():
         with np.load(path, allow_pickle=False) as file:
-            return {
+            texts_of = {
                 name: np.split(file[name], np.cumsum(file[f"{name}_lengths"])[:-1])
                 for name in ("train", "validation")
             }
+            source = str(file["source"])
+        if structures is not None and _Crystals(structures, skip_bad).digest() != source:
+            raise InputError(
+                f"{folder} holds a run with other crystals; pass the same, or None, to go on with "
+                "it, or another folder."
+            )
+        return texts_of, source
+    if structures is None:
+        raise InputError(f"{folder} holds no run to go on with: pass structures.")
     from tqdm import tqdm
 
-    source = tqdm(
-        _structures(structures, skip_bad), desc="texts", disable=not verbose, file=sys.stderr
+    crystals = _Crystals(structures, skip_bad)
+    texts, wordless, long = token_texts(
+        tqdm(crystals, desc="texts", disable=not verbose, file=sys.stderr), plan
     )
-    texts, wordless, long = token_texts(source, plan)
     if wordless or long:
         warnings.warn(
             f"{wordless} crystals have no text, or an element or space group without a token, and "
@@ -324,9 +335,47 @@ def _tokens(
     }
     arrays = {name: np.concatenate(part) for name, part in parts.items()}
     arrays |= {f"{name}_lengths": np.array([*map(len, part)]) for name, part in parts.items()}
+    source = crystals.digest()
+    arrays["source"] = np.array(source)
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    return parts
+    return parts, source
+
+
+class _Crystals:
+    """What a run learns from, and a digest of it."""
+
+    def __init__(self, source: Any, skip_bad: bool) -> None:
+        self.source = source
+        self.skip_bad = skip_bad
+        self.hashed = hashlib.sha256(str(skip_bad).encode())
+        self.read = False
+
+    def __iter__(self) -> Iterator[Structure | str]:
+        for crystal in _structures(self.source, self.skip_bad):
+            text = crystal
+            if not isinstance(crystal, str):
+                sites = [str(site.species) for site in crystal]
+                parts = [crystal.lattice.matrix.tolist(), sites, crystal.frac_coords.tolist()]
+                text = json.dumps(parts)
+            self.hashed.update(f"{len(text)} {text}".encode())
+            yield crystal
+        self.read = True
+
+    def digest(self) -> str:
+        """Read what has not been read yet; files by their bytes, without making crystals."""
+        if isinstance(self.source, str | Path):
+            root = Path(self.source)
+            files = sorted(path for path in root.rglob("*") if path.is_file())
+            self.hashed = hashlib.sha256(str(self.skip_bad).encode())
+            for path in files if root.is_dir() else [root]:
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+                self.hashed.update(f"{path.relative_to(root)} {content}".encode())
+        elif not self.read:
+            for _ in self:
+                pass
+        return self.hashed.hexdigest()
 
 
 def _structures(source: Any, skip_bad: bool) -> Iterable[Structure | str]:
@@ -357,6 +406,7 @@ def _untrained(plan: TrainingPlan) -> CrystaLLM:
 
 def _run(
     tokens: dict[str, list[np.ndarray]],
+    source: str,
     folder: Path,
     plan: TrainingPlan,
     device: str,
@@ -380,6 +430,11 @@ def _run(
     first, history = 0, []
     state = _state(folder / _STATE)
     if state is not None:
+        if state["source"] != source:
+            raise CheckpointError(
+                f"{folder / _STATE} has learned from other crystals than {_TOKENS} holds; remove "
+                "it to start the run anew."
+            )
         network.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         average = {name: value.to(device) for name, value in state["average"].items()}
@@ -427,6 +482,7 @@ def _run(
                 losses = []
                 state = {
                     "step": done,
+                    "source": source,
                     "history": history,
                     "model": network.state_dict(),
                     "average": average,
@@ -445,7 +501,7 @@ def _state(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if missing := {"step", "history", "model", "average", "optimiser"} - set(state):
+        if missing := {"step", "source", "history", "model", "average", "optimiser"} - set(state):
             raise KeyError(*missing)
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise CheckpointError(
