@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from ._settings import own_settings
+from ._targets import read_numbers
 from .compositions import CompositionBatch
 from .descriptors import elemental_descriptors
 from .embedding import BackboneMixin, Data
@@ -364,7 +365,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         return models
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        return self._read_numbers(y, multi_output=False)
+        return read_numbers(self, y, multi_output=False)
 
     def _folds(self, y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
         if len(y) < MIN_FOLD_ROWS * self.cv:

@@ -128,12 +128,6 @@ class BackboneMixin:
             )
         return data
 
-    def _read_numbers(self, y: Any, *, multi_output: bool) -> np.ndarray:
-        """Targets as numbers, without NaN."""
-        y = validate_data(self, y=y, multi_output=multi_output, y_numeric=True)
-        # again: None in an object array becomes NaN only when it is converted
-        return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-
     def _read_labels(self, y: Any) -> np.ndarray:
         """Targets as class labels."""
         y = column_or_1d(validate_data(self, y=y), warn=True)

@@ -50,6 +50,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import validate_data
 
 from ._settings import own_settings
+from ._targets import as_numbers
 from .compositions import ELEMENTS, CompositionBatch, composition_groups, read_compositions
 from .exceptions import CompositionWarning, InputError
 from .fitting import fit_context
@@ -787,10 +788,7 @@ def _check_targets(y: Any, n_rows: int, task_kind: TaskKind) -> np.ndarray:
     if y.shape != (n_rows,):
         raise InputError(f"y must have one target for each of the {n_rows} rows, got {y.shape}.")
     if task_kind == "regression":
-        try:
-            y = y.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"The targets of a regression must be numbers: {error}.") from error
+        y = as_numbers(y)
         if not np.isfinite(y).all():
             row = int(np.flatnonzero(~np.isfinite(y))[0])
             raise InputError(f"The target of row {row} is {y[row]}; drop or correct such rows.")

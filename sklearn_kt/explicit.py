@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._settings import own_settings
+from ._targets import read_numbers
 from .compositions import CompositionBatch
 from .embedding import BackboneMixin, CompositionEmbedder, Data
 from .exceptions import CompositionWarning, InputError, MissingStructureWarning
@@ -41,6 +43,8 @@ __all__ = ["ExplicitKTClassifier", "ExplicitKTRegressor"]
 _SHOWN = 3
 # readouts of crystals, not of columns
 _NETWORKS = (CrystalGraphClassifier, CrystalGraphRegressor)
+# Set by fit, beside what ends in an underscore.
+_PRIVATE = ("_shape", "_generator", "_embedder", "_n_candidates", "_fallback")
 
 
 class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
@@ -71,7 +75,7 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     verbose: int
 
     @own_settings()
-    @fit_context(prefer_skip_nested_validation=False, private=("_shape",))
+    @fit_context(prefer_skip_nested_validation=False, private=_PRIVATE)
     def fit(self, X: Any, y: Any, structures: Sequence[Any] | None = None) -> Any:
         """Fit to compositions and their property.
 
@@ -116,6 +120,9 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         self.structure_model_: Any = None
         self.composition_model_: Any = None
         self.fallback_rows_: list[int] = []
+        # parameters that are set later do not change what the fitted estimator predicts
+        self._generator, self._embedder = copy(self.generator), copy(self.embedder)
+        self._n_candidates, self._fallback = self.n_candidates, self.fallback
         self.composition_embedder_: CompositionEmbedder | None = None
         network = isinstance(self.readout, _NETWORKS)
         if isinstance(data, np.ndarray):
@@ -174,12 +181,12 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             )
         asked = [i for i in rows.tolist() if given[i] is None]
         if asked:
-            generator = self.generator
+            generator = self._generator
             if generator is None:
                 generator = PrototypeGenerator(
                     cache_dir=self.cache_dir, n_jobs=self.n_jobs, verbose=self.verbose
                 )
-            found = generator.generate(data[np.array(asked)], self.n_candidates)
+            found = generator.generate(data[np.array(asked)], self._n_candidates)
             for i, candidates in zip(asked, found, strict=True):
                 given[i] = candidates
         encoder = self.composition_embedder_
@@ -191,10 +198,10 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             )
             graphs = CrystalRows.read(crystals, progress=bool(self.verbose))
             return graphs, graphs.lengths > 0
-        embedder = self.embedder
+        embedder = self._embedder
         if embedder is None:
             embedder = StructureEmbedder(
-                spread=self.n_candidates > 1,
+                spread=self._n_candidates > 1,
                 cache_dir=self.cache_dir,
                 n_jobs=self.n_jobs,
                 verbose=self.verbose,
@@ -220,18 +227,18 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         )
         more = ", ..." if len(rows) > _SHOWN else ""
         text = f"{len(rows)} of {len(data)} compositions have no structure: {shown}{more}"
-        if self.fallback == "raise":
+        if self._fallback == "raise":
             raise InputError(
                 f"{text}. Pass structures=, another generator, or fallback='composition' or 'nan'."
             )
         kept = (
             "the composition model stands in"
-            if self.fallback == "composition"
+            if self._fallback == "composition"
             else ("they are left out" if method == "fit" else "their predictions are NaN")
         )
         warnings.warn(
-            f"{text}; {kept} (fallback={self.fallback!r}, attribute fallback_rows_).",
-            MissingStructureWarning if self.fallback == "nan" else CompositionWarning,
+            f"{text}; {kept} (fallback={self._fallback!r}, attribute fallback_rows_).",
+            MissingStructureWarning if self._fallback == "nan" else CompositionWarning,
             stacklevel=3,
         )
 
@@ -489,7 +496,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         return self._outputs(X, structures, interval)
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = self._read_numbers(y, multi_output=True)
+        y = read_numbers(self, y, multi_output=True)
         self._shape = y.shape[1:]
         return y
 

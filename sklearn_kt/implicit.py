@@ -20,6 +20,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import LabelEncoder, StandardScaler
@@ -30,6 +31,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from ._settings import own_settings
+from ._targets import read_numbers
 from .compositions import CompositionBatch
 from .embedding import (
     BackboneMixin,
@@ -79,7 +81,7 @@ _LOG_TEMPERATURES = (-1.0, 3.0)
 _NETWORK = "network"
 _CUSTOM = "estimator"
 # Set by fit, beside what ends in an underscore.
-_PRIVATE = ("_readouts", "_error_blocks", "_flat", "_class_weights")
+_PRIVATE = ("_readouts", "_error_blocks", "_flat", "_loss", "_class_weights")
 
 
 class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
@@ -708,17 +710,18 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         return np.stack([mean - half, mean + half], axis=-1)
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = self._read_numbers(y, multi_output=True)
+        y = read_numbers(self, y, multi_output=True)
         self._flat = y.ndim == 1
         return y
 
     def _encode_targets(self, y: np.ndarray) -> np.ndarray:
+        self._loss = self.loss
         columns = y.reshape(len(y), -1)
         self.target_scaler_ = StandardScaler().fit(columns)
         return self.target_scaler_.transform(columns).astype(np.float32)
 
     def _objective(self) -> tuple[str, int]:
-        return self.loss, len(self.target_scaler_.scale_)
+        return self._loss, len(self.target_scaler_.scale_)
 
     def _calibrate_nets(self, targets: np.ndarray, raw: list[np.ndarray]) -> None:
         """Networks for numbers need none."""
@@ -728,7 +731,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
 
     def _combine(self, members: list[np.ndarray]) -> np.ndarray:
         """Let the networks vote as their loss demands."""
-        return (np.mean if self.loss == "squared_error" else np.median)(members, axis=0)
+        return (np.mean if self._loss == "squared_error" else np.median)(members, axis=0)
 
     def _readout_outputs(self, name: str, fitted: Any, features: np.ndarray) -> np.ndarray:
         values = np.asarray(fitted.predict(features)).reshape(len(features), -1)
@@ -737,7 +740,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
 
     def _score(self, targets: np.ndarray, outputs: np.ndarray) -> float:
         error = np.abs(outputs - targets)
-        return float(np.mean(error**2 if self.loss == "squared_error" else error))
+        return float(np.mean(error**2 if self._loss == "squared_error" else error))
 
     def _blocks_of_errors(self) -> tuple[str, ...]:
         return tuple(b for b in available_blocks(self.encoder_) if b != "embedding")
@@ -811,9 +814,10 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
     dropout : float, default=0.1
         In the head.
     class_weight : dict, "balanced" or None, default=None
-        How much a class counts: probabilities are multiplied by its weight and made to add
-        up to 1 again. ``"balanced"`` gives each class the weight that it lacks in number
-        and maximises balanced accuracy; None keeps probabilities true to the training table.
+        How much a class counts: the models' probabilities are multiplied by its weight and
+        made to add up to 1 again. ``"balanced"`` gives each class the weight that it lacks in
+        number and maximises balanced accuracy; None keeps probabilities true to the training
+        table.
     early_stopping : bool or "auto", default=False
         Keep the weights of the epoch that is best on a tenth of the rows,
         stratified by class and held out of each member; ``"auto"`` does so from
@@ -970,9 +974,34 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         -------
         ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``.
+
+        Notes
+        -----
+        Where forests alone have a say, as with ``readout="fast"``, one more tree is counted
+        that votes for all classes alike [1]_: 100 trees that agree say 0.995 of two
+        classes, not 1. Labels and the order of rows stay as they are.
+
+        References
+        ----------
+        .. [1] F. Provost, P. Domingos, "Tree induction for probability-based ranking",
+           Machine Learning 52, 199-215 (2003). Smoothed frequencies.
         """
         check_is_fitted(self)
-        return self._probabilities(X)
+        probabilities = self._probabilities(X)
+        n_trees = self._n_voters()
+        if n_trees is None:
+            return probabilities
+        # as if one more tree voted for all classes alike: the order of classes and rows stays
+        return (n_trees * probabilities + 1 / len(self.classes_)) / (n_trees + 1)
+
+    def _n_voters(self) -> int | None:
+        """Count the trees whose votes are all there is; None if something else has a say."""
+        if _NETWORK in self.readout_weights_ or _CUSTOM in self.readout_weights_:
+            return None
+        models = self.readouts_.values()
+        if not all(isinstance(model, ExtraTreesClassifier) for model in models):
+            return None
+        return min(model.n_estimators for model in models)
 
     def _votes(self, X: Any) -> np.ndarray:
         """Tabulate, as 0 and 1, what the readout of the user's own decides."""
@@ -993,6 +1022,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         encoder = LabelEncoder().fit(y)
         self.classes_ = encoder.classes_
         self.temperature_ = 1.0
+        _check_class_weight(self.class_weight)
         weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         # no share of 0, which would leave a certain row without any probability
         self._class_weights = np.maximum(weights, np.finfo(float).tiny)
@@ -1036,6 +1066,19 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
     def _blocks_of_errors(self) -> tuple[str, ...]:
         """Probabilities are their own uncertainty."""
         return ()
+
+
+def _check_class_weight(class_weight: Any) -> None:
+    if not isinstance(class_weight, dict):
+        return
+    for label, weight in class_weight.items():
+        if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
+            raise InputError(
+                f"class_weight gives class {label!r} the weight {weight!r}; weights are finite "
+                "numbers, and none is negative."
+            )
+    if not 0 < sum(class_weight.values()) < np.inf:
+        raise InputError(f"class_weight={class_weight!r} adds up to 0, or to infinity.")
 
 
 def _train_all(

@@ -277,7 +277,7 @@ def _graph(estimator: Any) -> tuple[nn.Module, list[str], dict[str, str]]:
             ["probabilities"],
             about,
         )
-    mean = estimator.loss == "squared_error"
+    mean = estimator._loss == "squared_error"
     return Regressor(nets, mean, estimator.target_scaler_), ["prediction"], about
 
 

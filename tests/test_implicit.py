@@ -17,7 +17,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Composition
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import BaggingRegressor, ExtraTreesRegressor, StackingRegressor
+from sklearn.ensemble import (
+    BaggingRegressor,
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    StackingRegressor,
+)
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
@@ -375,8 +380,10 @@ def test_a_readout_keeps_its_decisions() -> None:
 def test_class_weights_multiply_probabilities() -> None:
     labels = np.where(np.quantile(TARGET, 0.2) < TARGET, "many", "few")
     plain = ImplicitKTClassifier(readout="fast", random_state=0).fit(FORMULAS, labels)
-    expected = plain.predict_proba(FORMULAS) / [(labels == c).mean() for c in plain.classes_]
+    votes = (101 * plain.predict_proba(FORMULAS) - 1 / 2) / 100
+    expected = votes / [(labels == c).mean() for c in plain.classes_]
     expected /= expected.sum(axis=1, keepdims=True)
+    expected = (100 * expected + 1 / 2) / 101
     for weights in ("balanced", {c: 1 / (labels == c).mean() for c in plain.classes_}):
         model = ImplicitKTClassifier(readout="fast", class_weight=weights, random_state=0)
         probabilities = model.fit(FORMULAS, labels).predict_proba(FORMULAS)
@@ -578,3 +585,35 @@ def test_both_estimators_share_their_parameters() -> None:
     shared = set(_BaseImplicitKT._parameter_constraints)
     assert set(ImplicitKTRegressor().get_params()) == shared | {"loss"}
     assert set(ImplicitKTClassifier().get_params()) == shared | {"class_weight"}
+
+
+@pytest.mark.parametrize("weight", [-1, np.nan, np.inf, "2", None])
+def test_class_weights_that_are_none(weight: Any) -> None:
+    model = ImplicitKTClassifier(None, readout="fast", class_weight={"a": 1, "b": weight})
+    with pytest.raises(InputError, match=r"class 'b' the weight"):
+        model.fit([[0.0], [1.0]], ["a", "b"])
+    with pytest.raises(InputError, match="adds up to 0"):
+        model.set_params(class_weight={"a": 0, "b": 0}).fit([[0.0], [1.0]], ["a", "b"])
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 1, 1: 1e6, 2: 1}])
+def test_forests_are_never_certain(class_weight: Any) -> None:
+    X = np.repeat(np.arange(6.0), 4)[:, None]
+    y = np.repeat([0, 1, 2], 8)
+    model = ImplicitKTClassifier(
+        None, readout="fast", class_weight=class_weight, random_state=0
+    ).fit(X, y)
+    rows = np.linspace(-1, 7, 50)[:, None]
+    votes, probabilities = model._probabilities(rows), model.predict_proba(rows)
+    assert votes.min() < 1e-9
+    # 100 trees, and one that votes for each class alike
+    np.testing.assert_allclose(probabilities, (100 * votes + 1 / 3) / 101)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_array_equal(model.predict(rows), probabilities.argmax(axis=1))
+    np.testing.assert_array_equal(model.predict(rows), votes.argmax(axis=1))
+
+
+def test_probabilities_of_a_readout_of_ones_own_are_its_own() -> None:
+    X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]
+    model = ImplicitKTClassifier(None, readout=ExtraTreesClassifier(10)).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba([[-9.0], [9.0]]), np.eye(2))

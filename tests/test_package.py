@@ -26,7 +26,7 @@ PACKAGE = Path(sklearn_kt.__file__).parent
 LAYERS = [
     {"exceptions"},
     {"_files"},
-    {"_settings", "compositions", "datasets", "fitting", "hub", "tables"},
+    {"_settings", "_targets", "compositions", "datasets", "fitting", "hub", "tables"},
     {"tokenizer", "descriptors"},
     {"encoder"},
     {"_model_guards", "readouts", "training"},

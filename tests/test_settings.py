@@ -32,6 +32,7 @@ from sklearn_kt.explain import explain
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.plotting import EmbeddingDisplay
 from sklearn_kt.screening import screen
+from sklearn_kt.structures import PrototypeGenerator
 
 FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Cs", "Ag") for b in ("F", "Cl", "Br", "I")]
 GAPS = np.random.default_rng(0).normal(5, 2, len(FORMULAS))
@@ -208,3 +209,53 @@ def test_functions_give_the_same(tmp_path: Path) -> None:
         with config_context(**host):
             for found, known in zip(run(name), expected, strict=True):
                 np.testing.assert_array_equal(found, known)
+
+
+# what says how to predict, not what
+HOW = {"errors", "device", "n_jobs", "verbose", "cache_dir"}
+
+
+@pytest.mark.parametrize(
+    ("model", "X", "y"),
+    [
+        (
+            ImplicitKTRegressor(
+                None,
+                backbone="tiny",
+                readout="head",
+                n_estimators=3,
+                max_epochs=1,
+                loss="squared_error",
+                random_state=0,
+            ),
+            NUMBERS,
+            GAPS,
+        ),
+        (
+            ImplicitKTClassifier(None, readout="fast", class_weight="balanced", random_state=0),
+            NUMBERS,
+            KINDS,
+        ),
+        MODELS["explicit"],
+        MODELS["blended"],
+    ],
+    ids=["head", "classes", "explicit", "blended"],
+)
+def test_parameters_set_after_a_fit_change_nothing(model: Any, X: Any, y: Any) -> None:
+    unseen = ["NaCl", "MgO", "AgCl"] if X is FORMULAS else NUMBERS[:3]
+    fitted = clone(model).fit(X, y)
+    expected = _numbers(fitted, unseen)
+    for name in fitted.get_params(deep=False).keys() - HOW:
+        # whatever reads it fails
+        setattr(fitted, name, object())
+    np.testing.assert_array_equal(_numbers(fitted, unseen), expected)
+
+
+def test_nested_parameters_set_after_a_fit_change_nothing() -> None:
+    model = ExplicitKTRegressor(
+        PrototypeGenerator(max_atoms=40), embedder=Sizes(), checkpoint=None, readout=Ridge()
+    )
+    model.fit(FORMULAS, GAPS)
+    expected = model.predict(FORMULAS)
+    model.set_params(generator__max_atoms=1)
+    np.testing.assert_array_equal(model.predict(FORMULAS), expected)

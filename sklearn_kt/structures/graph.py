@@ -11,12 +11,13 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sklearn_kt._settings import own_settings
+from sklearn_kt._targets import read_numbers
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.readouts import most_probable
@@ -402,7 +403,7 @@ class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
         return self.loss
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y", estimator=self)
+        y = read_numbers(self, y, multi_output=True)
         self._shape = y.shape[1:]
         self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
         return y.reshape(len(y), -1)
