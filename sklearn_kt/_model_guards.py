@@ -351,6 +351,8 @@ def _check_attributes(item: Any) -> None:
         method = getattr(type(item), name, None)
         _need(item, not (callable(method) or isinstance(method, property)), f"{name!r} is replaced")
         if name in _LEARNED:
+            if isinstance(value, dict):
+                value = [*value.values()]
             for part in value if isinstance(value, list | tuple) else [value]:
                 array = np.asarray(part)
                 _need(
@@ -523,9 +525,16 @@ _LEARNED = (
     "coef_",
     "coefs_",
     "dual_coef_",
+    "floor_",
     "intercept_",
     "intercepts_",
+    "mean_",
+    "ratios_",
+    "readout_weights_",
+    "scale_",
     "support_vectors_",
+    "temperature_",
+    "weights_",
 )
 _HISTOGRAM = "sklearn.ensemble._hist_gradient_boosting"
 # trusted only inside of the estimators that check them
@@ -586,9 +595,9 @@ def check_tokenizer(text: Any) -> Any:
     settings = parse_json(text.encode(), "a tokenizer")
     if not isinstance(settings, dict):
         raise CheckpointError("a tokenizer is not a JSON object.")
-    padding = settings.get("padding") or {}
-    fixed = padding.get("strategy", "BatchLongest") != "BatchLongest"
-    if fixed or padding.get("pad_to_multiple_of") or settings.get("truncation"):
+    padding = settings.get("padding") or {"strategy": "BatchLongest"}
+    free = isinstance(padding, dict) and padding.get("strategy") == "BatchLongest"
+    if not free or padding.get("pad_to_multiple_of") or settings.get("truncation"):
         raise CheckpointError("a tokenizer pads or cuts texts to a length; it is not loaded.")
     replacements = 0
     parts = ("model", "normalizer", "pre_tokenizer", "post_processor")

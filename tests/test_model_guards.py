@@ -37,6 +37,7 @@ from sklearn.tree import DecisionTreeRegressor
 from sklearn_kt import CompositionEmbedder, CompositionTokenizer, ImplicitKTRegressor
 from sklearn_kt._model_guards import check_tokenizer
 from sklearn_kt.encoder import PRESETS, load_backbone
+from sklearn_kt.encoder.modeling import build_backbone
 from sklearn_kt.exceptions import CheckpointError, InputError
 from sklearn_kt.persistence import StoredEncoder, StoredNetwork, load_model, save_model
 
@@ -494,6 +495,8 @@ def words(minilm_dir: Path) -> dict[str, Any]:
     [
         {"padding": {"strategy": {"Fixed": 10**9}, "direction": "Right", "pad_id": 0}},
         {"padding": {"strategy": "BatchLongest", "pad_to_multiple_of": 10**9}},
+        {"padding": [1]},
+        {"padding": {"strategy": {"Fixed": 0}}},
         {"truncation": {"max_length": 10**9, "strategy": "LongestFirst", "stride": 0}},
         {"normalizer": {"type": "Replace", "pattern": {"String": "o"}, "content": "o" * 10**6}},
         {"normalizer": {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}},
@@ -528,8 +531,26 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     ).fit(formulas, [1.0, 2.0, 3.0, 4.0])
     with torch.no_grad():
         next(model.nets_[0].module_.parameters())[0] = np.nan
+    path = save_model(model, tmp_path / "m")
     with pytest.raises(CheckpointError, match="not finite"):
-        load_model(save_model(model, tmp_path / "m"))
+        load_model(path)
+    with torch.no_grad():
+        next(model.nets_[0].module_.parameters())[0] = 0
+    model.target_scaler_.scale_[:] = np.nan
+    with pytest.raises(CheckpointError, match="scale_ is not finite"):
+        load_model(save_model(model, path))
+
+
+def test_weights_are_of_the_kind_that_they_should_be(tmp_path: Path) -> None:
+    spec = {"kind": "features", "config": {"n_features": 3, "hidden_size": 4}}
+    weights = build_backbone(spec).state_dict()
+    model = CompositionEmbedder()
+    model.encoder_ = stored = object.__new__(StoredEncoder)
+    for kind in (np.complex64, np.int64, "U5"):
+        stored.spec = spec
+        stored.weights = {name: value.numpy().astype(kind) for name, value in weights.items()}
+        with pytest.raises(CheckpointError):
+            load_model(save_model(model, tmp_path / "m"))
 
 
 def test_text_encoders_fit_their_weights(minilm_dir: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +71,9 @@ _SIZES = (
     "n_frequencies",
     "properties",
 )
+
+# in the units of a property, far below what float32 holds
+_LARGEST = 1e30
 
 Pretrained = tuple[dict[str, Any], "dict[str, torch.Tensor]"]
 
@@ -357,9 +359,9 @@ def check_weights(
             raise ValueError(f"{layers[0]!r} layers are more than the weights have")
         with torch.device("meta"):
             module = build_backbone(spec) if make is None else make()
-        expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+        expected = {name: _form(tensor) for name, tensor in module.state_dict().items()}
         for name in expected.keys() | weights.keys():
-            if name not in weights or weights[name].shape != expected.get(name):
+            if name not in weights or _form(weights[name]) != expected.get(name):
                 raise ValueError(f"the weights {name[:80]!r} are missing or of another size")
         for name, tensor in weights.items():
             if not tensor.isfinite().all():
@@ -369,6 +371,10 @@ def check_weights(
             f"the weights of an encoder do not fit its settings ({_first_line(error)}); "
             "it is damaged or was edited."
         ) from error
+
+
+def _form(tensor: torch.Tensor) -> tuple[torch.Size, bool, bool]:
+    return tensor.shape, tensor.is_floating_point(), tensor.is_complex()
 
 
 def _check_sizes(config: dict[str, Any], weights: dict[str, Any]) -> None:
@@ -398,7 +404,7 @@ def _check_sizes(config: dict[str, Any], weights: dict[str, Any]) -> None:
         centred = [type(entry[key]) in (int, float) for key in ("center", "scale")]
         if type(entry["name"]) is not str or not all(centred):
             raise ValueError(f"the property {str(entry)[:80]} is not name, unit, center and scale")
-        if not (math.isfinite(entry["center"]) and math.isfinite(entry["scale"])):
+        if not max(abs(entry["center"]), abs(entry["scale"])) < _LARGEST:
             raise ValueError(f"center or scale of {entry['name'][:80]!r} is not finite")
 
 
