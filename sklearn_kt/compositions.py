@@ -14,12 +14,21 @@ kind, fractional amounts, explicit ones, scientific notation (``Fe1e-3``),
 spaces between tokens, ``@`` ignored (``Y3N@C80``), ``D`` and ``T`` as hydrogen.
 Amounts smaller than 1e-8 count as absent, as in pymatgen, so that ``La2Sr0CuO4``
 holds no strontium; a row in which nothing is left is rejected.
-Beyond pymatgen, unicode subscripts and hydrates are read: ``·`` (also ``•``,
-``∙``, ``⋅``) starts a new part with an optional multiplier, ``CuSO4·5H2O``. A plain
-``.`` is a decimal point wherever pymatgen reads it so: ``CuSO4.5H2O`` is
-Cu S O4.5 H2 O, and a :class:`CompositionWarning` tells that ``·`` may have been
-meant. Where that reading fails, as in ``CuSO4 . 5H2O``, a ``.`` that does not stand between
-two digits separates parts.
+Beyond pymatgen, unicode subscripts, fractions of small integers (``Pb(Mg1/3Nb2/3)O3``), ``1E-3``
+and parts are read: ``·`` (also ``•``, ``∙``, ``⋅``, ``*``) begins a part with an optional
+multiplier, ``CuSO4·5H2O``.
+
+**What a dot means.** Between two digits a ``.`` is a decimal point, before a letter or a bracket
+it separates parts (``CaO.Al2O3``), and of the two dots in ``CaSO4.0.5H2O`` the first does. A ``.``
+before a whole multiple of water, of ammonia or of a compound that repeats an element written
+before (``CuSO4.5H2O``, ``Li2O.2B2O3``) also separates, where pymatgen would read a decimal.
+Unless nothing else can be meant, as in ``CaO.Al2O3.2SiO2``, a :class:`CompositionWarning` then
+tells how to write either.
+
+**What letters mean.** Letters are read as pymatgen reads them, with a warning where something else
+is commonly meant: ``Fe(III)2O3``, ``DD0.1Fe4Sb12``, ``PbTe NCs``, ``YBCO``. An amount written out
+says that an element is meant: ``Y1B1C1O1``.
+
 Stricter than pymatgen: empty brackets, unknown symbols even with amount 0, and
 every minus sign outside an exponent are rejected (pymatgen reads ``Fe-1Fe2`` as Fe1).
 
@@ -39,11 +48,13 @@ import reprlib
 import unicodedata
 import warnings
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 from itertools import pairwise
 from numbers import Number, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -90,26 +101,81 @@ _MAX_ATOMS = 3000
 _FRACTION_DIGITS = 8
 _TIE = 1e-6
 
-_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?:e-?\d+)?"
+# what is also a name or a placeholder is left to the full parser
+_ACTINIUM = _ATOMIC_NUMBERS["Ac"]
+_RARE = frozenset([_ACTINIUM, *range(_ATOMIC_NUMBERS["Fm"], len(ELEMENTS) + 1)])
+_PLAIN_NUMBERS = {
+    symbol: z for symbol, z in _ATOMIC_NUMBERS.items() if z not in _RARE and symbol not in "DT"
+}
+_PLAIN_NUMBERS["Ac"] = _ACTINIUM
+_EXPONENT = r"(?:e[+-]?\d+|E[+-]\d+)?"
+_NUMBER = rf"(?:\d+(?:/\d{{1,3}}(?![\d.])|(?:\.\d*)?{_EXPONENT})|\.\d+{_EXPONENT})"
 # short digit runs cannot overflow; possessive, so that long strings need no memory
 _PLAIN = re.compile(r"(?:[A-Z][a-z]?(?:[0-9]{1,15}(?:\.[0-9]{1,20})?)?)++")
 _PLAIN_TOKENS = re.compile(r"([A-Z][a-z]?)([0-9.]*)")
 _TOKEN = re.compile(
     rf"\s*(?:(?P<symbol>[A-Z][a-z]*)\s*(?P<amount>{_NUMBER})?"
-    rf"|(?P<open>\()|\)\s*(?P<factor>{_NUMBER})?)"
+    rf"|(?P<mark>[()·])\s*(?P<factor>{_NUMBER})?)"
 )
 _MULTIPLIER = re.compile(rf"\s*({_NUMBER})")
-_LOOSE_DOT = re.compile(r"(?<!\d)\.|\.(?!\d)")
-_DOT_WATER = re.compile(r"\.\d{1,6}\(?[HD]2O\)?\s*(?:$|[.·])")
 _CLEANED = str.maketrans(
     {
         **{chr(0x2080 + digit): str(digit) for digit in range(10)},
         **dict.fromkeys("[{", "("),
         **dict.fromkeys("]}", ")"),
-        **dict.fromkeys("•∙⋅", "·"),
+        **dict.fromkeys("•∙⋅‧・･ꞏ●*\u2217\u00d7", "·"),
         "@": None,
     }
 )
+# what may be among them; faster than to translate every formula
+_UNCLEAN = re.compile(r"[^A-Za-z0-9().]")
+# an amount of these before '/' is the end of a formula more often than a numerator: TiO2/5Ag
+_ANIONS = frozenset(re.findall(r"\w+", "B C N O F P S Cl Se Br Te I H"))
+
+# elements with their numbers, as amounts by weight are written
+_BY_WEIGHT = re.compile(rf"(?:\s*[A-Z][a-z]?\s*{_NUMBER})++\s*")
+
+# What follows a dot or a space and may be a part of its own: 5H2O, 2B2O3, 2Mg(OH)2.
+_SYMBOL = re.compile(r"[A-Z][a-z]?")
+_WHOLE_ATOM = r"[A-Z][a-z]?+\s*+\d*+\s*+"
+_WHOLE = re.compile(
+    rf"(?:{_WHOLE_ATOM}|\((?:{_WHOLE_ATOM}|\((?:{_WHOLE_ATOM})++\)\d*+\s*+)++\)\s*+\d*+\s*+)++"
+)
+_LIGAND = re.compile(r"\(?\s*(?:[HD]2\s*O|N\s*[HD]3)\s*\)?\s*")
+_MAYBE_PART = re.compile(r"\.[1-9]\d*[A-Z][a-z]?\d*[A-Z]")
+_AFTER_DOT = re.compile(r"(\s*)(\d*)(/\d+)?\s*")
+_SPACED_NUMBER = re.compile(r"(?<=[A-Za-z)])\s+(?=\d{1,2}\(?[A-Z])")
+
+# Letters that are read as elements and often mean something else.
+_NUMERALS = re.compile(r"\(\s*(?:I{1,3}|IV|VI{0,3}|IX)\s*\)|(?<!\()II+(?![a-z])")
+_NAMES = frozenset(
+    re.findall(
+        r"\w+",
+        "YBCO BSCCO BFO BTO STO KNN KDP KTP KTN BBO CIS ITO FTO COF BNT NBT BST SBN PBN CNT CNF "
+        "CNTs CDs SWCNT FCC BCC HCP PVC PVP SUS Ti6Al4V Ti6Al7Nb",
+    )
+)
+_UNUSUAL = re.compile(
+    r"OAc(?![a-z\d.])|\(Ac\)"
+    r"|(?:Fm|Md|No|Lr|Rf|Db|Sg|Bh|Hs|Mt|Ds|Rg|Cn|Nh|Fl|Mc|Lv|Ts|Og)(?![a-z\d.])"
+)
+_ISOTOPE = re.compile(r"[DT](?![a-z])")
+_BESIDE_DEUTERIUM = frozenset(re.findall(r"\w+", "H D T B C N O F Si P S Cl Se Br I"))
+_BESIDE_TRITIUM = frozenset(re.findall(r"\w+", "H D T O"))
+_IONS = frozenset(re.findall(r"\w+", "OH OD CN SCN NCS OCN NCO OOH OCl OBr SH HS CO NO HF"))
+_CATION = re.compile(r"(?:N[HD]4|PH4|H3O|VO|UO2|BiO|NO)(?:\)\d*)?$")
+
+_DOUBTS = {
+    "parts": "a '.' or a space may separate parts or belong to a number",
+    "numerals": "Roman numerals were read as iodine and vanadium; oxidation states are left out "
+    "of a formula",
+    "isotopes": "D or T was read as hydrogen, as for deuterium and tritium; for what else it may "
+    "mean (didymium, any transition metal) write the elements",
+    "words": "letters after a space were read as elements; words are left out of a formula",
+    "names": "a common abbreviation or name was read as the elements it spells; for what it "
+    "stands for write the elements",
+}
+"""What may have been meant otherwise, by kind; each kind has a warning of its own."""
 
 _UNKNOWN_AMOUNTS = "xyznδ"
 # formulas that can be names of files, up to so many characters
@@ -121,7 +187,19 @@ _LAST_COMMON = 83
 _MINUS = "\u2212\u2013-"
 _CHARGE = "+^⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹" + _MINUS
 
-_WINDOW = 40
+_WINDOW = 80
+_LONGEST_FRACTION = 3
+_LONGEST_MULTIPLIER = 2
+# longer texts are not looked at as a whole for what they may be instead of a formula
+_LONGEST_NAME = 200
+# what is not a formula, by what is known of it
+_MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_DATE = re.compile(rf"\d{{1,4}}-(?:{_MONTHS})|(?:{_MONTHS})-\d{{1,4}}")
+# alpha-, β-, 4H-, 1T'-, cubic
+_FORM = re.compile(
+    r"((?:[a-z]{1,14}|[\u0391-\u03c9]|\d{1,2}[CHRTO])['\u2032]{0,2}(?:-|\s+))([A-Z(\[].*)"
+)
+_ALLOY_PART = re.compile(r"(\d+(?:\.\d+)?)([A-Z][a-z]?)")
 # Reading takes a second per million characters.
 _MAX_CHARACTERS = 1_000_000
 
@@ -143,6 +221,74 @@ def _shorten(value: object) -> str:
         return repr(str(value))
     shown = repr(value) if isinstance(value, bytes) else _REPR.repr(value)
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}..."
+
+
+class Doubt(NamedTuple):
+    """What a formula may mean otherwise: a kind of :data:`_DOUBTS` and spellings of all."""
+
+    kind: str
+    reading: str | None = None
+    others: tuple[str, ...] = ()
+
+
+@dataclass
+class Findings:
+    """What is to be said of rows that were read.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    rejected : list of (int, object, str)
+        Row, value and reason of each that is not a composition.
+    doubted : list of (int, object, dict, Doubt)
+        Row, value and amounts of each that may mean something else.
+    """
+
+    n_rows: int
+    rejected: list[tuple[int, Any, str]] = field(default_factory=list)
+    doubted: list[tuple[int, Any, dict[int, float], Doubt]] = field(default_factory=list)
+
+    def warn(self, place: Callable[[int], str] = "Row {}".format, *, stacklevel: int = 3) -> None:
+        """Warn of what may mean something else, once for each kind."""
+        for kind, text in _DOUBTS.items():
+            rows = [found for found in self.doubted if found[3].kind == kind]
+            if rows:
+                listed = [
+                    f"{place(row)}, {_shorten(value)}, was read as {_meanings(amounts, doubt)}."
+                    for row, value, amounts, doubt in rows[:_SHOWN_ROWS]
+                ]
+                warnings.warn(
+                    f"In {len(rows)} of {self.n_rows} rows {text}. {_listing(listed, len(rows))} "
+                    "A spelling given here is read without a warning.",
+                    CompositionWarning,
+                    stacklevel=stacklevel,
+                )
+
+    def rejection(self, place: Callable[[int], str] = "Row {}".format) -> str:
+        """Count the rows that are not compositions and name the first."""
+        listed = [
+            f"{place(row)}, {_shorten(value)}: {reason}."
+            for row, value, reason in self.rejected[:_SHOWN_ROWS]
+        ]
+        return _listing(listed, len(self.rejected))
+
+
+def _listing(listed: list[str], n_rows: int) -> str:
+    return " ".join(listed) + (" And so on." if n_rows > len(listed) else "")
+
+
+def _meanings(amounts: dict[int, float], doubt: Doubt) -> str:
+    """Spell what was read and, where it is known, what else may be meant."""
+    kind, reading, others = doubt
+    read = reading if reading and _readable(reading, amounts) else _written(amounts)
+    spelled = []
+    for other in others:
+        if _readable(other):
+            spelled.append(_shorten(other.strip()))
+        elif kind == "parts":
+            spelled.append(_shorten(_written(_read_text(other))))
+    return _shorten(read) + (f"; otherwise write {' or '.join(spelled)}" if spelled else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,18 +425,11 @@ class CompositionBatch:
         formulas : list of str
             ``""`` for rows that are not compositions.
         """
-        symbols = [ELEMENTS[z - 1] for z in self.atomic_numbers.tolist()]
-        numbers = [_format_amount(amount) for amount in self.amounts.tolist()]
-        bounds = self.offsets.tolist()
-        formulas = []
-        for start, stop in pairwise(bounds):
-            formula = "".join(
-                symbol + number
-                for symbol, number in zip(symbols[start:stop], numbers[start:stop], strict=True)
-            )
-            # S4.5H2O would be taken for a hydrate when read again
-            formulas.append(f"{formula}1" if _hydrate_spelling(formula) else formula)
-        return formulas
+        numbers, amounts = self.atomic_numbers.tolist(), self.amounts.tolist()
+        return [
+            _written(dict(zip(numbers[start:stop], amounts[start:stop], strict=True)))
+            for start, stop in pairwise(self.offsets.tolist())
+        ]
 
 
 def composition_keys(batch: CompositionBatch) -> np.ndarray:
@@ -378,7 +517,9 @@ def _format_amount(amount: float) -> str:
     return repr(amount).replace("e+", "e")
 
 
-def read_compositions(X: Any, *, errors: str = "raise") -> CompositionBatch:
+def read_compositions(
+    X: Any, *, errors: str = "raise", amounts: str = "atomic"
+) -> CompositionBatch:
     """Read compositions from any container into one batch.
 
     Parameters
@@ -387,10 +528,13 @@ def read_compositions(X: Any, *, errors: str = "raise") -> CompositionBatch:
         A list, tuple, NumPy array, pandas or polars Series, a one-column
         DataFrame, or a :class:`CompositionBatch`. Each row is a formula, a
         ``pymatgen.core.Composition`` (oxidation states are ignored) or a mapping
-        ``{element: amount}``.
+        ``{element: amount}``. Also a DataFrame of numeric columns, each named by an element.
     errors : {"raise", "nan"}, default="raise"
         What happens to rows that are not compositions: an error that names them, or
         empty rows and one :class:`~sklearn_kt.exceptions.CompositionWarning`.
+    amounts : {"atomic", "weight"}, default="atomic"
+        What amounts count: atoms, or mass (weight per cent, grams). By weight, a formula
+        gives a number for each of its elements, as in ``"Ti90Al6V4"``.
 
     Returns
     -------
@@ -408,8 +552,8 @@ def read_compositions(X: Any, *, errors: str = "raise") -> CompositionBatch:
     Warns
     -----
     CompositionWarning
-        If rows are not compositions and ``errors="nan"``; or if a formula such as
-        ``CuSO4.5H2O`` reads as a decimal amount but looks like a hydrate.
+        If rows are not compositions and ``errors="nan"``; and once for each kind of formula
+        that may mean something else, with the count, the first rows and both spellings.
 
     See Also
     --------
@@ -421,6 +565,8 @@ def read_compositions(X: Any, *, errors: str = "raise") -> CompositionBatch:
     >>> batch = read_compositions(["LiFePO4", {"Si": 1, "O": 2}, "CuSO4·5H2O"])
     >>> batch.formulas()
     ['LiFePO4', 'SiO2', 'CuSO9H10']
+    >>> read_compositions(["Ti90Al6V4"], amounts="weight").amounts.round(1)
+    array([86.2, 10.2,  3.6])
     >>> read_compositions(["Fe2O3", "fe2o3"])
     Traceback (most recent call last):
         ...
@@ -428,17 +574,42 @@ def read_compositions(X: Any, *, errors: str = "raise") -> CompositionBatch:
     """
     if errors not in ("raise", "nan"):
         raise InputError(f"errors must be 'raise' or 'nan', got {errors!r}.")
+    if amounts not in ("atomic", "weight"):
+        raise InputError(f"amounts must be 'atomic' or 'weight', got {amounts!r}.")
     if isinstance(X, CompositionBatch):
-        _report_rejected(
-            [
-                (row, "", "it was already rejected when the batch was read")
-                for row in np.flatnonzero(~X.valid).tolist()
-            ],
-            len(X),
-            errors,
+        if amounts == "weight":
+            raise InputError("A CompositionBatch counts atoms; read it with amounts='atomic'.")
+        batch = X
+        reason = "it was already rejected when the batch was read"
+        findings = Findings(
+            len(X), rejected=[(row, "", reason) for row in np.flatnonzero(~X.valid).tolist()]
         )
-        return X
-    return _read_rows(_rows(X), errors)
+    else:
+        batch, findings = read_rows(_rows(X), amounts=amounts)
+    if findings.rejected:
+        _report_rejected(findings, errors)
+    findings.warn()
+    return batch
+
+
+def _report_rejected(findings: Findings, errors: str) -> None:
+    row, value, reason = findings.rejected[0]
+    single = len(findings.rejected) == 1
+    count = f"{len(findings.rejected)} of {findings.n_rows} rows"
+    if errors == "nan":
+        gives = "is not a composition and gives" if single else "are not compositions and give"
+        warnings.warn(
+            f"{count} {gives} NaN. {findings.rejection()}", CompositionWarning, stacklevel=3
+        )
+        return
+    are = "is not a composition" if single else "are not compositions"
+    raise CompositionError(
+        f"{count} {are}. {findings.rejection()} Rows count from 0. Correct or drop such rows; "
+        "predict and transform give NaN for them with errors='nan'.",
+        row=row,
+        value=value,
+        reason=reason,
+    )
 
 
 def is_composition_input(X: Any) -> bool:
@@ -547,14 +718,16 @@ def parse_formula(formula: str) -> dict[str, float]:
             f"parse_formula takes one str, got {type(formula).__name__}. "
             "Use read_compositions for other types and for many rows."
         )
+    doubts: list[Doubt] = []
     try:
-        amounts = _amounts_of_formula(formula)
+        amounts = _amounts_of_formula(formula, doubts)
     except _NotAComposition as rejected:
         raise CompositionError(
             f"{_shorten(formula)} is not a composition: {rejected}.",
             value=formula,
             reason=str(rejected),
         ) from None
+    Findings(1, doubted=[(0, formula, amounts, doubt) for doubt in doubts]).warn()
     return {ELEMENTS[z - 1]: amount for z, amount in amounts.items()}
 
 
@@ -577,6 +750,8 @@ def _rows(X: Any) -> list:
             "compositions are expected. To pass one composition, wrap it in a list: [value]."
         )
     if isinstance(X, pd.DataFrame):
+        if _are_elements(X.columns) and all(map(pd.api.types.is_numeric_dtype, X.dtypes)):
+            return X.to_dict("records")
         _check_one_column(X.shape, list(X.columns))
         return X.iloc[:, 0].tolist()
     if isinstance(X, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
@@ -585,6 +760,8 @@ def _rows(X: Any) -> list:
         if hasattr(X, "collect"):
             raise InputError("Got a polars LazyFrame. Call .collect() first.")
         if hasattr(X, "columns"):
+            if _are_elements(X.columns) and all(dtype.is_numeric() for dtype in X.dtypes):
+                return X.to_dicts()
             _check_one_column(X.shape, X.columns)
             X = X.to_series(0)
         rows = X.to_list()
@@ -618,6 +795,12 @@ def _rows(X: Any) -> list:
     )
 
 
+def _are_elements(columns: Iterable) -> bool:
+    """Whether a table has a column for each of some elements."""
+    columns = list(columns)
+    return bool(columns) and _ATOMIC_NUMBERS.keys() >= set(columns)
+
+
 def _check_one_column(shape: tuple[int, ...], columns: list | None) -> None:
     if len(shape) == 2 and shape[1] == 1:
         return
@@ -625,7 +808,7 @@ def _check_one_column(shape: tuple[int, ...], columns: list | None) -> None:
         raise InputError(
             f"Got a DataFrame of {shape[1]} columns {_shorten(columns)} where one column of "
             "compositions is expected. Select it, for example X[['composition']], or pass columns "
-            "that hold nothing but numbers."
+            "that hold nothing but numbers; read_compositions takes those if elements name them."
         )
     raise InputError(
         f"Got an array of shape {shape} where one column of compositions is expected. Pass "
@@ -634,81 +817,79 @@ def _check_one_column(shape: tuple[int, ...], columns: list | None) -> None:
     )
 
 
-def _read_rows(rows: list, errors: str) -> CompositionBatch:
-    atomic_numbers, amounts = array("q"), array("d")
-    lengths = np.zeros(len(rows), dtype=np.int64)
-    rejected: list[tuple[int, object, str]] = []
-    hydrates: list[tuple[int, str]] = []
+def read_rows(rows: Iterable, *, amounts: str = "atomic") -> tuple[CompositionBatch, Findings]:
+    """Read rows, and leave what is reported of them to the caller.
+
+    Parameters
+    ----------
+    rows : iterable of object
+        Values of single rows.
+    amounts : {"atomic", "weight"}, default="atomic"
+        What amounts count.
+
+    Returns
+    -------
+    batch : CompositionBatch
+        Without entries for rows that are not compositions.
+    findings : Findings
+        Rows that are not compositions, and rows that may mean something else.
+    """
+    atomic_numbers, counts, lengths = array("q"), array("d"), array("q")
+    findings = Findings(0)
+    doubts: list[Doubt] = []
+    by_weight = amounts == "weight"
     for row, value in enumerate(rows):
         try:
-            content = value if isinstance(value, str) else _unwrapped(value)
-            read = _amounts_of_value(content)
+            content = value
+            if isinstance(value, str):
+                read = _amounts_of_formula(value, doubts)
+            else:
+                content = _unwrapped(value)
+                read = _amounts_of_value(content, doubts)
+            if by_weight:
+                read = _from_weights(content, read)
         except _NotAComposition as reason:
-            rejected.append((row, value, str(reason)))
+            findings.rejected.append((row, value, str(reason)))
+            lengths.append(0)
             continue
         atomic_numbers.extend(read)
-        amounts.extend(read.values())
-        lengths[row] = len(read)
-        if isinstance(content, str) and "." in content and _hydrate_spelling(content):
-            hydrates.append((row, content))
-    _report_rejected(rejected, len(rows), errors)
+        counts.extend(read.values())
+        lengths.append(len(read))
+        if doubts:
+            findings.doubted += [(row, content, read, doubt) for doubt in doubts]
+            doubts.clear()
+    findings.n_rows = len(lengths)
     batch = CompositionBatch(
         np.array(atomic_numbers, dtype=np.int64),
-        np.array(amounts, dtype=np.float64),
-        np.concatenate(([0], np.cumsum(lengths))),
+        np.array(counts, dtype=np.float64),
+        np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
     )
-    if hydrates:
-        _warn_of_hydrates(hydrates, batch)
-    return batch
+    return batch, findings
 
 
-def _report_rejected(rejected: list[tuple[int, object, str]], n_rows: int, errors: str) -> None:
-    if not rejected:
-        return
-    count = f"{len(rejected)} of {n_rows} rows"
-    listed = " ".join(
-        f"Row {row}, {_shorten(value)}: {reason}." for row, value, reason in rejected[:_SHOWN_ROWS]
-    )
-    if len(rejected) > _SHOWN_ROWS:
-        listed += " And so on."
-    single = len(rejected) == 1
-    if errors == "nan":
-        gives = "is not a composition and gives" if single else "are not compositions and give"
-        warnings.warn(f"{count} {gives} NaN. {listed}", CompositionWarning, stacklevel=4)
-        return
-    are = "is not a composition" if single else "are not compositions"
-    row, value, reason = rejected[0]
-    raise CompositionError(
-        f"{count} {are}. {listed} Rows count from 0. Correct or drop such rows; predict and "
-        "transform give NaN for them with errors='nan'.",
-        row=row,
-        value=value,
-        reason=reason,
-    )
+def _from_weights(value: object, read: dict[int, float]) -> dict[int, float]:
+    """Turn amounts by weight into amounts of atoms with the same total."""
+    if isinstance(value, str):
+        if not _BY_WEIGHT.fullmatch(value.translate(_CLEANED)):
+            raise _NotAComposition(
+                "amounts by weight are those of elements, each with its number, as in 'Ti90Al6V4'"
+            )
+    elif type(value).__module__.partition(".")[0] == "pymatgen":
+        raise _NotAComposition(
+            f"a pymatgen {type(value).__name__} counts atoms; read it with amounts='atomic'"
+        )
+    masses = _atomic_masses()
+    atoms = {z: weight / masses[z - 1] for z, weight in read.items()}
+    scale = sum(read.values()) / sum(atoms.values())
+    return {z: amount * scale for z, amount in atoms.items()}
 
 
-def _warn_of_hydrates(hydrates: list[tuple[int, str]], batch: CompositionBatch) -> None:
-    row, formula = hydrates[0]
-    warnings.warn(
-        f"In {len(hydrates)} of {len(batch)} rows a '.' may be a decimal point or begin a hydrate. "
-        f"Row {row}, {_shorten(formula)}, was read as {_shorten(batch[[row]].formulas()[0])}. If a "
-        f"hydrate is meant, write {_shorten(_hydrate_spelling(formula))}.",
-        CompositionWarning,
-        stacklevel=4,
-    )
-
-
-def _hydrate_spelling(formula: str) -> str | None:
-    """Return the formula with ``·`` if one of its dots may begin a hydrate."""
-    text = formula.translate(_CLEANED)
-    for match in _DOT_WATER.finditer(text):
-        # a window, so that many matches in a long text stay cheap
-        before = text[max(0, match.start() - _WINDOW) : match.start()].rstrip()
-        whole = before[len(before.rstrip("0123456789")) :]
-        # nobody writes a zero before a hydrate: LiF0.5H2O is a decimal
-        if before and before[-1] != "·" and (not whole or whole.strip("0")):
-            return f"{text[: match.start()].rstrip()}·{text[match.start() + 1 :]}"
-    return None
+@cache
+def _atomic_masses() -> list[float]:
+    """Masses of the elements in u, in the order of :data:`ELEMENTS`."""
+    with (files("sklearn_kt") / "data" / "elements.csv").open(encoding="utf-8") as file:
+        masses = pd.read_csv(file, index_col="symbol", usecols=["symbol", "atomic_mass"])
+    return masses.loc[list(ELEMENTS), "atomic_mass"].tolist()
 
 
 def _unwrapped(value: object) -> object:
@@ -719,10 +900,10 @@ def _unwrapped(value: object) -> object:
     return value
 
 
-def _amounts_of_value(value: object) -> dict[int, float]:
+def _amounts_of_value(value: object, doubts: list[Doubt]) -> dict[int, float]:
     """Read one row; why it is rejected is the text of :class:`_NotAComposition`."""
     if isinstance(value, str):
-        return _amounts_of_formula(value)
+        return _amounts_of_formula(value, doubts)
     if isinstance(value, Mapping):
         return _amounts_of_mapping(value)
     if _is_missing(value):
@@ -766,76 +947,312 @@ def _amounts_of_mapping(value: Mapping) -> dict[int, float]:
     return _checked_amounts(pairs)
 
 
-def _amounts_of_formula(formula: str) -> dict[int, float]:
+def _amounts_of_formula(formula: str, doubts: list[Doubt]) -> dict[int, float]:
+    """Read a formula; what it may mean otherwise is appended to `doubts`."""
     if len(formula) > _MAX_CHARACTERS:
         raise _NotAComposition(
             f"a text of {len(formula):,} characters; a formula has at most {_MAX_CHARACTERS:,}"
         )
-    if _PLAIN.fullmatch(formula):
+    if (
+        _PLAIN.fullmatch(formula)
+        and not ("." in formula and _MAYBE_PART.search(formula))
+        and formula not in _NAMES
+    ):
         pairs = _PLAIN_TOKENS.findall(formula)
         try:
             plain = {
-                _ATOMIC_NUMBERS[symbol]: float(amount) if amount else 1.0
-                for symbol, amount in pairs
+                _PLAIN_NUMBERS[symbol]: float(amount) if amount else 1.0 for symbol, amount in pairs
             }
         except KeyError:
             pass
         else:
             # repeated elements and zeros are left to the full parser
-            if len(plain) == len(pairs) and min(plain.values()) >= _TOLERANCE:
+            if (
+                len(plain) == len(pairs)
+                and min(plain.values()) >= _TOLERANCE
+                and not (_ACTINIUM in plain and "OAc" in formula)
+            ):
                 return plain
-    text = formula.translate(_CLEANED)
-    if not text.strip():
+    text = formula.translate(_CLEANED) if _UNCLEAN.search(formula) else formula
+    words = text.split()
+    if not words:
         raise _NotAComposition("an empty string")
-    parts = text.split("·")
-    if len(parts) == 1:
-        try:
-            read = _read_part(text)
-        except _NotAComposition:
-            parts = _LOOSE_DOT.split(text)
-            if len(parts) == 1 or not all(part.strip() for part in parts):
-                raise
+    reading, others = _separated(text) if "." in text or len(words) > 1 else (text, [])
+    try:
+        amounts = _read_text(reading)
+    except _NotAComposition as rejected:
+        raise _NotAComposition(_explain_text(formula) or str(rejected)) from None
+    others = [other for other in others if _reads_otherwise(other, amounts)]
+    if others:
+        doubts.append(Doubt("parts", reading, tuple(others)))
+    _doubt_letters(text, words, amounts, doubts)
+    return amounts
+
+
+def _read_text(text: str) -> dict[int, float]:
+    """Read a formula in which ``·`` separates parts and every ``.`` is a decimal point."""
+    return _checked_amounts(_parsed(text).items())
+
+
+def _separated(text: str) -> tuple[str, list[str]]:
+    """Write ``·`` for every ``.`` that separates parts, and how else the text can be read.
+
+    A ``.`` before a letter or a bracket separates, and so does one of ``4.0.5H2O``. One
+    before a whole multiple of what looks like a part of its own (water, ammonia, a compound
+    that repeats an element written before) does so too, but may be meant as a decimal point.
+    """
+    if "." not in text or ".." in text:
+        return text, _spaced(text)
+    dots = [match.start() for match in re.finditer(r"\.", text)]
+    sure: list[int] = []
+    likely: list[int] = []
+    unlikely: list[int] = []
+    swapped: dict[int, int] = {}
+    # where the part after the dot ends, if no decimal point lies before
+    end: int | None = len(text)
+    # from the right, because the end of a part tells what the dot before it is
+    while dots:
+        at = dots.pop()
+        after = _AFTER_DOT.match(text, at + 1)
+        assert after is not None
+        gap, digits, fraction = after.groups()
+        ahead = text[after.end() : after.end() + 1]
+        before = text[max(0, at - _WINDOW) : at]
+        written = before.rstrip()
+        ended = written.rstrip("0123456789")
+        whole = written[len(ended) :]
+        separator = at
+        if not (ahead == "(" or "A" <= ahead <= "Z") or ended.rstrip()[-1:] in ("", "·", "("):
+            # what follows is no part, or the dot is in the multiplier of one
+            separator = -1
+        elif not digits or fraction or gap or (whole and written != before):
+            sure.append(at)
+        elif dots and text[dots[-1] + 1 : at].strip().isdecimal():
+            first = dots.pop()
+            if dots and text[dots[-1] + 1 : first].strip().isdecimal():
+                # three in a row are no formula
+                return text, []
+            separator, other = _one_of_two(text, first, at)
+            if other is None:
+                sure.append(separator)
+            else:
+                likely.append(separator)
+                swapped[separator] = other
+        elif digits[0] == "0" or (whole and not whole.strip("0")):
+            separator = -1
+        elif end is not None and _looks_like_part(digits, text[after.end() : end], text, at):
+            likely.append(at)
         else:
-            return _checked_amounts(read.items())
-    amounts: dict[str, float] = {}
-    for part in parts:
-        multiplier = _MULTIPLIER.match(part)
-        factor = float(multiplier[1]) if multiplier else 1.0
-        for symbol, amount in _read_part(part[multiplier.end() :] if multiplier else part).items():
-            amounts[symbol] = amounts.get(symbol, 0.0) + factor * amount
-    return _checked_amounts(amounts.items())
+            separator = -1
+            left = set(_SYMBOL.findall(text, max(at - _WINDOW, dots[-1] if dots else 0), at))
+            if len(digits) <= _LONGEST_MULTIPLIER and len(left) > 1:
+                unlikely.append(at)
+        end = separator if separator >= 0 else None
+    if not (sure or likely):
+        return text, _spaced(text)
+    others = []
+    if unlikely:
+        others.append([*sure, *likely, *unlikely])
+    if swapped:
+        others.append([*sure, *(swapped.get(dot, dot) for dot in likely)])
+    elif not sure:
+        others.append([])
+    return _with_separators(text, [*sure, *likely]), [
+        _with_separators(text, positions) for positions in others
+    ]
 
 
-def _read_part(text: str) -> dict[str, float]:
-    """Read a formula without hydrate parts, in the order of pymatgen's arithmetic.
+def _one_of_two(text: str, first: int, second: int) -> tuple[int, int | None]:
+    """Tell which dot of ``4.0.5H2O`` separates, and the other one if it may be that."""
+    before = text[max(0, first - _WINDOW) : first]
+    whole = before[len(before.rstrip("0123456789")) :]
+    between = text[first + 1 : second]
+    if (whole and not whole.strip("0")) or (between[0] == "0" and between.strip("0 ")):
+        return second, None
+    if not whole or not between.strip("0") or between[0] == " " or text[second + 1] == "0":
+        return first, None
+    return (second, first) if whole == "1" else (first, second)
 
-    A stack of open brackets, each a list of (symbol, amount), keeps the time linear.
+
+def _looks_like_part(digits: str, part: str, text: str, at: int) -> bool:
+    """Whether the text between a ``.`` with digits and the next separator is one."""
+    found = _WHOLE.match(part)
+    if not found or not (found.end() == len(part) or part[found.end()] == ")"):
+        return False
+    if _LIGAND.fullmatch(found[0]):
+        return True
+    elements = set(_SYMBOL.findall(found[0]))
+    start = max(0, at - _WINDOW)
+    before = set(_SYMBOL.findall(text, max(start, text.rfind("·", start, at)), at))
+    return (
+        len(digits) <= _LONGEST_MULTIPLIER
+        and len(before) > 1
+        and len(elements) > 1
+        and bool(before & elements or elements >= {"C", "H"})
+    )
+
+
+def _spaced(text: str) -> list[str]:
+    """Write ``·`` before a number after a space that may begin a part: ``NaCl 2H2O``."""
+    other = _SPACED_NUMBER.sub("·", text)
+    return [other] if other != text else []
+
+
+def _with_separators(text: str, dots: Iterable[int]) -> str:
+    bounds = [-1, *sorted(dots), len(text)]
+    return "·".join(text[start + 1 : stop].strip() for start, stop in pairwise(bounds))
+
+
+def _reads_otherwise(text: str, amounts: dict[int, float]) -> bool:
+    try:
+        return _read_text(text) != amounts
+    except _NotAComposition:
+        return False
+
+
+def _doubt_letters(
+    text: str, words: list[str], amounts: dict[int, float], doubts: list[Doubt]
+) -> None:
+    # most formulas are done with after some searches for a character
+    if ("I" in text or "V)" in text) and _NUMERALS.search(text):
+        doubts.append(Doubt("numerals", others=(_NUMERALS.sub("", text),)))
+    if ("D" in text or "T" in text) and _ISOTOPE.search(text):
+        symbols = set(_SYMBOL.findall(text))
+        if (
+            re.search(r"DD|TT", text)
+            or ("T" in symbols and not symbols <= _BESIDE_TRITIUM)
+            or (text.lstrip(" (")[:1] == "D" and not symbols <= _BESIDE_DEUTERIUM)
+        ):
+            doubts.append(Doubt("isotopes"))
+    unusual = len(amounts) > 1 and not _RARE.isdisjoint(amounts) and _UNUSUAL.search(text)
+    if unusual or (len(words) == 1 and words[0] in _NAMES):
+        doubts.append(Doubt("names"))
+    for position in range(1, len(words)):
+        if _is_word(words[position], words[position - 1]):
+            doubts.append(Doubt("words", others=(" ".join(words[:position]),)))
+            break
+
+
+def _is_word(word: str, before: str) -> bool:
+    """Whether letters after a space are rather a word than elements."""
+    capitals = sum(map(str.isupper, word[:_WINDOW]))
+    if not word[0].isupper() or not word.isalnum() or word in _IONS or before[-1] in "·.":
+        return False
+    if capitals > 1:
+        return word.isalpha()
+    before = before[-_WINDOW:]
+    return sum(map(str.isupper, before)) > 1 and not _CATION.search(before)
+
+
+def _readable(spelling: str, amounts: dict[int, float] | None = None) -> bool:
+    """Whether a spelling is read without a doubt, and as `amounts`."""
+    doubts: list[Doubt] = []
+    try:
+        read = _amounts_of_formula(spelling, doubts)
+    except _NotAComposition:
+        return False
+    return not doubts and amounts in (None, read)
+
+
+def _advice(spelling: str) -> str:
+    """Advise a spelling at the end of a reason, if it can be read."""
+    return f": write {_shorten(spelling)}" if _readable(spelling) else ""
+
+
+def _written(amounts: dict[int, float]) -> str:
+    """Write amounts as a formula that is read back exactly and without a doubt."""
+    formula = "".join(ELEMENTS[z - 1] + _format_amount(amount) for z, amount in amounts.items())
+    if not (_MAYBE_PART.search(formula) or formula in _NAMES or _UNUSUAL.search(formula)):
+        return formula
+    return formula if _readable(formula) else _explicit(amounts)
+
+
+def _explicit(amounts: dict[int, float]) -> str:
+    """Write every amount, and decimals with an exponent, so that no dot can begin a part."""
+    numbers = [_format_amount(amount) or "1" for amount in amounts.values()]
+    return "".join(
+        f"{ELEMENTS[z - 1]}{number}{'e0' if '.' in number and 'e' not in number else ''}"
+        for z, number in zip(amounts, numbers, strict=True)
+    )
+
+
+def _parsed(text: str) -> dict[str, float]:
+    """Read brackets and parts, in the order of pymatgen's arithmetic.
+
+    A stack of open brackets keeps the time linear. Of each bracket it holds the (symbol,
+    amount) read so far, where in them the part begins, and the part's multiplier.
     """
     end = len(text.rstrip())
-    if end == 0:
-        raise _NotAComposition("a part before or after a dot is empty")
-    stack: list[list[tuple[str, float]]] = [[]]
+    stack: list[tuple[list[tuple[str, float]], int, str | None, bool]] = []
+    pairs: list[tuple[str, float]] = []
+    first, several = 0, False
+    multiplier: str | None = None
     position = 0
     while position < end:
         token = _TOKEN.match(text, position, end)
         if token is None:
-            raise _NotAComposition(_explain(text, position))
+            leading = None if position else _MULTIPLIER.match(text, 0, end)
+            if leading is None:
+                raise _NotAComposition(_explain(text, position))
+            multiplier, position = leading[1], leading.end()
+            continue
         position = token.end()
-        symbol, amount, opened, factor = token.groups()
+        symbol, amount, mark, factor = token.groups()
         if symbol:
-            stack[-1].append((symbol, float(amount) if amount else 1.0))
-        elif opened:
-            stack.append([])
-        else:
-            group = stack.pop()
+            if not amount:
+                pairs.append((symbol, 1.0))
+            elif "/" not in amount:
+                pairs.append((symbol, float(amount)))
+            elif symbol in _ANIONS:
+                raise _NotAComposition(_explain_slash(symbol, amount))
+            else:
+                pairs.append((symbol, _number(amount)))
+        elif mark == "(":
+            stack.append((pairs, first, multiplier, several))
+            pairs, first, multiplier, several = [], 0, factor, False
+        elif mark == ")":
             if not stack:
                 raise _NotAComposition("a bracket is closed that was never opened")
-            if not group:
+            if multiplier or several:
+                _end_part(pairs, first, multiplier, several)
+            elif not pairs:
                 raise _NotAComposition("a pair of brackets is empty")
-            stack[-1].extend(_merged(group, float(factor) if factor else 1.0).items())
-    if len(stack) > 1:
+            group = _merged(pairs, _number(factor) if factor else 1.0)
+            pairs, first, multiplier, several = stack.pop()
+            pairs.extend(group.items())
+        else:
+            several = True
+            _end_part(pairs, first, multiplier, several)
+            first, multiplier = len(pairs), factor
+    if stack:
         raise _NotAComposition("a bracket is opened and never closed")
-    return _merged(stack[0], 1.0)
+    if multiplier or several:
+        _end_part(pairs, first, multiplier, several)
+    return _merged(pairs, 1.0)
+
+
+def _end_part(
+    pairs: list[tuple[str, float]], first: int, multiplier: str | None, several: bool
+) -> None:
+    """Multiply the part that begins at `first`."""
+    if multiplier and not several:
+        raise _NotAComposition(
+            f"the number {multiplier!r} belongs to no element; write the formula of one unit, "
+            "without a number before it"
+        )
+    if len(pairs) == first:
+        raise _NotAComposition("a part before or after a dot is empty")
+    if multiplier:
+        pairs[first:] = _merged(pairs[first:], _number(multiplier)).items()
+
+
+def _number(text: str) -> float:
+    numerator, slash, denominator = text.partition("/")
+    if not slash:
+        return float(text)
+    if len(numerator) > _LONGEST_FRACTION or not int(denominator):
+        raise _NotAComposition(f"the fraction {_shorten(text)} is not one of small integers")
+    return int(numerator) / int(denominator)
 
 
 def _merged(pairs: list[tuple[str, float]], factor: float) -> dict[str, float]:
@@ -894,6 +1311,67 @@ def _explain_symbol(symbol: str) -> str:
     return f"unknown element {_shorten(symbol)}{hint}"
 
 
+def _explain_slash(symbol: str, amount: str) -> str:
+    number = _number(amount)
+    return (
+        f"a '/' between formulas or in the amount of {symbol}; write a mixture as one formula with "
+        f"its amounts, and an amount as a decimal, '{symbol}{number:.6g}'"
+    )
+
+
+def _explain_text(formula: str) -> str | None:
+    """Say what a text as a whole is that cannot be read; None leaves it to the parser."""
+    text = formula.strip()
+    if len(text) > _LONGEST_NAME:
+        return None
+    if re.match(r"\{\s*['\"]", text):
+        return (
+            "the text of a mapping; make a mapping of it first, with ast.literal_eval or json.loads"
+        )
+    if _DATE.fullmatch(text):
+        return "a date, which a spreadsheet makes of some formulas; write the formula anew"
+    if re.search(r"\d,\d", text) and _readable(text.replace(",", ".")):
+        return f"a decimal comma{_advice(text.replace(',', '.'))}"
+    coefficient = _MULTIPLIER.match(text)
+    if coefficient and _readable(text[coefficient.end() :]):
+        return (
+            f"the number {coefficient[1]!r} belongs to no element; a number of formula units is "
+            f"left out{_advice(text[coefficient.end() :].strip())}"
+        )
+    form = _FORM.fullmatch(text)
+    if form and _readable(form[2]):
+        return f"{form[1]!r} names a form, which is left out of a formula{_advice(form[2].strip())}"
+    return _explain_joined(re.split(rf"\s*[+{_MINUS}]\s*", text), text)
+
+
+def _explain_joined(parts: list[str], text: str) -> str | None:
+    """Say what formulas are that are joined by hyphens."""
+    if len(parts) < 2 or not all(parts):
+        return None
+    alloy = [_ALLOY_PART.fullmatch(part) for part in parts[1:]]
+    if parts[0] in _ATOMIC_NUMBERS and all(alloy):
+        weights = {part[2]: float(part[1]) for part in alloy if part}
+        rest = round(100 - sum(weights.values()), 6)
+        if parts[0] not in weights and rest > 0 and weights.keys() <= _ATOMIC_NUMBERS.keys():
+            mapping = {
+                symbol: f"{weight:g}" for symbol, weight in {parts[0]: rest, **weights}.items()
+            }
+            spelled = "".join(f"{symbol}{weight}" for symbol, weight in mapping.items())
+            return (
+                "the designation of an alloy, in per cent by weight: write "
+                f"{spelled!r} and read it with amounts='weight'"
+            )
+    joined = "·".join(parts)
+    if all(part[0].isdecimal() for part in parts) and _readable(joined):
+        return f"formulas joined by a hyphen or '+'; for amounts in moles{_advice(joined)}"
+    if "+" not in text and all(map(_readable, parts)):
+        return (
+            "formulas joined by a hyphen, of unknown shares; write a mixture as one formula "
+            f"with its amounts, for example {_shorten('·'.join(f'0.5{part}' for part in parts))}"
+        )
+    return None
+
+
 def _explain(text: str, position: int) -> str:
     """Say why no token of a formula begins at `position`."""
     before = text[:position].rstrip()
@@ -912,10 +1390,10 @@ def _explain(text: str, position: int) -> str:
         return "element symbols begin with a capital letter, for example 'Fe2O3'"
     if found.isdecimal():
         number = rest[: len(rest) - len(rest.lstrip("0123456789."))] or found
-        return (
-            f"the number {number!r} belongs to no element; put a multiplied part in brackets, or "
-            "begin a hydrate part with '·'"
+        advice = (
+            _advice(f"{before}·{text[position:].lstrip()}") if len(text) < _LONGEST_NAME else ""
         )
+        return f"the number {number!r} belongs to no element; begin a part with '·'{advice}"
     if found in ".e*":
         return f"a number is not complete at {rest[:10]!r}"
     return f"unexpected character {found!r}" + (f" after {before[-10:]!r}" if before else "")

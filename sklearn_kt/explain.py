@@ -208,8 +208,9 @@ def explain(
         )
     if isinstance(composition, str):
         # its error speaks of a formula, that of the gate of rows
-        parse_formula(composition)
-    row = read_compositions([composition])
+        row = read_compositions([parse_formula(composition)])
+    else:
+        row = read_compositions([composition])
     reference = _read_background(background, baseline)
     model = _Model(estimator, target, response, objects=hasattr(composition, "as_dict"))
     model.choose_class(row)

@@ -14,6 +14,7 @@ The vocabulary is fixed (:data:`VOCABULARY`, 134 tokens): ``[PAD]`` 0, ``[UNK]``
 from __future__ import annotations
 
 import os
+import re
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -399,7 +400,10 @@ def _formulas_from_ids(X: np.ndarray) -> list[str]:
                 "then only [PAD]. [UNK] and [MASK] cannot be read back."
             )
         try:
-            rows.append(parse_formula("".join(VOCABULARY[int(i)] for i in body)))
+            formula = "".join(VOCABULARY[int(i)] for i in body)
+            # every amount and an exponent, so that nothing but elements and decimals is meant
+            formula = re.sub(r"(?<=[A-Za-z])(?=[A-Z]|$)", "1", formula)
+            rows.append(parse_formula(re.sub(r"\.\d*", r"\g<0>e0", formula)))
         except CompositionError as error:
             raise InputError(f"The tokens of row {row} are not a formula: {error}") from None
     return _with_empty(read_compositions(rows).formulas(), invalid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -213,6 +214,43 @@ FORMULA_CASES = {
     "K.Na": {"K": 1, "Na": 1},
     "Ba0.5Sr0.5O . 2H2O": {"Ba": 0.5, "Sr": 0.5, "O": 3, "H": 4},
     "MgCl2·6(H2O)": {"Mg": 1, "Cl": 2, "H": 12, "O": 6},
+    "MgCl2 * 6 H2O": {"Mg": 1, "Cl": 2, "H": 12, "O": 6},
+    "CaO.Al2O3.2SiO2": {"Ca": 1, "O": 8, "Al": 2, "Si": 2},
+    "3CaO.Al2O3": {"Ca": 3, "O": 6, "Al": 2},
+    "3MgO.2SiO2.2H2O": {"Mg": 3, "O": 9, "Si": 2, "H": 4},
+    "5Mg(OH)2.MgCl2.8H2O": {"Mg": 6, "O": 18, "H": 26, "Cl": 2},
+    "(CaO.Al2O3)2": {"Ca": 2, "O": 8, "Al": 4},
+    "(2CaO·SiO2)0.5": {"Ca": 1, "O": 2, "Si": 0.5},
+    "CaSO4.0.5H2O": {"Ca": 1, "S": 1, "O": 4.5, "H": 1},
+    "CaSO4 . 0.5 H2O": {"Ca": 1, "S": 1, "O": 4.5, "H": 1},
+    "CuCl.1.5H2O": {"Cu": 1, "Cl": 1, "H": 3, "O": 1.5},
+    "Fe0.9.2H2O": {"Fe": 0.9, "H": 4, "O": 2},
+    "Fe2O3.1.05H2O": {"Fe": 2, "O": 4.05, "H": 2.1},
+    "CaSO4·1/2H2O": {"Ca": 1, "S": 1, "O": 4.5, "H": 1},
+    "CaSO4.1/2H2O": {"Ca": 1, "S": 1, "O": 4.5, "H": 1},
+    "Na0.35CoO2·1.3H2O": {"Na": 0.35, "Co": 1, "O": 3.3, "H": 2.6},
+    "Fe0.62Ni0.38": {"Fe": 0.62, "Ni": 0.38},
+    "Fe.5Ni.5": {"Fe": 0.5, "Ni": 0.5},
+    "Ba.6K.4Fe2As2": {"Ba": 0.6, "K": 0.4, "Fe": 2, "As": 2},
+    "Ba0.6K0.4Fe2As2": {"Ba": 0.6, "K": 0.4, "Fe": 2, "As": 2},
+    "La1.85Sr0.15CuO4": {"La": 1.85, "Sr": 0.15, "Cu": 1, "O": 4},
+    "Al0.3Ga0.7As": {"Al": 0.3, "Ga": 0.7, "As": 1},
+    "Li1.2Mn0.54Ni0.13Co0.13O2": {"Li": 1.2, "Mn": 0.54, "Ni": 0.13, "Co": 0.13, "O": 2},
+    "Li1.5Al0.5Ge1.5(PO4)3": {"Li": 1.5, "Al": 0.5, "Ge": 1.5, "P": 3, "O": 12},
+    "Bi2.1Sr1.9CaCu2O8": {"Bi": 2.1, "Sr": 1.9, "Ca": 1, "Cu": 2, "O": 8},
+    "Pb(Mg1/3Nb2/3)O3": {"Pb": 1, "Mg": 1 / 3, "Nb": 2 / 3, "O": 3},
+    "Li[Li1/3Ti5/3]O4": {"Li": 1 + 1 / 3, "Ti": 5 / 3, "O": 4},
+    "(NaCl)1/2(KCl)1/2": {"Na": 0.5, "Cl": 1, "K": 0.5},
+    "Fe1E-3O": {"Fe": 0.001, "O": 1},
+    "Fe1e+1O": {"Fe": 10, "O": 1},
+    "DCl": {"H": 1, "Cl": 1},
+    "LiD": {"Li": 1, "H": 1},
+    "Na2SO4 CaSO4": {"Na": 2, "S": 2, "O": 8, "Ca": 1},
+    "NH4 Cl": {"N": 1, "H": 4, "Cl": 1},
+    "K OH": {"K": 1, "O": 1, "H": 1},
+    "Fm2O3": {"Fm": 2, "O": 3},
+    "ClOAc1": {"Cl": 1, "O": 1, "Ac": 1},
+    "YOF": {"Y": 1, "O": 1, "F": 1},
 }
 
 
@@ -266,8 +304,27 @@ REJECTED = [
     ("Fe\0O", r"unexpected character '\x00'"),
     ("氧化铁", "unexpected character '氧'"),
     ("Fe+O", "a charge"),
-    ("5H2O", "the number '5' belongs to no element"),
-    ("CuSO4 5H2O", "the number '5' belongs to no element"),
+    ("5H2O", "the number '5' belongs to no element; a number of formula units is left out: "),
+    ("2(Fe2O3)", "the number '2' belongs to no element"),
+    ("2(CaO.SiO2)", "the number '2' belongs to no element"),
+    ("CuSO4 5H2O", "the number '5' belongs to no element; begin a part with '·': write 'CuSO4·5"),
+    ("TiO2/5Ag", "a '/' between formulas or in the amount of O"),
+    ("SiO3/2", "an amount as a decimal, 'O1.5'"),
+    ("Mg1/0O", "not one of small integers"),
+    (f"Mg{'1' * 5000}/3O", "not one of small integers"),
+    ("Ti-6Al-4V", "an alloy, in per cent by weight: write 'Ti90Al6V4' and read it with amounts"),
+    ("Al-4.5Cu", "write 'Al95.5Cu4.5'"),
+    ("60SiO2-40Na2O", "joined by a hyphen or '+'; for amounts in moles: write '60SiO2·40Na2O'"),
+    ("0.7PbTiO3 + 0.3PbZrO3", "write '0.7PbTiO3·0.3PbZrO3'"),
+    ("SiO2-Na2O", "formulas joined by a hyphen, of unknown shares"),
+    ("\u03b1-Fe2O3", "'\u03b1-' names a form, which is left out of a formula: write 'Fe2O3'"),
+    ("4H-SiC", "'4H-' names a form"),
+    ("1T'-MoTe2", "names a form"),
+    ("cubic ZrO2", "write 'ZrO2'"),
+    ("{'Fe': 2, 'O': 3}", "the text of a mapping"),
+    ('{"Fe": 2}', "the text of a mapping"),
+    ("2-Feb", "a date, which a spreadsheet makes"),
+    ("Fe0,5Ni0,5", "a decimal comma: write 'Fe0.5Ni0.5'"),
     ("3.5", "the number '3.5' belongs to no element"),
     ("Fe(", "opened and never closed"),
     ("(Fe2O3", "opened and never closed"),
@@ -278,7 +335,7 @@ REJECTED = [
     ("O..5", "a number is not complete"),
     ("O2e", "a number is not complete"),
     ("O1.2.3", "a number is not complete"),
-    ("O2*3", "a number is not complete"),
+    ("O2*3", "a part before or after a dot is empty"),
     ("Fe·", "before or after a dot is empty"),
     ("·Fe", "before or after a dot is empty"),
     ("Fe··O", "before or after a dot is empty"),
@@ -451,42 +508,218 @@ def test_error_survives_pickling() -> None:
     assert (str(error), error.row, error.value) == (str(caught.value), 1, "Xx")
 
 
+def _warned(formula: str) -> list[str]:
+    """Messages of the gate, which parse_formula gives too."""
+    with warnings.catch_warnings(record=True) as gate:
+        warnings.simplefilter("always")
+        batch = read_compositions([formula])
+    with warnings.catch_warnings(record=True) as single:
+        warnings.simplefilter("always")
+        amounts = parse_formula(formula)
+    assert list(amounts.values()) == batch.amounts.tolist()
+    messages = [str(warning.message) for warning in gate]
+    assert [str(warning.message) for warning in single] == messages
+    assert {warning.category for warning in gate} <= {CompositionWarning}
+    assert {warning.filename for warning in gate} <= {__file__}
+    return messages
+
+
+def _quiet(formula: str) -> dict[str, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CompositionWarning)
+        return parse_formula(formula)
+
+
 @pytest.mark.parametrize(
-    ("formula", "read", "spelling"),
+    ("formula", "read", "other"),
     [
-        ("CuSO4.5H2O", "CuSO5.5H2", "CuSO4·5H2O"),
-        ("CuSO₄.5H₂O", "CuSO5.5H2", "CuSO4·5H2O"),
-        ("MgCl2.6H2O", "MgCl2.6H2O", "MgCl2·6H2O"),
-        ("Na2CO3.10H2O", "Na2CO4.1H2", "Na2CO3·10H2O"),
-        ("Ca(OH)2.5H2O", "CaO3.5H4.5", "Ca(OH)2·5H2O"),
-        ("CuCl.2H2O", "CuCl0.2H2O", "CuCl·2H2O"),
-        ("CuCl .2H2O", "CuCl0.2H2O", "CuCl·2H2O"),
-        ("CuSO4 .5H2O", "CuSO9H10", "CuSO4·5H2O"),
-        ("CuSO4.5(H2O)", "CuSO5.5H2", "CuSO4·5(H2O)"),
-        ("CuSO4.5D2O", "CuSO5.5H2", "CuSO4·5D2O"),
+        ("CuSO4.5H2O", "CuSO4·5H2O", "CuSO5.5H2"),
+        ("CuSO₄.5H₂O", "CuSO4·5H2O", "CuSO5.5H2"),
+        ("MgCl2.6H2O", "MgCl2·6H2O", "Mg1Cl2.6e0H2O1"),
+        ("Na2CO3.10H2O", "Na2CO3·10H2O", "Na2CO4.1H2"),
+        ("Ca(OH)2.5H2O", "Ca(OH)2·5H2O", "CaO3.5H4.5"),
+        ("CuCl.2H2O", "CuCl·2H2O", "CuCl0.2H2O"),
+        ("CuCl .2H2O", "CuCl·2H2O", "CuCl0.2H2O"),
+        ("CuSO4.5(H2O)", "CuSO4·5(H2O)", "CuSO5.5H2"),
+        ("CuSO4.5D2O", "CuSO4·5D2O", "CuSO5.5H2"),
+        ("Li2O.2B2O3", "Li2O·2B2O3", "Li2O3.2B2"),
+        ("NiCl2.6NH3", "NiCl2·6NH3", "Ni1Cl2.6e0N1H3"),
+        ("(NiCl2.6NH3)2", "(NiCl2·6NH3)2", "Ni2Cl5.2N2H6"),
+        ("PbTe.2Bi2Te3", "PbTe·2Bi2Te3", "PbTe3.2Bi2"),
+        ("CaO·Al2O3.2SiO2", "CaO·Al2O3·2SiO2", "CaO6.2Al2Si"),
+        ("Na0.35CoO2.1.3H2O", "Na0.35CoO2·1.3H2O", "Na0.35CoO2.1·3H2O"),
+        ("KMg2.5Si4O10.H2O", "KMg2.5Si4O10·H2O", "KMg2·5Si4O10·H2O"),
+        ("NaCl 2H2O", "NaCl2H2O", "NaCl·2H2O"),
+        ("SiC 4H", "SiC4H", "SiC·4H"),
     ],
 )
-def test_ambiguous_hydrate(formula: str, read: str, spelling: str) -> None:
-    with pytest.warns(CompositionWarning) as warned:
-        batch = read_compositions(["Fe", formula, [formula]])
-    assert len(warned) == 1
-    text = str(warned[0].message)
-    assert text.startswith("In 2 of 3 rows")
-    assert f"Row 1, '{formula}', was read as '{read}" in text
-    assert f"write '{spelling}'" in text
-    # written out again the formula is the same composition and warns no more
-    again = read_compositions(batch.formulas())
-    np.testing.assert_array_equal(again.amounts, batch.amounts)
+def test_dots_that_may_be_decimal_points(formula: str, read: str, other: str) -> None:
+    (text,) = _warned(formula)
+    assert text.startswith("In 1 of 1 rows a '.' or a space may separate parts or belong to")
+    assert f"was read as {read!r}; otherwise write {other!r}." in text
+    assert parse_formula(read) == _quiet(formula)
+    assert parse_formula(other) != _quiet(formula)
 
 
 @pytest.mark.parametrize(
-    "formula", ["Mg0.5H2O", "Li0.25H2O", "CuSO4·5H2O", "CaSO4·0.5H2O", "FeO1.5H2", "H2O", ".5H2O"]
+    ("formula", "kind", "read", "other"),
+    [
+        ("Fe(III)2O3", "Roman numerals", "FeI6O3", "Fe2O3"),
+        ("Sn(IV)O2", "Roman numerals", "SnIVO2", "SnO2"),
+        ("Fe(II)", "Roman numerals", "FeI2", "Fe"),
+        ("V(V)2O5", "Roman numerals", "V3O5", "V2O5"),
+        ("FeIIFeIII2O4", "Roman numerals", "Fe2I6O4", "FeFe2O4"),
+        ("Cs2[Au(I)Cl2]", "Roman numerals", "Cs2AuICl2", "Cs2(AuCl2)"),
+        ("DD0.08Fe2Ni2Sb12", "D or T", "H1.08Fe2Ni2Sb12", None),
+        ("DFe4Sb12", "D or T", "HFe4Sb12", None),
+        ("TFe2", "D or T", "HFe2", None),
+        ("LaT2Si2", "D or T", "LaH2Si2", None),
+        ("PbTe NCs", "letters after a space", "PbTeNCs", "PbTe"),
+        ("ZnO NP", "letters after a space", "ZnONP", "ZnO"),
+        ("LiFePO4 C", "letters after a space", "LiFePO4C", "LiFePO4"),
+        ("TiO2 P25", "letters after a space", "TiO2P25", "TiO2"),
+        ("Fe2O3 CNTs", "letters after a space", "Fe2O3C1N1Ts1", "Fe2O3"),
+        ("YBCO", "a common abbreviation", "Y1B1C1O1", None),
+        ("Ti6Al4V", "a common abbreviation", "Ti6Al4V1", None),
+        ("Zn(OAc)2", "a common abbreviation", "ZnO2Ac2", None),
+        ("NaOAc", "a common abbreviation", "Na1O1Ac1", None),
+        ("CTs", "a common abbreviation", "C1Ts1", None),
+    ],
 )
-def test_no_hydrate_warning(formula: str) -> None:
+def test_letters_with_another_meaning(
+    formula: str, kind: str, read: str, other: str | None
+) -> None:
+    texts = _warned(formula)
+    (text,) = [text for text in texts if text.startswith(f"In 1 of 1 rows {kind}")]
+    expected = f"was read as {read!r}" + (f"; otherwise write {other!r}" if other else "")
+    assert f"{expected}." in text
+    assert parse_formula(read) == _quiet(formula)
+
+
+def test_each_kind_of_doubt_is_counted() -> None:
+    rows = ["Fe(III)2O3", "CuSO4.5H2O", "Fe", "YBCO", ["CuSO4.6H2O"], *["MgCl2.6H2O"] * 3]
+    with pytest.warns(CompositionWarning) as warned:
+        read_compositions(rows)
+    dots, numerals, names = [str(warning.message) for warning in warned]
+    assert dots.startswith("In 5 of 8 rows a '.'")
+    assert "Row 1, 'CuSO4.5H2O'" in dots
+    assert "Row 4, 'CuSO4.6H2O'" in dots
+    assert "Row 5" in dots
+    assert "Row 6" not in dots
+    assert "And so on." in dots
+    assert numerals.startswith("In 1 of 8 rows Roman")
+    assert names.startswith("In 1 of 8 rows a common")
+
+
+def test_doubts_are_told_beside_rejected_rows() -> None:
+    with pytest.warns(CompositionWarning) as warned:
+        read_compositions(["x", "CuSO4.5H2O"], errors="nan")
+    assert [str(warning.message)[:14] for warning in warned] == ["1 of 2 rows is", "In 1 of 2 rows"]
+
+
+_parts = st.sampled_from(
+    ["CaO", "Al2O3", "Mg(OH)2", "MgCl2", "CuCl", "K2[PtCl4]", "Na0.35CoO2", "Fe2O3", "La1.85O4"]
+)
+_multipliers = st.sampled_from(["", "2", "10", "0.5", "1.5", "2.25", "1/2"])
+_dots = st.sampled_from([".", "·", "•", "*", "⋅", "∙", " . ", " · ", " * ", ". ", " ."])
+
+
+@given(_multipliers, _parts, _multipliers, _parts, _multipliers, _dots)
+@example("", "CaO", "", "Al2O3", "2", ".")
+@example("5", "Mg(OH)2", "", "MgCl2", "8", ".")
+@example("", "Na0.35CoO2", "0.5", "CuCl", "1.5", ".")
+def test_parts_in_every_style(m1: str, x: str, m2: str, y: str, m3: str, dot: str) -> None:
+    expected: dict[str, float] = {}
+    for multiplier, part in ((m1, x), (m2, y), (m3, "H2O")):
+        factor = float(Fraction(multiplier)) if multiplier else 1.0
+        for symbol, amount in parse_formula(part).items():
+            expected[symbol] = expected.get(symbol, 0.0) + factor * amount
+    formula = f"{m1}{x}{dot}{m2}{y}{dot}{m3}H2O"
+    texts = _warned(formula)
+    candidates = [_quiet(formula)]
+    for text in texts:
+        candidates += [
+            parse_formula(other) for other in re.findall(r"(?:write|or) '([^']*)'", text)
+        ]
+    assert any(candidate == pytest.approx(expected) for candidate in candidates)
+    if "." not in dot:
+        assert not texts
+
+
+@given(st.text(alphabet="FeOHCuSIVDTNP2B()·.0123 -s/*", max_size=14))
+@example("CuSO4.5H2O")
+@example("O.2B2O3.1.5H2O")
+@example("DD0.08Fe2.5H2O")
+@example("60SiO2-40Na2O")
+def test_advice_is_read_silently_as_promised(text: str) -> None:
     try:
-        read_compositions([formula])
-    except CompositionError:
-        assert formula == ".5H2O"
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            read = parse_formula(text)
+    except CompositionError as error:
+        for spelling in re.findall(r"write '([^']*)'", error.reason):
+            if "by weight" in error.reason:
+                read_compositions([spelling], amounts="weight")
+            else:
+                parse_formula(spelling)
+        return
+    for warning in warned:
+        message = str(warning.message)
+        for spelling in re.findall(r"was read as '([^']*)'", message):
+            assert parse_formula(spelling) == pytest.approx(read)
+        for spelling in re.findall(r"(?:write|or) '([^']*)'", message):
+            parse_formula(spelling)
+
+
+def test_amounts_by_weight() -> None:
+    steel = {"Fe": 70.0, "Cr": 20.0, "Ni": 10.0}
+    atoms = {z: steel[ELEMENTS[z - 1]] / Element.from_Z(z).atomic_mass for z in (26, 24, 28)}
+    expected = np.array(list(atoms.values())) * 100 / sum(atoms.values())
+    frame = pd.DataFrame([steel, steel])
+    for X in ([steel] * 2, frame, pl.DataFrame(frame), ["Fe70Cr20Ni10", "Fe 70 Cr 20 Ni 10"]):
+        batch = read_compositions(X, amounts="weight")
+        np.testing.assert_allclose(batch.amounts, [*expected, *expected], rtol=1e-6)
+    water = read_compositions([{"H": 2 * 1.00794, "O": 15.9994}], amounts="weight")
+    np.testing.assert_allclose(water.fractions()[0, [0, 7]], [2 / 3, 1 / 3], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("Al2O3·5H2O", "each with its number"),
+        ("Ti90(AlV)10", "each with its number"),
+        ("TiAl6V4", "each with its number"),
+        (Composition("Fe2O3"), "counts atoms"),
+        ({"Xx": 1}, "unknown element"),
+    ],
+    ids=repr,
+)
+def test_no_amounts_by_weight(value: object, reason: str) -> None:
+    with pytest.raises(CompositionError, match=reason):
+        read_compositions([value], amounts="weight")
+
+
+def test_parameter_amounts() -> None:
+    with pytest.raises(InputError, match="'atomic' or 'weight', got 'mass'"):
+        read_compositions(["Fe"], amounts="mass")
+    with pytest.raises(InputError, match="counts atoms"):
+        read_compositions(read_compositions(["Fe"]), amounts="weight")
+
+
+def test_columns_of_elements() -> None:
+    frame = pd.DataFrame({"Fe": [2, 0], "O": [3.0, 2.0], "Si": [0, 1]}, index=[5, 5])
+    for X in (frame, pl.DataFrame(frame), frame.astype("Float64")):
+        assert read_compositions(X).formulas() == ["Fe2O3", "O2Si"]
+    assert read_compositions(frame[["Fe"]].iloc[:1]).formulas() == ["Fe2"]
+    assert read_compositions(frame[:0]).formulas() == []
+    frame.iloc[1, 1] = math.nan
+    for X in (frame, pl.DataFrame(frame), pl.DataFrame(frame, nan_to_null=True)):
+        with pytest.raises(CompositionError, match=r"Row 1, .* the amount of 'O' is missing"):
+            read_compositions(X)
+    with pytest.raises(InputError, match="takes those if elements name them"):
+        read_compositions(frame.assign(target=1.0))
+    with pytest.raises(InputError, match="2 columns"):
+        read_compositions(pd.DataFrame({"Fe": ["Fe2O3"], "Ni": ["NiO"]}))
 
 
 @pytest.mark.parametrize(
@@ -670,13 +903,15 @@ HUGE = {
     "digits": ("H" + "1" * 10**7, CompositionError),
     "digits and dot": ("H" + "1" * 10**6 + ".5H2O", CompositionError),
     "spaces": ("Fe" + " " * 10**5 + "O", {"Fe": 1, "O": 1}),
+    "spaces and a dot": ("H" + " " * 10**5 + ".2H2O", {"H": 5, "O": 2}),
+    "brackets and dots": ("(NiCl2.6NH3)" * 10**3, {"Ni": 1e3, "Cl": 2e3, "N": 6e3, "H": 18e3}),
     "too long": ("FeO2" * 250_000 + "H", CompositionError),
     "spaces and bad": ("Fe" + " " * 10**7 + "!", CompositionError),
     "dots": ("Fe" + "." * 10**6, CompositionError),
     "middle dots": ("Fe" + "·" * 10**6, CompositionError),
     "lower case": ("Fe" + "a" * 10**7, CompositionError),
     "zeros before hydrates": ("F0.5H2O·" * 10**5 + "F", {"F": 5e4 + 1, "H": 2e5, "O": 1e5}),
-    "hydrate-like": ("F.2H2OF" * 10**4, {"F": 12000, "H": 20000, "O": 10000}),
+    "hydrate-like": ("F.2H2OF" * 10**3, {"F": 3996.2, "H": 3998, "O": 1999}),
 }
 
 
@@ -687,7 +922,7 @@ def test_huge_formulas(formula: str, expected: object) -> None:
         with pytest.raises(CompositionError):
             read_compositions([formula])
     else:
-        assert parse_formula(formula) == pytest.approx(expected)
+        assert _quiet(formula) == pytest.approx(expected)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CompositionWarning)
             assert read_compositions([formula]).valid.all()
@@ -708,7 +943,10 @@ def _pymatgen(formula: str) -> dict[str, float] | None:
 
 def test_agrees_with_pymatgen_on_real_formulas(data_dir: Path) -> None:
     formulas: set[str] = set()
-    for table in [*(data_dir / "matbench").glob("*"), *(data_dir / "composition").glob("*.csv.gz")]:
+    for table in [
+        *(data_dir / "matbench").glob("*.csv*"),
+        *(data_dir / "composition").glob("*.csv.gz"),
+    ]:
         columns = pd.read_csv(table, nrows=0).columns.intersection(["composition", "formula"])
         if len(columns):
             column = pd.read_csv(table, usecols=columns, keep_default_na=False)[columns[0]]
@@ -761,17 +999,19 @@ generated_formulas = st.recursive(
 def test_agrees_with_pymatgen_on_generated_formulas(formula: str) -> None:
     expected = _pymatgen(formula)
     assume(expected is not None)
-    ours = parse_formula(formula)
-    assert ours == expected
-    assert expected is not None
-    assert list(ours) == list(expected)
+    texts = _warned(formula)
+    ours = _quiet(formula)
+    if not any("may separate parts" in text for text in texts):
+        assert ours == expected
+        assert expected is not None
+        assert list(ours) == list(expected)
 
 
 @given(st.text(alphabet="FeOHCoDx()[]·.0123e- +@", max_size=12))
 def test_agrees_with_pymatgen_on_noise(text: str) -> None:
     expected = _pymatgen(text)
     try:
-        ours, reason = parse_formula(text), ""
+        ours, reason = _quiet(text), ""
     except CompositionError as error:
         ours, reason = None, error.reason
     if expected is not None and ours != expected:
@@ -785,7 +1025,7 @@ def test_agrees_with_pymatgen_on_noise(text: str) -> None:
 @given(st.one_of(st.text(), st.text(alphabet="FeO2()[]{}.·•0123456789eE+-* \n₂xXD")))
 def test_text_gives_a_composition_or_its_error(text: str) -> None:
     try:
-        amounts = parse_formula(text)
+        amounts = _quiet(text)
     except CompositionError as error:
         rejected = error
     else:
@@ -846,7 +1086,7 @@ def test_formulas_read_back_exactly(rows: list[dict[str, float]]) -> None:
 
 def test_public_gate_signature() -> None:
     signature = inspect.signature(read_compositions)
-    assert list(signature.parameters) == ["X", "errors"]
+    assert list(signature.parameters) == ["X", "errors", "amounts"]
     assert signature.parameters["errors"].kind is inspect.Parameter.KEYWORD_ONLY
 
 

@@ -259,6 +259,7 @@ def test_is_token_matrix_refuses_others(X: np.ndarray) -> None:
 @given(rows_of_amounts)
 @example([{"S": 4.5, "H": 2.0, "O": 1.0}])
 @example([{"H": 1.0, "O": 1e-8}])
+@example([{"Ni": 1.0, "Cl": 2.6, "N": 1.0, "H": 3.0}, {"C": 1.0, "I": 1.0, "S": 1.0}])
 def test_round_trips_are_exact(rows: list[dict[str, float]]) -> None:
     expected = [{ELEMENTS.index(s) + 1: a for s, a in row.items()} for row in rows]
     for scheme in ("element", "formula"):
