@@ -143,6 +143,7 @@ def test_other_encoders_know_their_settings_only(kind: str) -> None:
     "kind",
     ["bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "mpnet", "roberta"],
 )
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 def test_text_encoders_build_from_plain_settings(kind: str) -> None:
     sizes = dict(TINY, model_type=kind, max_position_embeddings=12, labels={"LABEL": 0})
     if kind == "distilbert":
