@@ -16,8 +16,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVR
-from sklearn.utils import Bunch, check_consistent_length, check_random_state
+from sklearn.utils import Bunch, check_consistent_length
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
@@ -32,7 +31,16 @@ from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .fitting import fit_context
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
-from .readouts import MAX_KERNEL_ROWS, MIN_FOLD_ROWS, ErrorModel, most_probable, select_weights
+from .randomness import random_state_of
+from .readouts import (
+    MAX_KERNEL_ROWS,
+    MIN_FOLD_ROWS,
+    ErrorModel,
+    KernelRegressor,
+    forests_in_order,
+    most_probable,
+    select_weights,
+)
 
 __all__ = ["BlendedKTClassifier", "BlendedKTRegressor", "smooth_readout"]
 
@@ -85,7 +93,7 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, _BaseHeterogeneousEnsemble)
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
         self._remember_elements(data)
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         named = self._named(seed, len(data))
         folds = self._folds(y, seed)
         self.error_model_: ErrorModel | None = None
@@ -96,7 +104,7 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, _BaseHeterogeneousEnsemble)
             jobs = [(name, fold) for name in named for fold in folds]
             for name, (train, test) in tqdm(jobs, "folds", disable=not self.verbose):
                 with _others_stand_in():
-                    fitted = clone(named[name]).fit(data[train], y[train])
+                    fitted = forests_in_order(clone(named[name]).fit(data[train], y[train]))
                     outputs[name].append(self._output(fitted, data[test]))
             filled = _filled({name: np.concatenate(parts) for name, parts in outputs.items()})
             truth = y[held_out]
@@ -111,7 +119,7 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, _BaseHeterogeneousEnsemble)
             # too few rows to compare anything on
             self.weights_ = {name: 1 / len(named) for name in named}
         self.estimators_ = [
-            clone(named[name]).fit(data, y)
+            forests_in_order(clone(named[name]).fit(data, y))
             for name in tqdm(self.weights_, "models", disable=not self.verbose)
         ]
         return self
@@ -528,7 +536,7 @@ def smooth_readout() -> TransformedTargetRegressor:
         Support-vector regression on standardised columns and targets; for
         ``ExplicitKTRegressor(readout=...)``. Its time grows with the square of the rows.
     """
-    machine = make_pipeline(StandardScaler(), SVR(C=3.0, epsilon=0.02))
+    machine = make_pipeline(StandardScaler(), KernelRegressor(C=3.0, epsilon=0.02))
     return TransformedTargetRegressor(machine, transformer=StandardScaler())
 
 

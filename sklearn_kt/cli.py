@@ -1104,8 +1104,9 @@ def _predict(args: argparse.Namespace) -> None:
 
 def _load_model(path: str, trusted: Sequence[str]) -> Any:
     from .persistence import load_model
+    from .readouts import forests_in_order
 
-    model = load_model(path, trusted=trusted)
+    model = forests_in_order(load_model(path, trusted=trusted))
     if not hasattr(model, "predict"):
         raise InputError(f"{path} holds a {type(model).__name__}, which cannot predict.")
     return model

@@ -54,6 +54,7 @@ from ._targets import as_numbers
 from .compositions import ELEMENTS, CompositionBatch, composition_groups, read_compositions
 from .exceptions import CompositionWarning, InputError
 from .fitting import fit_context
+from .readouts import forests_in_order
 from .tokenizer import CompositionTokenizer
 
 __all__ = [
@@ -991,7 +992,7 @@ def fit_and_predict(
     """
     model: Any = clone(estimator)
     start = perf_counter()
-    model.fit(X_train, y_train)
+    forests_in_order(model.fit(X_train, y_train))
     fitted = perf_counter()
     std = probabilities = None
     predictions = None

@@ -44,7 +44,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
@@ -59,6 +58,7 @@ from .compositions import (
 )
 from .exceptions import ExplanationWarning, InputError
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
+from .randomness import random_state_of
 from .tokenizer import CLS_ID, MASK_ID, PAD_ID, token_matrix
 
 if TYPE_CHECKING:
@@ -418,7 +418,7 @@ class _Options:
                 f"{', '.join(map(repr, able))}, or budget={2**game.n_players} for exact values."
             )
         name = _APPROXIMATORS[name][self.index]
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        seed = random_state_of(self.random_state).randint(np.iinfo(np.int32).max)
         arguments: dict[str, Any] = {"random_state": int(seed)}
         if self.index != "SV":
             arguments["max_order"] = order

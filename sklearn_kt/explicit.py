@@ -29,6 +29,7 @@ from .exceptions import CompositionWarning, InputError, MissingStructureWarning
 from .fitting import fit_context
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
+from .randomness import random_state_of
 from .readouts import most_probable, votes, with_seed
 from .structures import (
     CrystalGraphClassifier,
@@ -687,8 +688,8 @@ def _rows_of(columns: Any, rows: np.ndarray) -> Any:
     )
 
 
-def _seed(random_state: Any) -> int | None:
+def _seed(random_state: Any) -> int:
     """Integer for models that are made more than once."""
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(np.iinfo(np.int32).max))
-    return random_state
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(random_state_of(random_state).randint(np.iinfo(np.int32).max))

@@ -24,7 +24,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import LabelEncoder, StandardScaler
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
@@ -46,12 +46,14 @@ from .encoder import save_checkpoint, without_heads
 from .exceptions import InputError
 from .fitting import fit_context
 from .html_repr import FittedReprMixin
+from .randomness import random_state_of
 from .readouts import (
     MIN_FOLD_ROWS,
     ErrorModel,
     Readout,
     default_readouts,
     most_probable,
+    predict_in_order,
     select_weights,
     votes,
     with_seed,
@@ -142,7 +144,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         self._remember_elements(data)
         targets = self._encode_targets(y)
         weights = self._resolve_backbone(data)
-        rng = check_random_state(self.random_state)
+        rng = random_state_of(self.random_state)
         seeds = [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=self.n_estimators + 1)]
 
         self.nets_: list[NeuralNet] = []
@@ -322,6 +324,13 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         estimator = with_seed(clone(readout.estimator), seed)
         one_column = targets.ndim == 2 and targets.shape[1] == 1
         return estimator.fit(features, targets[:, 0] if one_column else targets)
+
+    def _run_readout(
+        self, name: str, predict: Callable[[np.ndarray], np.ndarray], features: np.ndarray
+    ) -> np.ndarray:
+        # matrix products, which a readout of the user's own may use, round by their shape
+        n_jobs = 1 if name == _CUSTOM else self.n_jobs
+        return np.asarray(predict_in_order(predict, features, n_jobs))
 
     def _fit_nets(
         self,
@@ -517,8 +526,9 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
     n_jobs : int or None, default=None
         Networks trained at a time, in processes of their own.
     random_state : int, RandomState instance or None, default=None
-        Seeds initial weights, batches and splits. The global generators of
-        numpy and torch are left alone.
+        Seeds initial weights, batches, splits, and a readout that has no seed; None draws
+        a new seed from the operating system. The global generators of numpy and torch are
+        left alone, and threads that fit at a time train their networks in turn.
     verbose : int, default=0
         1 shows a progress bar with the loss and the time left.
 
@@ -734,7 +744,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         return (np.mean if self._loss == "squared_error" else np.median)(members, axis=0)
 
     def _readout_outputs(self, name: str, fitted: Any, features: np.ndarray) -> np.ndarray:
-        values = np.asarray(fitted.predict(features)).reshape(len(features), -1)
+        values = self._run_readout(name, fitted.predict, features).reshape(len(features), -1)
         # a readout of the user's own learns the targets as they are
         return self.target_scaler_.transform(values) if name == _CUSTOM else values
 
@@ -833,8 +843,9 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
     n_jobs : int or None, default=None
         Networks trained at a time, in processes of their own.
     random_state : int, RandomState instance or None, default=None
-        Seeds initial weights, batches and splits. The global generators of
-        numpy and torch are left alone.
+        Seeds initial weights, batches, splits, and a readout that has no seed; None draws
+        a new seed from the operating system. The global generators of numpy and torch are
+        left alone, and threads that fit at a time train their networks in turn.
     verbose : int, default=0
         1 shows a progress bar with the loss and the time left.
 
@@ -1009,7 +1020,9 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         out = np.full((len(data), len(self.classes_)), np.nan)
         for part, rows in self._valid_chunks(data):
             columns = self._readout_columns(self._frozen_features(part, self._readout_blocks()))
-            out[rows] = votes(self.classes_, self.readouts_[_CUSTOM].predict(columns[_CUSTOM]))
+            predict = self.readouts_[_CUSTOM].predict
+            labels = self._run_readout(_CUSTOM, predict, columns[_CUSTOM])
+            out[rows] = votes(self.classes_, labels)
         return out
 
     def _probabilities(self, X: Any) -> np.ndarray:
@@ -1054,7 +1067,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         return np.mean(members, axis=0)
 
     def _readout_outputs(self, name: str, fitted: Any, features: np.ndarray) -> np.ndarray:
-        return fitted.predict_proba(features)
+        return self._run_readout(name, fitted.predict_proba, features)
 
     def _score(self, targets: np.ndarray, outputs: np.ndarray) -> float:
         return float(log_loss(targets, outputs, labels=np.arange(len(self.classes_))))

@@ -38,6 +38,7 @@ from ._model_guards import (
 )
 from ._version import __version__
 from .exceptions import CheckpointError, InputError
+from .randomness import torch_generator_kept
 
 if TYPE_CHECKING:
     from skorch import NeuralNet
@@ -146,7 +147,7 @@ class StoredNetwork:
         # training is over: what it would minimise has no part in a prediction
         net = NeuralNet(PropertyNetwork, torch.nn.L1Loss, device="cpu", verbose=0, **options)
         # initialising must not move torch's global generator
-        with torch.random.fork_rng(devices=[]):
+        with torch_generator_kept():
             net.initialize()
         net.module_.load_state_dict(weights)
         net.module_.eval()

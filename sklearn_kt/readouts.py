@@ -12,23 +12,34 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
     HistGradientBoostingClassifier,
 )
+from sklearn.ensemble._forest import BaseForest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
+from sklearn.utils import gen_even_slices
 from sklearn.utils._param_validation import Options
 from sklearn.utils.validation import check_is_fitted
 
+from ._model_guards import objects_in
+from ._settings import own_settings
 from .exceptions import InputError
 from .fitting import fit_context
 
-__all__ = ["ErrorModel", "MedianTreesRegressor", "Readout", "default_readouts", "select_weights"]
+__all__ = [
+    "ErrorModel",
+    "KernelRegressor",
+    "MedianTreesRegressor",
+    "Readout",
+    "default_readouts",
+    "select_weights",
+]
 
 # Medians gain from more trees for longer than means do.
 _N_TREES = {"auto": 200, "fast": 100}
@@ -126,6 +137,48 @@ class MedianTreesRegressor(ExtraTreesRegressor):
         return np.median(trees, axis=0)
 
 
+class KernelRegressor(SVR):
+    """Support-vector regression that leaves NumPy's global generator alone.
+
+    scikit-learn's draws from it a seed for libsvm, which has no use for one in a regression.
+
+    Parameters
+    ----------
+    C : float, default=1.0
+        Inverse of the strength of the regularisation.
+    epsilon : float, default=0.1
+        Errors up to this cost nothing.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        name: SVR._parameter_constraints[name] for name in ("C", "epsilon")
+    }
+
+    def __init__(self, *, C: float = 1.0, epsilon: float = 0.1) -> None:
+        super().__init__(C=C, epsilon=epsilon)
+        self.random_state = 0
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> KernelRegressor:
+        """Find the support vectors.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            As for :class:`sklearn.svm.SVR`.
+
+        Returns
+        -------
+        self : KernelRegressor
+            Fitted.
+        """
+        return super().fit(X, y, sample_weight)
+
+
 def default_readouts(
     blocks: tuple[str, ...],
     n_rows: int,
@@ -194,17 +247,68 @@ def default_readouts(
     if classification:
         readouts["boosting"] = Readout(transfer, HistGradientBoostingClassifier())
     elif n_rows <= MAX_KERNEL_ROWS and n_outputs == 1:
-        machine = make_pipeline(StandardScaler(), SVR(C=10, epsilon=0.02))
+        machine = make_pipeline(StandardScaler(), KernelRegressor(C=10, epsilon=0.02))
         readouts["kernel"] = Readout(blocks, machine)
     return readouts
 
 
-def with_seed(estimator: Any, seed: int | None) -> Any:
-    """Seed an estimator that takes a ``random_state`` and has none; return it."""
-    parameters = estimator.get_params() if hasattr(estimator, "get_params") else {}
-    if "random_state" in parameters and parameters["random_state"] is None:
-        estimator.set_params(random_state=seed)
+def with_seed(estimator: Any, seed: int) -> Any:
+    """Seed an estimator, and those it is made of, that have a ``random_state`` of None; return it.
+
+    Left at None, they would draw from NumPy's global generator.
+    """
+    parts = estimator.get_params().values() if hasattr(estimator, "get_params") else ()
+    for part in (estimator, *parts):
+        # not a parameter of SVR, which draws a seed all the same
+        if getattr(part, "random_state", seed) is None:
+            part.random_state = seed
     return estimator
+
+
+def predict_in_order(
+    predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray, n_jobs: int | None = None
+) -> np.ndarray:
+    """Predict to the same bits with any number of threads.
+
+    Threads of a scikit-learn forest share its trees and add them up as they get done, so that
+    sums round differently each time. Here they share the rows, and trees keep their order.
+
+    Parameters
+    ----------
+    predict : callable
+        Method of a fitted model that treats each row by itself.
+    X : ndarray of shape (n, n_features)
+        Rows.
+    n_jobs : int or None, default=None
+        Threads.
+
+    Returns
+    -------
+    ndarray of shape (n, ...)
+        What `predict` gives.
+    """
+    parts = gen_even_slices(len(X), min(len(X), effective_n_jobs(n_jobs)))
+    jobs = (delayed(_one_thread)(predict, X[part]) for part in parts)
+    return np.concatenate(Parallel(n_jobs=n_jobs, require="sharedmem")(jobs))
+
+
+def forests_in_order(model: Any) -> Any:
+    """Have scikit-learn's forests in a fitted model predict without threads; return the model.
+
+    What the package predicts with is kept in order by :func:`predict_in_order`; this is for
+    models of others.
+    """
+    for item in objects_in(model):
+        # unfitted ones are parameters
+        if isinstance(item, BaseForest) and hasattr(item, "estimators_"):
+            item.n_jobs = None
+    return model
+
+
+def _one_thread(predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> np.ndarray:
+    # settings are those of a thread
+    with parallel_config("sequential"), own_settings():
+        return predict(X)
 
 
 def most_probable(classes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -292,7 +396,7 @@ class ErrorModel(BaseEstimator):
     random_state : int
         Seed of the forest.
     n_jobs : int or None, default=None
-        Processes.
+        Threads.
 
     References
     ----------
@@ -364,4 +468,5 @@ class ErrorModel(BaseEstimator):
         return self._expected(features) * self.ratios_[rank]
 
     def _expected(self, features: np.ndarray) -> np.ndarray:
-        return self.forest_.predict(features).reshape(len(features), -1)
+        expected = predict_in_order(self.forest_.predict, features, self.n_jobs)
+        return expected.reshape(len(features), -1)

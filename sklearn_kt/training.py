@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ from torch.utils.data import Dataset
 
 from .encoder.modeling import PropertyNetwork
 from .exceptions import InputError, TrainingError, TrainingWarning
+from .randomness import seed_torch, torch_generator_kept
 
 __all__ = [
     "Inputs",
@@ -140,6 +142,18 @@ class _Batches:
             starts = starts[torch.randperm(len(starts)).numpy()]
         for start in starts:
             yield self.dataset[order[start : start + self.batch_size]]
+
+
+@dataclass
+class _HostsThreads:
+    """Threads that the host program gives torch, while so many users do with one."""
+
+    number: int = 1
+    users: int = 0
+    lock: Any = field(default_factory=threading.Lock)
+
+
+_hosts_threads = _HostsThreads()
 
 
 class _FiniteLoss(Callback):
@@ -316,9 +330,8 @@ def _train(
         callbacks.append(("stopping", stopper))
     if on_epoch is not None:
         callbacks.append(("progress", _EpochEnd(on_epoch)))
-    gpus = [] if settings.device == "cpu" else range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=gpus):
-        torch.manual_seed(settings.seed)
+    with torch_generator_kept(settings.device):
+        seed_torch(settings.seed, settings.device)
         net = NeuralNet(
             module,
             **{f"module__{name}": value for name, value in parameters.items()},
@@ -394,13 +407,21 @@ def one_thread(module: nn.Module) -> Iterator[None]:
     Its products are too small to share: a second thread gains nothing on an idle
     machine, loses a factor of ten on a busy one, and rounds differently.
     """
-    threads = torch.get_num_threads()
-    if sum(p.numel() for p in module.parameters()) < _SMALL_NETWORK:
-        torch.set_num_threads(1)
+    if sum(p.numel() for p in module.parameters()) >= _SMALL_NETWORK:
+        yield
+        return
+    with _hosts_threads.lock:
+        # asked for once: a thread that begins meanwhile takes our 1 for the host's setting
+        if not _hosts_threads.users:
+            _hosts_threads.number = torch.get_num_threads()
+        _hosts_threads.users += 1
     try:
+        torch.set_num_threads(1)
         yield
     finally:
-        torch.set_num_threads(threads)
+        with _hosts_threads.lock:
+            _hosts_threads.users -= 1
+            torch.set_num_threads(_hosts_threads.number)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -26,10 +26,11 @@ PACKAGE = Path(sklearn_kt.__file__).parent
 LAYERS = [
     {"exceptions"},
     {"_files"},
-    {"_settings", "_targets", "compositions", "datasets", "fitting", "hub", "tables"},
+    {"_settings", "_targets", "compositions", "datasets", "fitting", "hub", "randomness", "tables"},
     {"tokenizer", "descriptors"},
     {"encoder"},
-    {"_model_guards", "readouts", "training"},
+    {"_model_guards", "training"},
+    {"readouts"},
     {"persistence"},
     {"embedding", "html_repr", "structures"},
     {"implicit", "pretraining"},

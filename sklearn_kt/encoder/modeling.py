@@ -18,6 +18,7 @@ from transformers import CONFIG_MAPPING, MODEL_MAPPING, PretrainedConfig, PreTra
 
 from sklearn_kt.exceptions import CheckpointError
 from sklearn_kt.hub import check_settings
+from sklearn_kt.randomness import torch_generator_kept
 from sklearn_kt.tokenizer import CLS_ID, N_TOKENS, PAD_ID
 
 __all__ = [
@@ -435,7 +436,7 @@ class FrozenEncoder(nn.Module):
         super().__init__()
         self.spec = spec
         # initialising must not move torch's global generator
-        with torch.random.fork_rng(devices=[]):
+        with torch_generator_kept():
             self.backbone = build_backbone(spec)
         self.backbone.load_state_dict(weights)
         self.embedding_size = int(self.backbone.output_size)  # type: ignore[arg-type]

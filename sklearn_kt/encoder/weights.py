@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._files import new_folder
 from sklearn_kt.exceptions import CheckpointError, InputError
 from sklearn_kt.hub import model_folder, read_settings
+from sklearn_kt.randomness import torch_generator_kept
 
 if TYPE_CHECKING:
     import torch
@@ -182,20 +184,14 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
     CheckpointError
         If the model is not there or is not an encoder.
     """
-    import torch
     from transformers import PretrainedConfig
-    from transformers.utils import logging
 
     from .modeling import model_class, text_config
 
     folder = model_folder(backbone, local_files_only=local_files_only)
     config = text_config(read_settings(folder, _CONFIG))
-    bars = logging.is_progress_bar_enabled()
-    verbosity = logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch_generator_kept(), _quiet_transformers():
             model = model_class(config).from_pretrained(
                 folder, config=config, local_files_only=True, use_safetensors=True
             )
@@ -205,10 +201,6 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
             f"backbone {str(backbone)!r} cannot be loaded ({_first_line(error)}); it needs "
             f"{_CONFIG} and {_WEIGHTS} as save_pretrained writes them."
         ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
     shared = PretrainedConfig().to_dict()
     settings = {key: value for key, value in config.to_dict().items() if key not in shared}
     spec = {"kind": "text", "config": {"model_type": config.model_type, **settings}}
@@ -406,6 +398,22 @@ def _check_sizes(config: dict[str, Any], weights: dict[str, Any]) -> None:
             raise ValueError(f"the property {str(entry)[:80]} is not name, unit, center and scale")
         if not max(abs(entry["center"]), abs(entry["scale"])) < _LARGEST:
             raise ValueError(f"center or scale of {entry['name'][:80]!r} is not finite")
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers from bars and remarks about weights that are loaded."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

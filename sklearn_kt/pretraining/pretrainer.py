@@ -32,6 +32,7 @@ from sklearn_kt.encoder.modeling import CompositionEncoder, CompositionEncoderCo
 from sklearn_kt.encoder.weights import PRESETS, save_checkpoint
 from sklearn_kt.exceptions import CheckpointError, InputError, TrainingError
 from sklearn_kt.fitting import fit_context
+from sklearn_kt.randomness import seed_torch, torch_generator_kept
 from sklearn_kt.tokenizer import CLS_ID, MASK_ID, token_matrix
 from sklearn_kt.training import resolve_device
 
@@ -301,7 +302,7 @@ class CrossModalPretrainer(BaseEstimator):
         run = self._start(X)
         if run.step < self.max_steps:
             # Ctrl-C must not leave the global generator seeded
-            with torch.random.fork_rng(devices=None if run.device != "cpu" else []):
+            with torch_generator_kept(run.device):
                 self._train(run)
         self._finish(run)
         return self
@@ -462,8 +463,8 @@ class _Run:
         self.chance = self._chances() * ~held_out
         self.column_weights = self._column_weights()
         self.binary = np.array([p.transform == "binary" for p in corpus.properties], bool)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(params.random_state)
+        with torch_generator_kept():
+            seed_torch(params.random_state)
             dims = {name: table[1].shape[1] for name, table in tables.items()}
             self.model = _PretrainingModel(spec, dims).to(self.device)
         decayed = [p for p in self.model.parameters() if p.dim() > 1]
@@ -501,7 +502,7 @@ class _Run:
         """One optimiser step at that share of the schedule."""
         rows = self.workers.share(self._next_rows())
         params, warmup = self.params, self.params.warmup
-        torch.manual_seed(_seed(params.random_state, self.step, self.workers.rank))
+        seed_torch(_seed(params.random_state, self.step, self.workers.rank), self.device)
         rate = (
             progress / warmup + 1 / params.max_steps
             if progress < warmup

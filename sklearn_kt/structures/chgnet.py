@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from sklearn_kt.exceptions import CheckpointError
+from sklearn_kt.randomness import torch_generator_kept
 
 from .base import Candidate
 
@@ -74,10 +75,9 @@ def load_chgnet() -> Any:
             "CHGNet needs the package chgnet, which carries the weights: "
             "pip install 'sklearn_kt[structures]'."
         ) from error
-    import torch
 
     # it prints its size, and draws random numbers before it has its weights
-    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng(devices=[]):
+    with torch_generator_kept(), contextlib.redirect_stdout(io.StringIO()):
         return CHGNet.load(use_device="cpu", verbose=False).eval()
 
 

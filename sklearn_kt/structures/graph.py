@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -20,6 +20,7 @@ from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import read_numbers
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
+from sklearn_kt.randomness import random_state_of, torch_generator_kept
 from sklearn_kt.readouts import most_probable
 
 from .embedder import candidates_of_rows
@@ -117,7 +118,7 @@ class _BaseCrystalGraph(BaseEstimator):
                 stacklevel=2,
             )
         scaled = self._scale(targets, known)
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         fit_rows, valid_rows = self._split(known, targets, seed)
         validation = None if valid_rows is None else data.take(valid_rows, scaled[valid_rows])
         config, weights = pretrained_backbone()
@@ -224,7 +225,7 @@ class _BaseCrystalGraph(BaseEstimator):
         from .network import CrystalNetwork, run_network
 
         # building a network draws random numbers
-        with torch.random.fork_rng(devices=[]):
+        with torch_generator_kept():
             network = CrystalNetwork(**self.module_).eval()
         state = {key: torch.from_numpy(np.array(v)) for key, v in self.weights_.items()}
         network.load_state_dict(state)

@@ -15,6 +15,7 @@ import numpy as np
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import CheckpointError
 from sklearn_kt.hub import model_folder, read_settings
+from sklearn_kt.randomness import seed_torch, torch_generator_kept
 from sklearn_kt.structures.build import element_features
 
 from .tokenizer import ELEMENT_TOKENS, CIFTokenizer
@@ -342,8 +343,8 @@ def new_crystallm(
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch_generator_kept():
+        seed_torch(seed)
         network = _network(n_layer, n_head, n_embd, context, _SIZES[0], dropout, form)
         features = torch.tensor(element_features(), dtype=torch.float32)
         rows = [ELEMENTS.index(symbol) + 1 for symbol in ELEMENT_TOKENS]

@@ -21,6 +21,7 @@ import numpy as np
 
 from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError, TrainingError
+from sklearn_kt.randomness import seed_torch, torch_generator_kept
 from sklearn_kt.structures.build import read_rows
 from sklearn_kt.structures.lookup import read_structures
 
@@ -444,12 +445,12 @@ def _run(
         total=plan.steps, initial=first, desc="steps", disable=not verbose, file=sys.stderr
     )
     losses = []
-    with torch.random.fork_rng(devices=[]):
+    with torch_generator_kept(device):
         for step, epochs, rows in _schedule(lengths, plan, first):
             for group in optimiser.param_groups:
                 group["lr"] = plan.learning_rate * _rate(step, plan)
             # every step has a seed of its own, so that a resumed run is the same run
-            torch.manual_seed(plan.seed * 1_000_003 + step)
+            seed_torch(plan.seed * 1_000_003 + step, device)
             loss = _loss(network, [tokens["train"][i] for i in rows], plan, device)
             if not torch.isfinite(loss):
                 raise TrainingError(
