@@ -121,7 +121,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             target.rmdir()
         temporary.rename(target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove_all(temporary)
 
 
 def remove_folder(path: Path) -> None:
@@ -133,8 +133,18 @@ def remove_folder(path: Path) -> None:
         Folder. What of it cannot be deleted stays under a random name that begins with a dot.
     """
     dead = _beside(path)
-    path.rename(dead)
-    shutil.rmtree(dead, ignore_errors=True)
+    try:
+        path.rename(dead)
+    finally:
+        _remove_all(dead)
+
+
+def _remove_all(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        # once more where Ctrl-C or a signal stopped it
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _beside(target: Path) -> Path:

@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(arguments)
-    args.command_line = shlex.join(["sklearn-kt", *arguments])
+    args.command_line = _printable(shlex.join(["sklearn-kt", *arguments]))
     if isinstance(sys.stdout, io.TextIOWrapper):
         # formulas and units are not ASCII everywhere, and CSV brings its own line ends
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
@@ -126,7 +126,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _message("error", f"{place}{error.strerror or error}")
         _let_go_of_stdout()
         return 2
-    except SklearnKTError as error:
+    except ValueError as error:
+        from sklearn.utils._param_validation import InvalidParameterError
+
+        # an option out of the range of the parameter that it sets
+        if not isinstance(error, SklearnKTError | InvalidParameterError):
+            raise
         _message("error", str(error))
         return 2
     return 0
@@ -142,7 +147,12 @@ def _let_go_of_stdout() -> None:
 
 
 def _message(kind: str, text: str) -> None:
-    print(f"sklearn-kt: {kind}: {' '.join(text.split())}", file=sys.stderr)
+    print(f"sklearn-kt: {kind}: {_printable(' '.join(text.split()))}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Write out what would command the terminal or cannot be encoded; names come from files."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Terminated(SystemExit):
@@ -503,7 +513,7 @@ def _add_matbench(commands: Any) -> None:
     parser.add_argument(
         "--n-jobs", type=int, default=1, metavar="N", help="folds run at the same time (default: 1)"
     )
-    parser.set_defaults(run=_matbench)
+    parser.set_defaults(run=_matbench, interrupted="with an --output-dir, the same command goes on")
 
 
 def _add_structures(commands: Any) -> None:
@@ -546,7 +556,7 @@ def _add_structures(commands: Any) -> None:
         "--output-dir", default=".", metavar="DIR", help="where to write CIF files (default: here)"
     )
     parser.add_argument("--n-jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
-    parser.set_defaults(run=_structures)
+    parser.set_defaults(run=_structures, interrupted="the files that were listed are complete")
 
 
 def _add_train_crystallm(commands: Any) -> None:
@@ -591,7 +601,7 @@ def _add_train_crystallm(commands: Any) -> None:
     )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="as in cuda (default: cpu)")
     _add_seed(parser)
-    parser.set_defaults(run=_train_crystallm)
+    parser.set_defaults(run=_train_crystallm, interrupted="the same command goes on")
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
@@ -761,17 +771,18 @@ def _print_evaluation(
     from .report import format_sample, prediction_sample, summary_table
 
     in_unit = f" in {problem.unit}" if problem.unit else ""
-    print(
+    title = (
         f"{problem.title}: {problem.task} of {problem.target_name}{in_unit},"
-        f" {len(problem.target)} rows, {result.n_folds} folds\n"
+        f" {len(problem.target)} rows, {result.n_folds} folds"
     )
-    _print_table(summary_table(result))
+    _print_table(title, summary_table(result))
     if args.show_predictions:
         model, sample = prediction_sample(
             result, args.show_predictions, random_state=args.random_state
         )
-        print(f"\n{len(sample)} out-of-fold predictions of {model}{in_unit}\n")
-        _print_table(format_sample(sample))
+        print()
+        title = f"{len(sample)} out-of-fold predictions of {model}{in_unit}"
+        _print_table(title, format_sample(sample))
 
 
 def _dataset(args: argparse.Namespace) -> _Problem:
@@ -860,7 +871,11 @@ def _table_problem(args: argparse.Namespace, source: str, n_samples: int | None)
         places = [places[row] for row in rows]
     task, target = _targets(values, places, args, table.name)
     return _Problem(
-        np.array(formulas, dtype=object), target, task, title=table.name, target_name=args.target
+        np.array(formulas, dtype=object),
+        target,
+        task,
+        title=_printable(table.name),
+        target_name=args.target,
     )
 
 
@@ -893,6 +908,13 @@ def _targets(
             )
         if task == "classification":
             bad = [row for row, value in enumerate(values) if not _names_a_class(value)]
+            distinct = len(set(map(str, values)))
+            if not bad and distinct > max(2, len(values) / 2):
+                raise InputError(
+                    f"Column {args.target!r} of {name} holds {distinct} different texts in"
+                    f" {len(values)} rows, such as {values[0]!r}. If they are numbers, correct"
+                    " them; if they are class labels, say --task classification."
+                )
     if task == "regression":
         bad = [
             row for row, number in enumerate(numbers) if number is None or not np.isfinite(number)
@@ -1008,9 +1030,10 @@ def _draw_results(
     )
 
 
-def _print_table(table: pd.DataFrame) -> None:
+def _print_table(title: str, table: pd.DataFrame) -> None:
     """Print text aligned: names to the left, figures to the right."""
-    columns = [[name, *table[name]] for name in table]
+    print(_printable(title), end="\n\n")
+    columns = [[_printable(cell) for cell in (name, *table[name])] for name in table]
     widths = [max(map(len, column)) for column in columns]
     for name, *figures in zip(*columns, strict=True):
         cells = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
@@ -1173,8 +1196,7 @@ def _explain(args: argparse.Namespace) -> None:
     with replacing(output) as path:
         # the numbers are there whatever happens to the picture
         title, rows = explanation_table(values)
-        print(title, end="\n\n")
-        _print_table(rows)
+        _print_table(title, rows)
         write_explanation(values, path, label=args.label)
     _message("wrote", str(output))
 
@@ -1183,8 +1205,7 @@ def _matbench(args: argparse.Namespace) -> None:
     from .benchmarking.command import matbench_tables
 
     for title, table, lines in matbench_tables(args):
-        print(title, end="\n\n")
-        _print_table(table)
+        _print_table(title, table)
         print("", *lines, sep="\n", end="\n\n")
     if args.output_dir:
         _message("wrote", f"{Path(args.output_dir) / 'matbench.json'} and the files beside it")
@@ -1194,9 +1215,8 @@ def _structures(args: argparse.Namespace) -> None:
     from .structures.command import structure_tables
 
     for title, table in structure_tables(args):
-        print(title, end="\n\n")
+        _print_table(title, table)
         if len(table):
-            _print_table(table)
             print()
     _message("wrote", f"CIF files to {args.output_dir}")
 

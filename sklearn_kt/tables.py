@@ -371,6 +371,8 @@ def _json_records(file: TextIO, name: str) -> Iterator[tuple[int, dict[str, Any]
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
+    # half of a character, which no table can hold, raises a ValueError
+    "".join(found).encode()
     if len(found) < len(pairs):
         raise ValueError(f"a key is given twice in an object with {', '.join(found)}")
     return found
@@ -411,8 +413,11 @@ def _workbook(path: Path, batch_rows: int) -> Table:
     width = max(at + 1 for row in rows for at, value in enumerate(row) if value is not None)
     header = [_as_text(value) if value is not None else "" for value in rows[0][:width]]
     repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated or "" in header:
-        raise InputError(f"{path}: every column needs a name of its own in the first row.")
+    if repeated:
+        raise InputError(
+            f"{path}: {header.count(repeated[0])} columns are named {repeated[0]!r} in the first"
+            " row; give each a name of its own."
+        )
     # rows of a sheet count from 1, the header's
     records = [
         (number, dict(zip(header, row, strict=False))) for number, row in enumerate(rows[1:], 2)

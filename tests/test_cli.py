@@ -416,6 +416,25 @@ def test_results_are_kept_whatever_happens_to_the_pictures(
     assert files(tmp_path / "other") == ["results.json"]
 
 
+def test_names_neither_command_the_terminal_nor_lose_results(run: Run, tmp_path: Path) -> None:
+    source = os.fsdecode(b"gaps\xff.csv")
+    name = "\x1b[31mgap\nnew"
+    rows = {"formula": FORMULAS, name: GAPS}
+    try:
+        pd.DataFrame(rows).to_csv(source, index=False)
+    except OSError:
+        pytest.skip("the file system takes UTF-8 alone")
+    arguments = ["evaluate", "--data", source, "--models", "dummy", "--output-dir", "out"]
+    code, out, _ = run(*arguments, "--target", name)
+    assert code == 0
+    assert "regression of \\x1b[31mgap\\nnew" in out.splitlines()[0]
+    assert files(tmp_path / "out") == ["parity.png", "report.html", "results.json"]
+    code, _, err = run(*arguments, "--target", "gap")
+    assert code == 2
+    assert_one_line(err, "'gap' is not among the columns", "\\udcff", "\\x1b[31mgap")
+    assert "\x1b" not in out + err
+
+
 # --- tables ----------------------------------------------------------------------------------
 
 
@@ -474,6 +493,7 @@ def test_unreadable_files(run: Run, tmp_path: Path, name: str, content: bytes) -
         (["<0.1", "~5", "> 7"], "line 2: '<0.1'", "3 such rows of 3"),
         (["5 eV", "300K", "5%"], "line 2: '5 eV'", "3 such rows of 3"),
         (["1.23(4)", "1-2", "10^3"], "line 2: '1.23(4)'", "3 such rows of 3"),
+        (["5mA", "(3)", "ca. 5"], "3 different texts in 3 rows", "--task classification"),
         (["metal", "nan", "metal"], "line 3: 'nan'", "Correct or drop such rows"),
         (["2020-01-01", "1 066", "3.5D+03"], "line 2: '2020-01-01'", "3 such rows of 3"),
         (["1_0", "7", "8"], "line 2: '1_0'", "Correct or drop such rows"),
@@ -798,6 +818,17 @@ def test_tokenize(run: Run, table: Path, scheme: str) -> None:
     assert rows[0] == ["formula", *tokenizer.get_feature_names_out()]
     values = [[float(value) for value in row[1:]] for row in rows[1:]]
     np.testing.assert_array_equal(values, tokenizer.transform(FORMULAS))
+
+
+def test_options_out_of_range(run: Run, table: Path) -> None:
+    fit = ["fit", table, "--target", "gap", "--model", "rf-magpie", "--output", "m"]
+    for arguments, parameter in (
+        (["tokenize", table, "--max-length", "1"], "max_length"),
+        ([*fit, "--random-state", "-1"], "random_state"),
+    ):
+        code, _, err = run(*arguments)
+        assert code == 2
+        assert_one_line(err, f"The '{parameter}' parameter of")
 
 
 def test_tokenize_too_long(run: Run) -> None:

@@ -142,6 +142,9 @@ def test_workbooks(tmp_path: Path) -> None:
         ["CO", 5.0, "7", None, "1.5"],
     ]
     assert places == ["row 2", "row 3"]
+    # as pandas writes its index
+    path = workbook(tmp_path / "index.xlsx", [None, "formula"], [0, "CO"])
+    assert read(path)[1] == [{"": 0, "formula": "CO"}]
 
 
 def test_workbooks_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +153,7 @@ def test_workbooks_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monke
         tmp_path / "bad.xlsx": "is not an .xlsx file",
         workbook(tmp_path / "two.xlsx", ["formula"], ["Fe"], other=1): "2 sheets .Sheet, other.",
         workbook(tmp_path / "empty.xlsx"): "is empty",
-        workbook(tmp_path / "twice.xlsx", ["a", "a"], [1, 2]): "a name of its own",
-        workbook(tmp_path / "none.xlsx", ["a", None], [1, 2]): "a name of its own",
+        workbook(tmp_path / "twice.xlsx", ["a", "a"], [1, 2]): "2 columns are named 'a'",
     }
     for path, message in cases.items():
         with pytest.raises(InputError, match=message):
@@ -174,6 +176,7 @@ def test_workbooks_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monke
         ("t.jsonl", '{"a": 1}\n[1]\n', "line 2: an object is needed"),
         ("t.jsonl", '{"a": 1}\n{"a": 1, "a": 2}\n', "line 2: a key is given twice"),
         ("t.jsonl", '{"a": 1', "cannot be read, line 1"),
+        ("t.jsonl", '{"a": 1}\n{"\\ud800": 1}\n', "cannot be read, line 2"),
         ("t.jsonl", "[" * 100_000, "cannot be read, line 1"),
         ("t.jsonl", "", "is empty"),
         ("t.parquet", b"PAR1", "is not a parquet file"),
