@@ -54,7 +54,7 @@ from ._targets import as_numbers
 from .compositions import ELEMENTS, CompositionBatch, composition_groups, read_compositions
 from .exceptions import CompositionWarning, InputError
 from .fitting import fit_context
-from .readouts import forests_in_order
+from .readouts import decide, forests_in_order
 from .tokenizer import CompositionTokenizer
 
 __all__ = [
@@ -994,17 +994,18 @@ def fit_and_predict(
     start = perf_counter()
     forests_in_order(model.fit(X_train, y_train))
     fitted = perf_counter()
-    std = probabilities = None
+    std = given = probabilities = None
     predictions = None
-    if task_kind == "regression" and offers_std(model):
+    if task_kind == "classification":
+        predictions, given = decide(model, X_test)
+    elif offers_std(model):
         # an ensemble of one has no spread; any other error comes again below
         with contextlib.suppress(InputError):
             predictions, std = model.predict(X_test, return_std=True)
     if predictions is None:
         predictions = model.predict(X_test)
     predicted = perf_counter()
-    if task_kind == "classification" and hasattr(model, "predict_proba"):
-        given = model.predict_proba(X_test)
+    if given is not None:
         labels = model.classes_ if classes is None else classes
         probabilities = np.zeros((len(given), len(labels)))
         probabilities[:, np.searchsorted(labels, model.classes_)] = given

@@ -30,7 +30,7 @@ from .fitting import fit_context
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .randomness import random_state_of
-from .readouts import most_probable, votes, with_seed
+from .readouts import decide, most_probable, votes, with_seed
 from .structures import (
     CrystalGraphClassifier,
     CrystalGraphRegressor,
@@ -254,9 +254,13 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         )
 
     def _outputs(
-        self, X: Any, structures: Sequence[Any] | None, run: Callable[[Any, Any], np.ndarray]
+        self,
+        X: Any,
+        structures: Sequence[Any] | None,
+        run: Callable[[Any, Any], np.ndarray],
+        shape: tuple[int, ...],
     ) -> np.ndarray:
-        """Run the two models, each on its rows; NaN where there is neither."""
+        """Run the two models, each on its rows; NaN, of the shape of a row, where there is none."""
         data: Data = self._read(X, reset=False)
         if isinstance(data, np.ndarray):
             self.fallback_rows_ = []
@@ -270,14 +274,11 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         if self.composition_model_ is not None:
             others = np.flatnonzero(~has_structure & data.valid)
             parts.append((self.composition_model_, others, data))
-        out: np.ndarray | None = None
+        out = np.full((len(data), *shape), np.nan)
         for model, rows, columns in parts:
             if len(rows):
-                values = run(model, _rows_of(columns, rows))
-                if out is None:
-                    out = np.full((len(data), *values.shape[1:]), np.nan)
-                out[rows] = values
-        return np.full((len(data), *self._shape), np.nan) if out is None else out
+                out[rows] = run(model, _rows_of(columns, rows))
+        return out
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -444,7 +445,9 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         """
         check_is_fitted(self)
         if not return_std:
-            return self._outputs(X, structures, lambda model, rows: model.predict(rows))
+            return self._outputs(
+                X, structures, lambda model, rows: model.predict(rows), self._shape
+            )
 
         def both(model: Any, rows: Any) -> np.ndarray:
             try:
@@ -455,7 +458,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
                     "composition_estimator or fallback."
                 ) from error
 
-        pair = self._outputs(X, structures, both)
+        pair = self._outputs(X, structures, both, (2, *self._shape))
         return pair[:, 0], pair[:, 1]
 
     @own_settings()
@@ -494,7 +497,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
                 )
             return model.predict_interval(rows, coverage)
 
-        return self._outputs(X, structures, interval)
+        return self._outputs(X, structures, interval, (*self._shape, 2))
 
     def _read_targets(self, y: Any) -> np.ndarray:
         y = read_numbers(self, y, multi_output=True)
@@ -623,27 +626,47 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         self.verbose = verbose
 
     @own_settings()
-    def predict(self, X: Any, structures: Sequence[Any] | None = None) -> np.ndarray:
+    def predict(
+        self, X: Any, return_proba: bool = False, structures: Sequence[Any] | None = None
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict the class that the readout decides for.
 
         Parameters
         ----------
         X : array-like of compositions, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
+        return_proba : bool, default=False
+            Also return the probabilities of :meth:`predict_proba`, which then take no time.
         structures : sequence of length n_samples, optional
             Crystals in place of generated ones, as in :meth:`fit`.
 
         Returns
         -------
-        ndarray of shape (n_samples,)
-            Labels, in the rows' order.
+        labels : ndarray of shape (n_samples,)
+            In the rows' order.
+        probabilities : ndarray of shape (n_samples, n_classes)
+            Only with ``return_proba=True``.
         """
         check_is_fitted(self)
 
-        def decided(model: Any, rows: Any) -> np.ndarray:
-            return votes(self.classes_, model.predict(rows))
+        def both(model: Any, rows: Any) -> np.ndarray:
+            labels, probabilities = decide(model, rows)
+            return np.stack(
+                [votes(self.classes_, labels), self._aligned(model, probabilities)], axis=1
+            )
 
-        return most_probable(self.classes_, self._outputs(X, structures, decided))
+        if not return_proba:
+            return most_probable(
+                self.classes_,
+                self._outputs(
+                    X,
+                    structures,
+                    lambda model, rows: votes(self.classes_, model.predict(rows)),
+                    self._shape,
+                ),
+            )
+        pair = self._outputs(X, structures, both, (2, *self._shape))
+        return most_probable(self.classes_, pair[:, 0]), pair[:, 1]
 
     @own_settings()
     def predict_proba(self, X: Any, structures: Sequence[Any] | None = None) -> np.ndarray:
@@ -662,17 +685,18 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        return self._probabilities(X, structures)
+        return self._outputs(
+            X,
+            structures,
+            lambda model, rows: self._aligned(model, model.predict_proba(rows)),
+            self._shape,
+        )
 
-    def _probabilities(self, X: Any, structures: Sequence[Any] | None) -> np.ndarray:
-        def probabilities(model: Any, rows: Any) -> np.ndarray:
-            values = model.predict_proba(rows)
-            # rows with structures may hold fewer classes than all rows
-            out = np.zeros((len(values), len(self.classes_)))
-            out[:, np.searchsorted(self.classes_, model.classes_)] = values
-            return out
-
-        return self._outputs(X, structures, probabilities)
+    def _aligned(self, model: Any, probabilities: Any) -> np.ndarray:
+        """Give every class its column: rows with structures may hold fewer than all rows."""
+        out = np.zeros((len(probabilities), len(self.classes_)))
+        out[:, np.searchsorted(self.classes_, model.classes_)] = probabilities
+        return out
 
     def _read_targets(self, y: Any) -> np.ndarray:
         y = self._read_labels(y)

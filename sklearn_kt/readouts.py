@@ -6,6 +6,7 @@ size of errors, all judged on rows that the models have not seen.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -20,7 +21,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
 )
 from sklearn.ensemble._forest import BaseForest
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 from sklearn.utils import gen_even_slices
@@ -328,6 +329,18 @@ def votes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     chosen = np.asarray(labels)[named].astype(classes.dtype)
     out[named] = np.eye(len(classes))[np.searchsorted(classes, chosen)]
     return out
+
+
+def decide(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Give the labels that a classifier decides for, and its probabilities if it has any.
+
+    Ours, also as the last step of a Pipeline, give both from one pass through the networks.
+    """
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    if "return_proba" in inspect.signature(last.predict).parameters:
+        return model.predict(X, return_proba=True)
+    labels = np.asarray(model.predict(X))
+    return labels, model.predict_proba(X) if hasattr(model, "predict_proba") else None
 
 
 def select_weights(

@@ -163,7 +163,10 @@ def test_classes() -> None:
     model = BlendedKTClassifier([("a", logistic()), ("b", logistic())], random_state=0)
     model.fit(FORMULAS, LABELS)
     assert model.score(FORMULAS, LABELS) > 0.9
-    assert_allclose(model.predict_proba(FORMULAS).sum(axis=1), 1)
+    labels, probabilities = model.predict(FORMULAS, return_proba=True)
+    assert labels.tolist() == model.predict(FORMULAS).tolist()
+    assert_allclose(probabilities, model.predict_proba(FORMULAS), rtol=0, atol=0)
+    assert_allclose(probabilities.sum(axis=1), 1)
     few = BlendedKTClassifier([("a", logistic()), ("b", logistic())]).fit(
         ["NaCl", "KCl", "Cu", "Fe"], [0, 0, 1, 1]
     )

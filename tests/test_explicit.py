@@ -221,6 +221,20 @@ class TestFallback:
         model = ExplicitKTClassifier(**QUICK, readout=VOTES, fallback="nan").fit(FORMULAS, LABELS)
         with pytest.warns(CompositionWarning):
             assert model.predict(["NaF", "TcO"])[1] is None
+        with pytest.warns(CompositionWarning):
+            labels, probabilities = model.predict(["TcO"], return_proba=True)
+        assert labels.tolist() == [None]
+        assert np.isnan(probabilities).all()
+        assert probabilities.shape == (1, 2)
+
+    def test_uncertainty_of_rows_without_prediction(self) -> None:
+        model = regressor(readout="fast", fallback="nan").fit(FORMULAS, TARGET)
+        with pytest.warns(CompositionWarning):
+            mean, std = model.predict(["TcO"], return_std=True)
+        assert mean.shape == std.shape == (1,)
+        assert np.isnan([mean, std]).all()
+        with pytest.warns(CompositionWarning):
+            assert model.predict_interval(["TcO"]).shape == (1, 2)
 
     def test_readout_and_composition_model_keep_their_decisions(self) -> None:
         def bold(model: Any) -> FixedThresholdClassifier:
@@ -237,6 +251,10 @@ class TestFallback:
         assert (expected != np.where(probability > 0.5, "metallic", "ionic")).any()
         with pytest.warns(CompositionWarning):
             assert model.predict([*FORMULAS, "TcO", "TcF"]).tolist() == expected.tolist()
+        with pytest.warns(CompositionWarning):
+            both = model.predict([*FORMULAS, "TcO", "TcF"], return_proba=True)
+        assert both[0].tolist() == expected.tolist()
+        assert_allclose(both[1][:, 1], probability, rtol=0, atol=0)
 
     def test_composition_model_without_uncertainty(self) -> None:
         model = regressor(readout="fast").fit(FORMULAS, TARGET)

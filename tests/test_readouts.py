@@ -9,11 +9,16 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from sklearn_kt import ImplicitKTClassifier
 from sklearn_kt.readouts import (
     ErrorModel,
     MedianTreesRegressor,
+    decide,
     default_readouts,
     select_weights,
 )
@@ -61,6 +66,21 @@ def test_what_trees_predict_suits_the_loss() -> None:
     for median, kind in ((True, MedianTreesRegressor), (False, ExtraTreesRegressor)):
         readouts = default_readouts(BLOCKS, 100, classification=False, median=median)
         assert type(readouts["trees"].estimator) is kind
+
+
+def test_decisions_beside_probabilities() -> None:
+    X, y = np.arange(6.0)[:, None], ["a", "b"] * 3
+    logistic = make_pipeline(LogisticRegression())
+    cautious = FixedThresholdClassifier(logistic, threshold=0.99, pos_label="b").fit(X, y)
+    labels, probabilities = decide(cautious, X)
+    assert labels.tolist() == ["a"] * 6
+    np.testing.assert_array_equal(probabilities, cautious.predict_proba(X))
+    assert decide(make_pipeline(RidgeClassifier()).fit(X, y), X)[1] is None
+    ours = ImplicitKTClassifier(None, readout=cautious.estimator, random_state=0).fit(X, y)
+    for model in (ours, Pipeline([("ours", ours)])):
+        labels, probabilities = decide(model, X)
+        assert labels.tolist() == model.predict(X).tolist()
+        np.testing.assert_array_equal(probabilities, model.predict_proba(X))
 
 
 def test_weights_find_the_blend_that_cancels_errors() -> None:

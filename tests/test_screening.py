@@ -34,7 +34,7 @@ from sklearn.model_selection import (
     KFold,
     cross_val_score,
 )
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_kt import (
@@ -184,6 +184,24 @@ def test_classes_come_with_probabilities(tmp_path: Path) -> None:
         frame[["probability_a", "probability_b"]], model.predict_proba(frame["formula"].tolist())
     )
     assert frame["prediction"].tolist() == model.predict(frame["formula"].tolist()).tolist()
+
+
+def test_classes_and_probabilities_come_from_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _tiny(classifier=True)
+    passes = []
+    run_nets = ImplicitKTClassifier._run_nets
+
+    def counted(self: Any, inputs: Any) -> Any:
+        passes.append(len(inputs))
+        return run_nets(self, inputs)
+
+    monkeypatch.setattr(ImplicitKTClassifier, "_run_nets", counted)
+    for number, estimator in enumerate([model, Pipeline([("model", model)])]):
+        screen(estimator, FORMULAS[:30], tmp_path / f"{number}.parquet", batch_rows=30)
+        # one for the model's identity
+        assert len(passes) == 2 * (number + 1)
 
 
 def test_classes_are_those_that_the_model_decides_for(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from sklearn_kt._version import __version__
 from sklearn_kt.compositions import CompositionBatch, read_compositions
 from sklearn_kt.embedding import BackboneMixin
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError, SklearnKTError
+from sklearn_kt.readouts import decide
 from sklearn_kt.tables import open_writer, writable_format
 
 from .expressions import parse_expression
@@ -326,12 +327,12 @@ def predictions(
 
 def _class_predictions(estimator: Any, X: Any) -> dict[str, pa.Array]:
     """Labels as the model decides, which need not be the most probable, and probabilities."""
-    labels = np.asarray(estimator.predict(X))
+    labels, probabilities = decide(estimator, X)
     if labels.ndim > 1:
         raise InputError("The model predicts several columns of classes; one can be written.")
     found = {"prediction": pa.array(labels.tolist())}
-    if hasattr(estimator, "predict_proba"):
-        for label, column in zip(estimator.classes_, estimator.predict_proba(X).T, strict=True):
+    if probabilities is not None:
+        for label, column in zip(estimator.classes_, probabilities.T, strict=True):
             found[f"probability_{label}"] = pa.array(column, pa.float64())
     return found
 

@@ -523,22 +523,29 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
         self.verbose = verbose
 
     @own_settings()
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(
+        self, X: Any, return_proba: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict the most probable class.
 
         Parameters
         ----------
         X : sequence of length n_samples
             As in :meth:`fit`.
+        return_proba : bool, default=False
+            Also return the probabilities of :meth:`predict_proba`, which then take no time.
 
         Returns
         -------
-        ndarray of shape (n_samples,)
-            Labels; None, in an object array, where a row has no crystal that CHGNet
-            can take.
+        labels : ndarray of shape (n_samples,)
+            None, in an object array, where a row has no crystal that CHGNet can take.
+        probabilities : ndarray of shape (n_samples, n_classes)
+            Only with ``return_proba=True``.
         """
         check_is_fitted(self)
-        return most_probable(self.classes_, self.predict_proba(X))
+        probabilities = softmax(self._run(X)[0], axis=1)
+        labels = most_probable(self.classes_, probabilities)
+        return (labels, probabilities) if return_proba else labels
 
     @own_settings()
     def predict_proba(self, X: Any) -> np.ndarray:
