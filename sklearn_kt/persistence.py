@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT_VERSION", "TRUSTED_TYPES", "load_model", "save_model"]
 
-#: Layout of a model file; raised when an older package could misread it.
-FORMAT_VERSION = 1
+#: Layout of a model file; raised when another version of the package could misread it.
+FORMAT_VERSION = 2
 
 #: Types beyond those that skops trusts by itself which a model file may hold, beside all
 #: estimators of this package: what keeps plain data or other estimators, and trees of scikit-learn,
@@ -500,12 +500,11 @@ def _read_about(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     if not isinstance(about, dict) or not isinstance(about.get("sha256"), dict):
         raise CheckpointError(f"{path} has no checksums: it was not written by save_model.")
     version = about.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if version != FORMAT_VERSION:
         raise CheckpointError(
             f"{path} was written by sklearn_kt {str(about.get('sklearn_kt'))[:40]} in format "
-            f"{str(version)[:40]}; "
-            f"this is sklearn_kt {__version__}, which reads formats up to {FORMAT_VERSION}. "
-            "Upgrade sklearn_kt, or save the model again with this version."
+            f"{str(version)[:40]}; this is sklearn_kt {__version__}, which reads format "
+            f"{FORMAT_VERSION}. Use the version that wrote it, or fit and save the model again."
         )
     return about
 
