@@ -160,7 +160,7 @@ class KernelRegressor(SVR):
         self.random_state = 0
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> KernelRegressor:
+    def fit(self, X: Any, y: Any) -> KernelRegressor:
         """Find the support vectors.
 
         Parameters
@@ -169,15 +169,13 @@ class KernelRegressor(SVR):
             Features.
         y : array-like of shape (n_samples,)
             Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            As for :class:`sklearn.svm.SVR`.
 
         Returns
         -------
         self : KernelRegressor
             Fitted.
         """
-        return super().fit(X, y, sample_weight)
+        return super().fit(X, y)
 
 
 def default_readouts(

@@ -36,10 +36,12 @@ INTERNAL = {
     "sklearn_kt.embedding",
     "sklearn_kt.explain_command",
     "sklearn_kt.explicit",
+    "sklearn_kt.fitting",
     "sklearn_kt.html_repr",
     "sklearn_kt.hub",
     "sklearn_kt.implicit",
     "sklearn_kt.blending",
+    "sklearn_kt.randomness",
     "sklearn_kt.tables",
     "sklearn_kt.training",
 }

@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_kt import ImplicitKTClassifier
 from sklearn_kt.readouts import (
     ErrorModel,
+    KernelRegressor,
     MedianTreesRegressor,
     decide,
     default_readouts,
@@ -46,7 +47,7 @@ def test_readouts_follow_what_is_there() -> None:
     assert text["transfer_trees"].blocks == ("embedding", "descriptors", "fractions")
 
 
-@parametrize_with_checks([MedianTreesRegressor(10)])
+@parametrize_with_checks([MedianTreesRegressor(10), KernelRegressor()])
 def test_sklearn_contract(estimator: BaseEstimator, check: Any) -> None:
     check(estimator)
 
