@@ -21,7 +21,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._files import replacing
 from ._version import __version__
-from .exceptions import (
-    CompositionError,
-    CompositionWarning,
-    InputError,
-    PretrainingOverlapWarning,
-    SklearnKTError,
-)
+from .exceptions import InputError, PretrainingOverlapWarning, SklearnKTError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +38,7 @@ if TYPE_CHECKING:
 
     from .compositions import CompositionBatch
     from .evaluation import EvaluationResult, Fold, TaskKind
-    from .tables import Batch, TableWriter
+    from .tables import Batch, Table, TableWriter
 
 __all__ = ["main"]
 
@@ -452,7 +446,7 @@ def _add_explain(commands: Any) -> None:
         metavar="FILE",
         help=f"table of formulas, such as the training data: {_FORMATS}",
     )
-    _add_formula_column(parser)
+    _add_compositions(parser)
     parser.add_argument(
         "--budget", type=_positive, metavar="N", help="most coalitions to predict (default: 4096)"
     )
@@ -605,7 +599,7 @@ def _add_train_crystallm(commands: Any) -> None:
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
-    _add_formula_column(parser)
+    _add_compositions(parser)
     parser.add_argument("--target", metavar="COLUMN", help="column to predict")
     parser.add_argument(
         "--task",
@@ -630,6 +624,17 @@ def _add_formula_column(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_compositions(parser: argparse.ArgumentParser) -> None:
+    _add_formula_column(parser)
+    parser.add_argument(
+        "--amounts",
+        choices=("atomic", "weight"),
+        help="what amounts count: atoms, or mass as in weight per cent; where there is no column of"
+        " formulas, they are those of the columns that elements name (default: atoms, and formulas"
+        " only)",
+    )
+
+
 def _add_stream(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
@@ -638,7 +643,7 @@ def _add_stream(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help=f"table: {_FORMATS}, or - (default: CSV from stdin)",
     )
-    _add_formula_column(parser)
+    _add_compositions(parser)
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -854,13 +859,15 @@ def _table_problem(args: argparse.Namespace, source: str, n_samples: int | None)
     values: list[Any] = []
     places: list[str] = []
     with open_table(source, _BATCH_ROWS) as table:
-        formula_at, target_at = table.column(args.formula_column), table.column(args.target)
+        compositions_of = _composition_reader(table, args, args.target)
+        target_at = table.column(args.target)
         for batch in table.batches:
-            formulas += _checked_formulas(batch, formula_at, table.name)
+            formulas += compositions_of(batch)
             values += batch.values(target_at)
             places += map(batch.place, range(len(batch.table)))
     if not formulas:
         raise InputError(f"{table.name} has a header but no rows.")
+    formulas = _checked_formulas(formulas, places.__getitem__, table.name, args)
     if n_samples is not None:
         if n_samples > len(formulas):
             raise InputError(f"--n-samples {n_samples}: {table.name} has {len(formulas)} rows.")
@@ -1085,9 +1092,8 @@ def _predict(args: argparse.Namespace) -> None:
     new = [pa.field(name, kind) for name, kind in zip(added, kinds, strict=True)]
     rejected: list[str] = []
 
-    def predicted(name: str, batch: Batch, at: int) -> pa.Table:
-        compositions = _checked_batch(batch, at, name, args.errors)
-        formulas = batch.values(at)
+    def predicted(name: str, batch: Batch, formulas: list[Any]) -> pa.Table:
+        compositions = _checked(formulas, batch.place, name, args, args.errors)
         rejected.extend(
             f"{batch.place(row)} ({formulas[row]!r})"
             for row in np.flatnonzero(~compositions.valid).tolist()
@@ -1095,7 +1101,7 @@ def _predict(args: argparse.Namespace) -> None:
         rows = np.flatnonzero(compositions.valid)
         columns = [pa.nulls(len(formulas), kind) for kind in kinds]
         if len(rows):
-            text = np.array([formulas[row] for row in rows], dtype=object)
+            text = np.array(_texts(formulas, compositions, args), dtype=object)[rows]
             found = predictions(model, compositions[rows], text, args.return_std)
             if list(found) != added:
                 raise InputError("The model predicts several targets; the command line writes one.")
@@ -1109,14 +1115,15 @@ def _predict(args: argparse.Namespace) -> None:
         return table
 
     with open_table(args.data, args.batch_size) as table:
-        at = table.column(args.formula_column)
+        compositions_of = _composition_reader(table, args)
         clash = sorted(set(added) & set(table.schema.names))
         if clash:
             raise InputError(f"{table.name} already has a column {clash[0]!r}: rename it.")
         schema = pa.schema([*table.schema.remove_metadata(), *new])
         with _table_writer(args.output, schema) as writer:
             for batch in table.batches:
-                writer.write_table(predicted(table.name, batch, at).cast(schema))
+                found = predicted(table.name, batch, compositions_of(batch))
+                writer.write_table(found.cast(schema))
     if rejected:
         _message(
             "warning",
@@ -1159,20 +1166,25 @@ def _tokenize(args: argparse.Namespace) -> None:
     tokenizer = CompositionTokenizer(args.scheme, max_length=args.max_length)
     kind = pa.from_numpy_dtype(tokenizer.transform(["H"]).dtype)
     with open_table(args.data, args.batch_size) as table:
-        at = table.column(args.formula_column)
+        compositions_of = _composition_reader(table, args)
         names = tokenizer.get_feature_names_out().tolist()
-        schema = pa.schema([table.schema.field(at), *(pa.field(name, kind) for name in names)])
+        schema = pa.schema(
+            [
+                pa.field(args.formula_column, pa.string()),
+                *(pa.field(name, kind) for name in names),
+            ]
+        )
         with _table_writer(args.output, schema) as writer:
             for batch in table.batches:
-                compositions = _checked_batch(batch, at, table.name, "raise")
+                formulas = compositions_of(batch)
+                compositions = _checked(formulas, batch.place, table.name, args, "raise")
                 try:
                     tokens = tokenizer.transform(compositions)
                 except InputError as error:
                     raise InputError(f"{table.name}, from {batch.place(0)} on: {error}") from error
+                text = pa.array(_texts(formulas, compositions, args), pa.string())
                 columns = [pa.array(column) for column in tokens.T]
-                writer.write_table(
-                    pa.Table.from_arrays([batch.table.column(at), *columns], schema=schema)
-                )
+                writer.write_table(pa.Table.from_arrays([text, *columns], schema=schema))
 
 
 def _explain(args: argparse.Namespace) -> None:
@@ -1188,9 +1200,11 @@ def _explain(args: argparse.Namespace) -> None:
     if args.background:
         background = []
         with open_table(args.background, _BATCH_ROWS) as table:
-            at = table.column(args.formula_column)
+            compositions_of = _composition_reader(table, args)
             for batch in table.batches:
-                background += _checked_formulas(batch, at, table.name)
+                background += _checked_formulas(
+                    compositions_of(batch), batch.place, table.name, args
+                )
     values = explanation_of(model, args, background)
     output = Path(args.output or f"{file_stem(values.formula)}.png")
     with replacing(output) as path:
@@ -1227,28 +1241,69 @@ def _train_crystallm(args: argparse.Namespace) -> None:
     print(train(args))
 
 
-def _checked_formulas(batch: Batch, at: int, name: str) -> list[Any]:
-    _checked_batch(batch, at, name, "raise")
-    return batch.values(at)
+def _composition_reader(
+    table: Table, args: argparse.Namespace, target: str | None = None
+) -> Callable[[Batch], list[Any]]:
+    """Tell how the compositions of a table are read: a column of formulas, or one per element."""
+    from .compositions import ELEMENTS
+
+    names = table.schema.names
+    elements = [name for name in names if name in ELEMENTS and name != target]
+    if args.formula_column in names or not elements:
+        at = table.column(args.formula_column)
+        return lambda batch: batch.values(at)
+    if args.amounts is None:
+        raise InputError(
+            f"Column {args.formula_column!r} is not among the columns of {table.name}:"
+            f" {', '.join(names)}. To read the columns that are named by elements, say --amounts"
+            " atomic or --amounts weight."
+        )
+    columns = {name: table.column(name) for name in elements}
+
+    def rows(batch: Batch) -> list[Any]:
+        values = [map(_amount, batch.values(at)) for at in columns.values()]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+
+    return rows
 
 
-def _checked_batch(batch: Batch, at: int, name: str, errors: str) -> CompositionBatch:
-    """Read the formulas of a batch; an error names the place in the file."""
-    from .compositions import read_compositions
+def _amount(value: Any) -> Any:
+    """Read the text of an amount; what is no number is left for the gate to name."""
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        number = _as_number(value, ".")
+        return value if number is None else number
+    return value
 
-    formulas = batch.values(at)
-    try:
-        return read_compositions(formulas)
-    except CompositionError as error:
-        if errors == "raise":
-            place = batch.place(error.row or 0)
-            raise InputError(
-                f"{name}, {place}: {error.value!r} is not a composition: {error.reason}."
-            ) from error
-    with warnings.catch_warnings():
-        # counted by the caller, over all batches
-        warnings.simplefilter("ignore", CompositionWarning)
-        return read_compositions(formulas, errors="nan")
+
+def _checked_formulas(
+    values: list[Any], place: Callable[[int], str], name: str, args: argparse.Namespace
+) -> list[Any]:
+    """Formulas of rows all of which are compositions."""
+    return _texts(values, _checked(values, place, name, args, "raise"), args)
+
+
+def _texts(values: list[Any], batch: CompositionBatch, args: argparse.Namespace) -> list[Any]:
+    """Formulas as they are in the table; other compositions are written in atoms."""
+    return values if args.amounts is None else batch.formulas()
+
+
+def _checked(
+    values: list[Any],
+    place: Callable[[int], str],
+    name: str,
+    args: argparse.Namespace,
+    errors: str,
+) -> CompositionBatch:
+    """Read compositions; messages name the places in the file."""
+    from .compositions import read_rows
+
+    batch, findings = read_rows(values, amounts=args.amounts or "atomic")
+    if findings.rejected and errors == "raise":
+        raise InputError(f"{name}, {findings.rejection(place)}")
+    findings.warn(lambda row: f"{name}, {place(row)}")
+    return batch
 
 
 @contextlib.contextmanager

@@ -249,7 +249,7 @@ class Findings:
     rejected: list[tuple[int, Any, str]] = field(default_factory=list)
     doubted: list[tuple[int, Any, dict[int, float], Doubt]] = field(default_factory=list)
 
-    def warn(self, place: Callable[[int], str] = "Row {}".format, *, stacklevel: int = 3) -> None:
+    def warn(self, place: Callable[[int], str] = "Row {}".format) -> None:
         """Warn of what may mean something else, once for each kind."""
         for kind, text in _DOUBTS.items():
             rows = [found for found in self.doubted if found[3].kind == kind]
@@ -262,16 +262,23 @@ class Findings:
                     f"In {len(rows)} of {self.n_rows} rows {text}. {_listing(listed, len(rows))} "
                     "A spelling given here is read without a warning.",
                     CompositionWarning,
-                    stacklevel=stacklevel,
+                    stacklevel=3,
                 )
 
-    def rejection(self, place: Callable[[int], str] = "Row {}".format) -> str:
-        """Count the rows that are not compositions and name the first."""
+    def rejection(self, place: Callable[[int], str]) -> str:
+        """Say of the first row that it is not a composition and why, then count and list more."""
+        row, value, reason = self.rejected[0]
+        text = f"{place(row)}: {_shorten(value)} is not a composition: {reason}."
+        if len(self.rejected) == 1:
+            return text
         listed = [
             f"{place(row)}, {_shorten(value)}: {reason}."
-            for row, value, reason in self.rejected[:_SHOWN_ROWS]
+            for row, value, reason in self.rejected[1:_SHOWN_ROWS]
         ]
-        return _listing(listed, len(self.rejected))
+        return (
+            f"{text} So it is with {len(self.rejected)} of {self.n_rows} rows, the next: "
+            f"{_listing(listed, len(self.rejected) - 1)} Correct or drop them."
+        )
 
 
 def _listing(listed: list[str], n_rows: int) -> str:
@@ -596,15 +603,18 @@ def _report_rejected(findings: Findings, errors: str) -> None:
     row, value, reason = findings.rejected[0]
     single = len(findings.rejected) == 1
     count = f"{len(findings.rejected)} of {findings.n_rows} rows"
+    listed = [
+        f"Row {row}, {_shorten(value)}: {reason}."
+        for row, value, reason in findings.rejected[:_SHOWN_ROWS]
+    ]
+    text = _listing(listed, len(findings.rejected))
     if errors == "nan":
         gives = "is not a composition and gives" if single else "are not compositions and give"
-        warnings.warn(
-            f"{count} {gives} NaN. {findings.rejection()}", CompositionWarning, stacklevel=3
-        )
+        warnings.warn(f"{count} {gives} NaN. {text}", CompositionWarning, stacklevel=3)
         return
     are = "is not a composition" if single else "are not compositions"
     raise CompositionError(
-        f"{count} {are}. {findings.rejection()} Rows count from 0. Correct or drop such rows; "
+        f"{count} {are}. {text} Rows count from 0. Correct or drop such rows; "
         "predict and transform give NaN for them with errors='nan'.",
         row=row,
         value=value,
@@ -932,7 +942,7 @@ def _amounts_of_mapping(value: Mapping) -> dict[int, float]:
             raise _NotAComposition(f"the key {_shorten(key)} is not an element symbol")
         if _is_missing(amount):
             raise _NotAComposition(
-                f"the amount of {_shorten(symbol)} is missing; leave absent elements out"
+                f"the amount of {_shorten(symbol)} is missing; leave out what is absent, or give 0"
             )
         if not isinstance(amount, Real) or isinstance(amount, bool):
             raise _NotAComposition(
@@ -1044,14 +1054,15 @@ def _separated(text: str) -> tuple[str, list[str]]:
             likely.append(at)
         else:
             separator = -1
-            left = set(_SYMBOL.findall(text, max(at - _WINDOW, dots[-1] if dots else 0), at))
-            if len(digits) <= _LONGEST_MULTIPLIER and len(left) > 1:
+            if len(digits) <= _LONGEST_MULTIPLIER and len(_elements_before(text, at)) > 1:
                 unlikely.append(at)
         end = separator if separator >= 0 else None
     if not (sure or likely):
         return text, _spaced(text)
     others = []
-    if unlikely:
+    for dot in unlikely[-_SHOWN_ROWS:]:
+        others.append([*sure, *likely, dot])
+    if len(unlikely) > 1:
         others.append([*sure, *likely, *unlikely])
     if swapped:
         others.append([*sure, *(swapped.get(dot, dot) for dot in likely)])
@@ -1074,6 +1085,12 @@ def _one_of_two(text: str, first: int, second: int) -> tuple[int, int | None]:
     return (second, first) if whole == "1" else (first, second)
 
 
+def _elements_before(text: str, at: int) -> set[str]:
+    """Elements of what stands before a dot, back to the last ``·`` or as far as matters."""
+    start = max(0, at - _WINDOW)
+    return set(_SYMBOL.findall(text, max(start, text.rfind("·", start, at)), at))
+
+
 def _looks_like_part(digits: str, part: str, text: str, at: int) -> bool:
     """Whether the text between a ``.`` with digits and the next separator is one."""
     found = _WHOLE.match(part)
@@ -1082,8 +1099,7 @@ def _looks_like_part(digits: str, part: str, text: str, at: int) -> bool:
     if _LIGAND.fullmatch(found[0]):
         return True
     elements = set(_SYMBOL.findall(found[0]))
-    start = max(0, at - _WINDOW)
-    before = set(_SYMBOL.findall(text, max(start, text.rfind("·", start, at)), at))
+    before = _elements_before(text, at)
     return (
         len(digits) <= _LONGEST_MULTIPLIER
         and len(before) > 1

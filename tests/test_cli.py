@@ -27,7 +27,8 @@ from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kt import CompositionTokenizer, __version__, evaluation
-from sklearn_kt.cli import _DEFAULT_MODELS, _MODEL_NAMES, main
+from sklearn_kt.cli import _BATCH_ROWS, _DEFAULT_MODELS, _MODEL_NAMES, main
+from sklearn_kt.compositions import read_compositions
 from sklearn_kt.evaluation import MODELS
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.tables import open_table
@@ -725,6 +726,71 @@ def test_predict_error_names_the_line_in_a_later_batch(run: Run, model: Path) ->
     code, _, err = run("predict", model, "--batch-size", 3, stdin=text)
     assert code == 2
     assert_one_line(err, "line 9: 'Yy'")
+
+
+def test_all_bad_rows_are_counted(run: Run, tmp_path: Path) -> None:
+    rows = [*["Fe2O3,1"] * _BATCH_ROWS, *["Xx,1"] * 4]
+    (tmp_path / "t.csv").write_text("\n".join(["formula,gap", "Qq,1", *rows]))
+    code, _, err = run("fit", "t.csv", "--target", "gap", "--output", "m")
+    assert code == 2
+    assert_one_line(
+        err,
+        "t.csv, line 2: 'Qq' is not a composition: unknown element 'Qq'. So it is with 5 of 10005",
+        "line 10003, 'Xx': unknown element 'Xx'. line 10004, 'Xx'",
+        "And so on. Correct or drop them.",
+    )
+
+
+@pytest.mark.filterwarnings("always::sklearn_kt.exceptions.CompositionWarning")
+def test_doubts_name_the_place_in_the_file(run: Run, model: Path) -> None:
+    text = "formula\nFe2O3\nCuSO4.5H2O\nXx\nCuSO4·5H2O\n"
+    code, _, err = run("predict", model, "--errors", "nan", stdin=text)
+    assert code == 0
+    assert err.startswith("sklearn-kt: warning: In 1 of 4 rows a '.'")
+    assert "stdin, line 3, 'CuSO4.5H2O', was read as 'CuSO4·5H2O'" in err
+    assert "1 rows of stdin are not compositions" in err
+
+
+WEIGHTS = "name,Fe,Cr,Ni,gap\na,70,20,10,1\nb,90,10,0,2\n" + "c,50,25,25,3\nd,60,20,20,4\n" * 4
+
+
+def test_columns_of_elements(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(WEIGHTS)
+    options = ("--target", "gap", "--model", "et-fractions", "--output", "m")
+    code, _, err = run("fit", "t.csv", *options)
+    assert code == 2
+    assert_one_line(err, "Column 'formula' is not among", "--amounts atomic or --amounts weight")
+    assert run("fit", "t.csv", *options, "--amounts", "weight")[0] == 0
+    code, out, _ = run("predict", "m", "t.csv", "--amounts", "weight")
+    assert code == 0
+    assert read(out)[0] == ["name", "Fe", "Cr", "Ni", "gap", "prediction"]
+    # extra-trees remember what they were fitted on
+    np.testing.assert_allclose([float(row[5]) for row in read(out)[1:5]], [1, 2, 3, 4])
+    code, out, _ = run("tokenize", "t.csv", "--amounts", "weight")
+    [formula, *_] = read(out)[1]
+    expected = read_compositions([{"Fe": 70, "Cr": 20, "Ni": 10}], amounts="weight")
+    assert [formula] == expected.formulas()
+    code, out, _ = run("tokenize", "--amounts", "weight", stdin="formula\nFe70Cr20Ni10\n")
+    assert read(out)[1][0] == formula
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("70,20,10", "70,,10", "line 2: {'Cr': None, 'Fe': 70.0, 'Ni': 10.0} is not a compo"),
+        ("70,20,10", "70,x,10", "the amount of 'Cr' is 'x', which is not a number"),
+        ("70,20,10", "0,0,0", "all amounts are zero"),
+        ("Fe,Cr,Ni", "Fe,Fe,Ni", "occurs 2 times"),
+        ("Fe,Cr,Ni", "fe,cr,ni", "Column 'formula' is not among"),
+    ],
+)
+def test_bad_columns_of_elements(
+    run: Run, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    (tmp_path / "t.csv").write_text(WEIGHTS.replace(old, new))
+    code, _, err = run("fit", "t.csv", "--amounts", "weight", "--target", "gap", "--output", "m")
+    assert code == 2
+    assert_one_line(err, message)
 
 
 def test_predict_no_rows(run: Run, model: Path) -> None:

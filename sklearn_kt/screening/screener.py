@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from sklearn_kt._files import new_folder, remove_folder, replacing
 from sklearn_kt._version import __version__
-from sklearn_kt.compositions import CompositionBatch, read_compositions
+from sklearn_kt.compositions import CompositionBatch, read_compositions, read_rows
 from sklearn_kt.embedding import BackboneMixin
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError, SklearnKTError
 from sklearn_kt.readouts import decide
@@ -436,22 +436,18 @@ def _screened(
 
 
 def _read(formulas: np.ndarray, plan: Plan, place: str, first: int) -> CompositionBatch:
-    try:
-        return read_compositions(formulas)
-    except CompositionError as error:
-        if plan.errors == "raise":
-            row = first + (error.row or 0)
-            raise CompositionError(
-                f"{place} {row}: {error.value!r} is not a composition: {error.reason}. Rows count "
-                "from 0. Correct it, or pass errors='nan' to leave its prediction empty.",
-                row=row,
-                value=error.value,
-                reason=error.reason,
-            ) from None
-    with warnings.catch_warnings():
-        # counted in the result
-        warnings.simplefilter("ignore", CompositionWarning)
-        return read_compositions(formulas, errors="nan")
+    batch, findings = read_rows(formulas.tolist())
+    if findings.rejected and plan.errors == "raise":
+        row, value, reason = findings.rejected[0]
+        raise CompositionError(
+            f"{findings.rejection(lambda row: f'{place} {first + row}')} Rows count from 0. Pass "
+            "errors='nan' to leave their predictions empty.",
+            row=first + row,
+            value=value,
+            reason=reason,
+        )
+    findings.warn(lambda row: f"{place} {first + row}")
+    return batch
 
 
 def _keys(batch: CompositionBatch) -> np.ndarray:
