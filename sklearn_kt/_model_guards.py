@@ -47,6 +47,18 @@ _TREE = ("sklearn.tree._tree", "Tree")
 _KEY_TYPES = ("bool", "float", "int", "str")
 # these make as many bytes as a number says
 _SIZED_SCALARS = ("void", "bytes_")
+# What a loader makes by calling the type that it names, which could be any trusted function.
+_MADE_BY = {
+    "ConstructorFromReduceNode": ("builtins.frozenset", "builtins.range"),
+    "DictNode": ("builtins.dict", "collections.OrderedDict", "sklearn.utils._bunch.Bunch"),
+    "ListNode": ("builtins.list",),
+    "RandomStateNode": ("numpy.random.mtrand.RandomState",),
+    "SetNode": ("builtins.set",),
+    "TupleNode": ("builtins.tuple",),
+}
+_LOSSES = ("sklearn._loss._loss", "sklearn.linear_model._sgd_fast")
+# numbers that NumPy mixes to seed a generator, each with each
+_POOL = "4"
 # a list of integers stands between bytes and a bytearray
 _BYTEARRAY = 9
 
@@ -173,7 +185,12 @@ def _check_node(node: dict[str, Any], trusted: Collection[str] | None) -> None:
     assert isinstance(module, str)
     assert isinstance(kind, str)
     content = node.get("content")
+    name = f"{module}.{kind}"
+    vouched = trusted is None or name in trusted
     good = loader != "CachedNode"
+    if not vouched:
+        good &= loader not in _MADE_BY or name in _MADE_BY[loader]
+        good &= loader != "LossNode" or module in _LOSSES
     if loader == "JsonNode":
         # text, a number, a truth value or nothing: the rest has loaders of its own
         good &= isinstance(content, str) and content.lstrip()[:1] not in ("[", "{")
@@ -188,11 +205,13 @@ def _check_node(node: dict[str, Any], trusted: Collection[str] | None) -> None:
         )
     elif loader == "NdArrayNode":
         good &= module == "numpy" and kind not in _SIZED_SCALARS
-    elif (
-        loader == "SparseMatrixNode" and trusted is not None and (f"{module}.{kind}" not in trusted)
-    ):
+    elif loader == "ConstructorFromReduceNode" and not vouched:
+        good = good and _is_small(kind, content)
+    elif loader == "RandomGeneratorNode":
+        good &= isinstance(content, dict) and _pool_of(content) == _POOL
+    elif loader == "SparseMatrixNode" and not vouched:
         raise CheckpointError(
-            f"it holds types that are not trusted: a sparse matrix, {module[:80]}.{kind[:80]}. If "
+            f"it holds types that are not trusted: a sparse matrix, {name[:160]}. If "
             "you know it to be harmless, pass that name to load_model(path, trusted=[...]) or as "
             "--trust NAME on the command line."
         )
@@ -203,6 +222,18 @@ def _check_node(node: dict[str, Any], trusted: Collection[str] | None) -> None:
         good = good and file in (f"{number}.npy", f"{number}.npz")
     if not good:
         raise CheckpointError(f"a {kind[:80]} is not described as skops does: {_EDITED}.")
+
+
+def _is_small(kind: str, arguments: Any) -> bool:
+    """Tell whether what is made of these arguments is as small as they are."""
+    given = arguments["content"]
+    if kind == "frozenset":
+        return [part["__loader__"] for part in given] == ["ListNode"]
+    return len(range(*(int(part["content"]) for part in given))) <= _VALUES
+
+
+def _pool_of(generator: dict[str, Any]) -> Any:
+    return generator["seed_seq"]["content"]["pool_size"]["content"]
 
 
 def _is_key_type(node: Any) -> bool:
@@ -279,7 +310,8 @@ def objects_in(root: Any) -> Iterator[Any]:
         elif isinstance(item, list | tuple | set | frozenset):
             pending.extend(item)
         elif isinstance(item, np.ndarray):
-            pending.extend(item.ravel().tolist() if item.dtype == object else ())
+            # also what a mask hides
+            pending.extend(np.asarray(item).ravel().tolist() if item.dtype == object else ())
         elif type(item).__module__.partition(".")[0] not in ("skorch", "tokenizers", "torch"):
             pending.extend(_attributes(item).values())
 
@@ -350,10 +382,14 @@ def _check_attributes(item: Any) -> None:
     for name, value in _attributes(item).items():
         method = getattr(type(item), name, None)
         _need(item, not (callable(method) or isinstance(method, property)), f"{name!r} is replaced")
+        # compiled code does not see the mask that hides values from checks
+        parts = value if isinstance(value, list | tuple) else [value]
+        _need(item, not any(isinstance(p, np.ma.MaskedArray) for p in parts), f"{name} has a mask")
+        if name in _NAMES_METHODS:
+            # any other would be called as well, such as what writes a file
+            _need(item, set(parts) <= _METHODS, f"{name} is no method that predicts")
         if name in _LEARNED:
-            if isinstance(value, dict):
-                value = [*value.values()]
-            for part in value if isinstance(value, list | tuple) else [value]:
+            for part in value.values() if isinstance(value, dict) else parts:
                 array = np.asarray(part)
                 _need(
                     item,
@@ -517,7 +553,17 @@ def _check_random_state(item: Any) -> list[Any]:
     return []
 
 
+def _check_hashing(item: Any) -> list[Any]:
+    # compiled code divides by it
+    columns = _attributes(item).get("n_features")
+    _need(item, type(columns) is int and 0 < columns < 2**31, "n_features")
+    return []
+
+
 _THREADS = 1024
+# attributes that say which methods of other estimators are called
+_NAMES_METHODS = ("_response_method", "chain_method_", "response_method", "stack_method_")
+_METHODS = {"auto", "decision_function", "predict", "predict_log_proba", "predict_proba"}
 _LEARNED = (
     "_dual_coef_",
     "_intercept_",
@@ -550,6 +596,8 @@ _GUARDS: dict[str, Callable[[Any], list[Any]]] = {
     "numpy.random.mtrand.RandomState": _check_random_state,
     "sklearn.cluster._kmeans._BaseKMeans": _check_clusters,
     "sklearn.ensemble._gb.BaseGradientBoosting": _check_gradient_boosting,
+    "sklearn.feature_extraction._hash.FeatureHasher": _check_hashing,
+    "sklearn.feature_extraction.text.HashingVectorizer": _check_hashing,
     "sklearn.neighbors._base.NeighborsBase": _check_neighbors,
     "sklearn.svm._base.BaseLibSVM": _check_support_vectors,
     "sklearn.tree._classes.BaseDecisionTree": _check_decision_tree,
@@ -627,7 +675,8 @@ def check_tokenizer(text: Any) -> Any:
             step[name] for name in ("normalizers", "pretokenizers", "processors") if name in step
         )
     try:
-        tokenizer = Tokenizer.from_str(text)
+        # as it was read here: of two values for a key Rust may take the other
+        tokenizer = Tokenizer.from_str(json.dumps(settings))
         # what fails in Rust does so at its first words
         tokenizer.encode("hydrogen 0.5 oxygen 1234567890")
     # a panic of Rust is no Exception

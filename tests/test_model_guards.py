@@ -26,7 +26,10 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingRegressor,
     IsolationForest,
+    StackingRegressor,
 )
+from sklearn.feature_extraction import FeatureHasher
+from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -146,6 +149,19 @@ def _typed(doubling: dict[str, Any]) -> dict[str, Any]:
     return doubling
 
 
+def _called(number: int, name: str, arguments: list[Any]) -> dict[str, Any]:
+    """What calls a type or function with these arguments."""
+    module, _, kind = name.rpartition(".")
+    given = {**_list(number + 1, arguments), "__class__": "tuple", "__loader__": "TupleNode"}
+    return {
+        "__class__": kind,
+        "__module__": module,
+        "__loader__": "ConstructorFromReduceNode",
+        "__id__": number,
+        "content": given,
+    }
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return save_model(Ridge(), tmp_path_factory.mktemp("plain") / "m").read_bytes()
@@ -163,6 +179,15 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         _list(1, [_list(2, [{"__id__": 2, "__loader__": "CachedNode"}])]),
         _list(1, [[[]] * 400_000]),
         _list(1, [0] * 2_000_000),
+        _called(1, "builtins.range", [_json(3, "1000000000")]),
+        _called(1, "builtins.frozenset", [_called(3, "builtins.range", [_json(5, "9")])]),
+        _called(1, "sklearn.metrics._regression.max_error", [_list(3, []), _list(4, [])]),
+        {**_list(1, []), "__module__": "sklearn.metrics.pairwise", "__class__": "paired_distances"},
+        {
+            **_called(1, "numpy.dtype", []),
+            "__loader__": "LossNode",
+            "__reduce__": {"args": _json(3, '"V8"')},
+        },
     ],
     ids=lambda content: f"{content['__loader__']}-{len(str(content))}",
 )
@@ -442,6 +467,14 @@ EDITS: dict[str, tuple[Any, Callable[[Any], None]]] = {
         make_pipeline(StandardScaler()),
         lambda m: m.steps.append(("t", TREE.tree_)),
     ),
+    "a mask": (SVR(), lambda m: _set(support_=np.ma.masked_less(m.support_, 10**6))(m)),
+    "masks in a list": (Ridge(), lambda m: _set(parts=[np.ma.masked_less(m.coef_, 9)])(m)),
+    "another method": (
+        StackingRegressor([("r", Ridge())], cv=2),
+        _set(estimators_=[np.array([65], dtype=np.uint8)], stack_method_=["tofile"]),
+    ),
+    "no columns": (FeatureHasher(n_features=4), _set(n_features=0, n_features_in_=1)),
+    "no words": (HashingVectorizer(n_features=4), _set(n_features=0, n_features_in_=1)),
     "coefficients": (Ridge(), lambda m: _set(coef_=m.coef_ * np.inf)(m)),
 }
 
@@ -450,7 +483,7 @@ EDITS: dict[str, tuple[Any, Callable[[Any], None]]] = {
 def test_edited_estimators_are_refused(case: str, tmp_path: Path) -> None:
     model, edit = EDITS[case]
     model = copy.deepcopy(model)
-    if not hasattr(model, "n_features_in_"):
+    if not hasattr(model, "n_features_in_") and hasattr(model, "predict"):
         model.fit(X, CLASSES if hasattr(model, "predict_proba") or isinstance(model, SVC) else Y)
     if case != "boosting other start":
         load_model(save_model(model, tmp_path / "whole"))
@@ -477,6 +510,27 @@ def test_positions_of_random_numbers(kind: str, tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError):
         load_model(_with_values(path, pos="-1000000", buffer_pos="-1000000"))
+
+
+def test_seeds_are_mixed_from_few_numbers(tmp_path: Path) -> None:
+    path = save_model(HistGradientBoostingRegressor(max_iter=1).fit(X, Y), tmp_path / "m")
+    load_model(path)
+    with pytest.raises(CheckpointError, match="not described as skops does"):
+        load_model(_with_values(path, pool_size="200"))
+
+
+def test_ranges_and_sets_come_back(tmp_path: Path) -> None:
+    model = FunctionTransformer(kw_args={"some": range(1, 9, 3), "other": frozenset({1, 2})})
+    assert load_model(save_model(model, tmp_path / "m")).kw_args == model.kw_args
+
+
+def test_masks_hide_no_objects(tmp_path: Path) -> None:
+    model = FunctionTransformer(kw_args={})
+    hidden = np.empty(1, dtype=object)
+    hidden[0] = TREE.tree_
+    model.kw_args["some"] = np.ma.MaskedArray(hidden, [True])
+    with pytest.raises(CheckpointError, match="outside of an estimator"):
+        load_model(save_model(model, tmp_path / "m"))
 
 
 def test_trees_have_the_nodes_that_they_name(tmp_path: Path) -> None:
@@ -516,6 +570,13 @@ def test_tokenizers_that_grow_or_panic_are_refused(
     check_tokenizer(json.dumps({**words, "padding": None, "truncation": None}))
     with pytest.raises(CheckpointError, match="tokenizer"):
         check_tokenizer(json.dumps({**words, "padding": None, "truncation": None, **change}))
+
+
+def test_tokenizers_are_read_as_they_were_checked(words: dict[str, Any]) -> None:
+    text = json.dumps({**words, "padding": None, "truncation": None, "normalizer": None})
+    steps = '"normalizer": {"type": "Prepend", "prepend": "%s"}, "normalizer": null' % ("o" * 99)
+    tokenizer = check_tokenizer(text.replace('"normalizer": null', steps))
+    assert tokenizer.normalizer is None
 
 
 @pytest.mark.parametrize("text", [3, "", "[]", "{" * 10_000, "{}", "null"])
