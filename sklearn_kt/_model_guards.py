@@ -656,8 +656,9 @@ def check_tokenizer(text: Any) -> Any:
             pending.extend(part for part in step if isinstance(part, dict | list))
         if not isinstance(step, dict):
             continue
-        kind = step.get("type", "WordPiece")
-        bad = isinstance(kind, str) and kind not in _STEPS
+        # Rust guesses what has no type by its keys; models are all known
+        kind = step.get("type", "WordPiece" if step is settings.get("model") else None)
+        bad = kind not in _STEPS
         if kind == "Replace":
             replacements += 1
             pattern = step.get("pattern")
@@ -675,8 +676,7 @@ def check_tokenizer(text: Any) -> Any:
             step[name] for name in ("normalizers", "pretokenizers", "processors") if name in step
         )
     try:
-        # as it was read here: of two values for a key Rust may take the other
-        tokenizer = Tokenizer.from_str(json.dumps(settings))
+        tokenizer = Tokenizer.from_str(text)
         # what fails in Rust does so at its first words
         tokenizer.encode("hydrogen 0.5 oxygen 1234567890")
     # a panic of Rust is no Exception

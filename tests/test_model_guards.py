@@ -38,7 +38,7 @@ from sklearn.svm import SVC, SVR, OneClassSVM
 from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_kt import CompositionEmbedder, CompositionTokenizer, ImplicitKTRegressor
-from sklearn_kt._model_guards import check_tokenizer
+from sklearn_kt._model_guards import check_objects, check_tokenizer
 from sklearn_kt.encoder import PRESETS, load_backbone
 from sklearn_kt.encoder.modeling import build_backbone
 from sklearn_kt.exceptions import CheckpointError, InputError
@@ -181,12 +181,16 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         _list(1, [0] * 2_000_000),
         _called(1, "builtins.range", [_json(3, "1000000000")]),
         _called(1, "builtins.frozenset", [_called(3, "builtins.range", [_json(5, "9")])]),
-        _called(1, "sklearn.metrics._regression.max_error", [_list(3, []), _list(4, [])]),
+        _called(
+            1,
+            "sklearn.metrics._regression.max_error",
+            [_list(3, [_json(4, "1")]), _list(5, [_json(6, "1")])],
+        ),
         {**_list(1, []), "__module__": "sklearn.metrics.pairwise", "__class__": "paired_distances"},
         {
             **_called(1, "numpy.dtype", []),
             "__loader__": "LossNode",
-            "__reduce__": {"args": _json(3, '"V8"')},
+            "__reduce__": {"args": _list(3, [_json(4, '"V8"')])},
         },
     ],
     ids=lambda content: f"{content['__loader__']}-{len(str(content))}",
@@ -524,13 +528,11 @@ def test_ranges_and_sets_come_back(tmp_path: Path) -> None:
     assert load_model(save_model(model, tmp_path / "m")).kw_args == model.kw_args
 
 
-def test_masks_hide_no_objects(tmp_path: Path) -> None:
-    model = FunctionTransformer(kw_args={})
+def test_masks_hide_no_objects() -> None:
     hidden = np.empty(1, dtype=object)
     hidden[0] = TREE.tree_
-    model.kw_args["some"] = np.ma.MaskedArray(hidden, [True])
     with pytest.raises(CheckpointError, match="outside of an estimator"):
-        load_model(save_model(model, tmp_path / "m"))
+        check_objects({"some": np.ma.MaskedArray(hidden, [True])})
 
 
 def test_trees_have_the_nodes_that_they_name(tmp_path: Path) -> None:
@@ -555,6 +557,8 @@ def words(minilm_dir: Path) -> dict[str, Any]:
         {"normalizer": {"type": "Replace", "pattern": {"String": "o"}, "content": "o" * 10**6}},
         {"normalizer": {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}},
         {"normalizer": {"type": "Prepend", "prepend": "o"}},
+        {"normalizer": {"prepend": "o"}},
+        {"normalizer": {"pattern": {"Regex": "(a+)+$"}, "content": ""}},
         {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(a+)+$"}}},
         {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "////"}},
         {"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend"}]}},
@@ -570,13 +574,6 @@ def test_tokenizers_that_grow_or_panic_are_refused(
     check_tokenizer(json.dumps({**words, "padding": None, "truncation": None}))
     with pytest.raises(CheckpointError, match="tokenizer"):
         check_tokenizer(json.dumps({**words, "padding": None, "truncation": None, **change}))
-
-
-def test_tokenizers_are_read_as_they_were_checked(words: dict[str, Any]) -> None:
-    text = json.dumps({**words, "padding": None, "truncation": None, "normalizer": None})
-    steps = '"normalizer": {"type": "Prepend", "prepend": "%s"}, "normalizer": null' % ("o" * 99)
-    tokenizer = check_tokenizer(text.replace('"normalizer": null', steps))
-    assert tokenizer.normalizer is None
 
 
 @pytest.mark.parametrize("text", [3, "", "[]", "{" * 10_000, "{}", "null"])
