@@ -109,7 +109,8 @@ _PLAIN_NUMBERS = {
 }
 _PLAIN_NUMBERS["Ac"] = _ACTINIUM
 _EXPONENT = r"(?:e[+-]?\d+|E[+-]\d+)?"
-_NUMBER = rf"(?:\d+(?:/\d{{1,3}}(?![\d.])|(?:\.\d*)?{_EXPONENT})|\.\d+{_EXPONENT})"
+# looks ahead once, because most numbers are digits and nothing else
+_NUMBER = rf"(?:\d+(?:(?=[./eE])(?:/\d{{1,3}}(?![\d.])|(?:\.\d*)?{_EXPONENT}))?|\.\d+{_EXPONENT})"
 # short digit runs cannot overflow; possessive, so that long strings need no memory
 _PLAIN = re.compile(r"(?:[A-Z][a-z]?(?:[0-9]{1,15}(?:\.[0-9]{1,20})?)?)++")
 _PLAIN_TOKENS = re.compile(r"([A-Z][a-z]?)([0-9.]*)")
@@ -987,6 +988,8 @@ def _amounts_of_formula(formula: str, doubts: list[Doubt]) -> dict[int, float]:
     words = text.split()
     if not words:
         raise _NotAComposition("an empty string")
+    if len(words) > 1:
+        text = " ".join(words)
     reading, others = _separated(text) if "." in text or len(words) > 1 else (text, [])
     try:
         amounts = _read_text(reading)
@@ -1140,9 +1143,12 @@ def _doubt_letters(
             or (text.lstrip(" (")[:1] == "D" and not symbols <= _BESIDE_DEUTERIUM)
         ):
             doubts.append(Doubt("isotopes"))
-    unusual = len(amounts) > 1 and not _RARE.isdisjoint(amounts) and _UNUSUAL.search(text)
-    if unusual or (len(words) == 1 and words[0] in _NAMES):
+    if len(amounts) > 1 and not _RARE.isdisjoint(amounts) and _UNUSUAL.search(text):
         doubts.append(Doubt("names"))
+    if len(words) == 1:
+        if words[0] in _NAMES:
+            doubts.append(Doubt("names"))
+        return
     for position in range(1, len(words)):
         if _is_word(words[position], words[position - 1]):
             doubts.append(Doubt("words", others=(" ".join(words[:position]),)))
@@ -1272,9 +1278,11 @@ def _number(text: str) -> float:
 
 
 def _merged(pairs: list[tuple[str, float]], factor: float) -> dict[str, float]:
-    amounts: dict[str, float] = {}
-    for symbol, amount in pairs:
-        amounts[symbol] = amounts.get(symbol, 0.0) + amount * factor
+    amounts = {symbol: amount * factor for symbol, amount in pairs}
+    if len(amounts) < len(pairs):
+        amounts = dict.fromkeys(amounts, 0.0)
+        for symbol, amount in pairs:
+            amounts[symbol] += amount * factor
     return amounts
 
 
