@@ -84,7 +84,8 @@ def test_magpie_agrees_with_matminer() -> None:
 
 
 def test_magpie_imputes_elements_without_data() -> None:
-    assert np.isfinite(MagpieFeaturizer().transform(["Og", "LrO", "D2O"])).all()
+    rows = [{"Og": 1}, {"Lr": 1, "O": 1}, "D2O"]
+    assert np.isfinite(MagpieFeaturizer().transform(rows)).all()
 
 
 def test_magpie_bad_rows() -> None:
