@@ -149,6 +149,7 @@ _SPACED_NUMBER = re.compile(r"(?<=[A-Za-z)])\s+(?=\d{1,2}\(?[A-Z])")
 
 # Letters that are read as elements and often mean something else.
 _NUMERALS = re.compile(r"\(\s*(?:I{1,3}|IV|VI{0,3}|IX)\s*\)|(?<!\()II+(?![a-z])")
+_PHASE = re.compile(r"(?<=[A-Za-z0-9])\s*\((?![IV]\))[A-Z][a-z]?\)$")
 _NAMES = frozenset(
     re.findall(
         r"\w+",
@@ -172,7 +173,8 @@ _DOUBTS = {
     "of a formula",
     "isotopes": "D or T was read as hydrogen, as for deuterium and tritium; for what else it may "
     "mean (didymium, any transition metal) write the elements",
-    "words": "letters after a space were read as elements; words are left out of a formula",
+    "words": "letters after a space or alone in brackets at the end were read as elements; words "
+    "and phases are left out of a formula",
     "names": "a common abbreviation or name was read as the elements it spells; for what it "
     "stands for write the elements",
 }
@@ -1145,6 +1147,9 @@ def _doubt_letters(
             doubts.append(Doubt("isotopes"))
     if len(amounts) > 1 and not _RARE.isdisjoint(amounts) and _UNUSUAL.search(text):
         doubts.append(Doubt("names"))
+    if text.endswith(")") and _PHASE.search(text):
+        doubts.append(Doubt("words", others=(_PHASE.sub("", text),)))
+        return
     if len(words) == 1:
         if words[0] in _NAMES:
             doubts.append(Doubt("names"))

@@ -578,6 +578,8 @@ def test_dots_that_may_be_decimal_points(formula: str, read: str, other: str) ->
         ("ZnO NP", "letters after a space", "ZnONP", "ZnO"),
         ("LiFePO4 C", "letters after a space", "LiFePO4C", "LiFePO4"),
         ("TiO2 P25", "letters after a space", "TiO2P25", "TiO2"),
+        ("TiO2(B)", "letters after a space or alone in brackets", "TiO2B", "TiO2"),
+        ("VO2 (B)", "letters after a space or alone in brackets", "VO2B", "VO2"),
         ("Fe2O3 CNTs", "letters after a space", "Fe2O3C1N1Ts1", "Fe2O3"),
         ("YBCO", "a common abbreviation", "Y1B1C1O1", None),
         ("Ti6Al4V", "a common abbreviation", "Ti6Al4V1", None),
