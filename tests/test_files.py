@@ -193,7 +193,7 @@ def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 
 _CHILD = """
-import sys, time
+import signal, sys, time
 from sklearn_kt import cli
 from sklearn_kt._files import new_folder, replacing
 
@@ -204,6 +204,8 @@ def run(args):
         time.sleep(60)
 
 cli._tokenize = run
+# under nohup it is ignored, and stays so
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.exit(cli.main(["tokenize", "in.csv"]))
 """
 
