@@ -57,12 +57,52 @@ def test_embedding_sees_traces(encoder: CompositionEncoder) -> None:
     assert (trace[0] - trace[1]).abs().max() > 1e-3
 
 
-def test_hidden_amount_is_not_read(encoder: CompositionEncoder) -> None:
+def smooth(amount_attention: str, scale: float = 1.0) -> CompositionEncoder:
+    """An encoder with weights larger than training makes them."""
+    config = {**PRESETS["tiny"], "n_frequencies": 3, "n_log_frequencies": 3}
+    spec = {"kind": "composition", "config": {**config, "amount_attention": amount_attention}}
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        built = build_backbone(spec).eval()
+        for parameter in built.parameters():
+            parameter.mul_(scale)
+    return built
+
+
+@pytest.mark.parametrize("amount_attention", ["none", "linear", "mixed"])
+def test_hidden_amount_is_not_read(amount_attention: str) -> None:
     ids, fractions = tensors(["Fe2O3", "Fe3O4"])
     fractions[:, 1:] = -1.0
     with torch.no_grad():
-        states = encoder.encode(ids, fractions)
+        states = smooth(amount_attention).encode(ids, fractions)
     torch.testing.assert_close(states[0], states[1])
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+@pytest.mark.parametrize("amount_attention", ["linear", "mixed"])
+def test_vanishing_element_has_no_say_whatever_the_weights(
+    amount_attention: str, scale: float
+) -> None:
+    ids, fractions = tensors(["Zn0.5S0.5Mn0.5"])
+    rest = torch.tensor([1.0, 0.5, 0.0, 0.5])
+    assert ids[0, 2] == 4 + 25
+    changes = []
+    with torch.no_grad():
+        encoder = smooth(amount_attention, scale)
+        host = encoder(*tensors(["ZnS"]))
+        for amount in (1e-4, 1e-8, 1e-30, 0.0):
+            fractions[0] = rest
+            fractions[0, 2] = amount
+            changes.append(float((encoder(ids, fractions) - host).abs().max()))
+    assert changes == sorted(changes, reverse=True)
+    assert changes[0] > 1e-5
+    assert max(changes[2:]) < 1e-4
+
+
+def test_traces_have_the_say_of_main_components_without_amount_attention() -> None:
+    with torch.no_grad():
+        one, two = (smooth("none")(*tensors([f])) for f in ("ZnS", "ZnSMn0.00000002"))
+    assert (one - two).abs().max() > 0.05
 
 
 def test_save_and_load_round_trip(encoder: CompositionEncoder, folder: Path) -> None:
@@ -141,6 +181,10 @@ def test_damaged_weights_are_refused(folder: Path, damage: str) -> None:
         ({"format_version": None}, "format None"),
         ({"model_type": "bert"}, "pass a Hugging Face text model as backbone="),
         ({"hidden_size": 32}, "do not fit"),
+        ({"n_frequencies": 5}, "n_frequencies is 5 where the weights have 8"),
+        ({"n_log_frequencies": 5}, "where the weights have"),
+        ({"n_frequencies": 17, "n_log_frequencies": -1}, "n_log_frequencies is -1"),
+        ({"amount_attention": "square"}, "amount_attention must be one of"),
         ({"num_hidden_layers": 9}, "do not fit"),
         ({"surprise": 1}, "'surprise' is no setting"),
         # nothing of such a size is built

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import CONFIG_MAPPING, MODEL_MAPPING, PretrainedConfig, PreTrainedModel
 
-from sklearn_kt.exceptions import CheckpointError
+from sklearn_kt.exceptions import CheckpointError, InputError
 from sklearn_kt.hub import check_settings
 from sklearn_kt.randomness import torch_generator_kept
 from sklearn_kt.tokenizer import CLS_ID, N_TOKENS, PAD_ID
@@ -50,6 +50,13 @@ _TEXT_MODELS = (
 )
 _PLAIN = (bool, float, int, str, type(None))
 
+#: Attention to an element is proportional to a power of its fraction; the heads take turns.
+AMOUNT_POWERS: dict[str, tuple[float, ...]] = {
+    "none": (0.0,),
+    "linear": (1.0,),
+    "mixed": (1.0, 0.5),
+}
+
 
 class CompositionEncoderConfig(PretrainedConfig):
     """Sizes of a :class:`CompositionEncoder`.
@@ -63,7 +70,14 @@ class CompositionEncoderConfig(PretrainedConfig):
     drop_path : float, default=0.1
         Probability of skipping a residual branch for a row while training.
     n_frequencies : int, default=8
-        Sine/cosine pairs for an element's fraction, and as many for its logarithm.
+        Sine/cosine pairs for an element's fraction; the k-th has a period of 2 / 2**k.
+    n_log_frequencies : int, default=8
+        The same for its logarithm, in units of six decades.
+    amount_attention : {"none", "linear", "mixed"}, default="none"
+        How an element's share of attention follows from its fraction f. "none": not at all,
+        so that a trace has the say of a main component. "linear": it is proportional to f.
+        "mixed": in every second head, and to sqrt(f) in the others. Under the latter two an
+        element whose amount vanishes has no say, whatever the weights.
     properties : list of dict, default=[]
         What the pretrained property heads predict: ``name``, ``unit``, and ``center`` and
         ``scale`` of the standardised output. Empty without heads.
@@ -80,6 +94,8 @@ class CompositionEncoderConfig(PretrainedConfig):
         intermediate_size: int = 512,
         drop_path: float = 0.1,
         n_frequencies: int = 8,
+        n_log_frequencies: int = 8,
+        amount_attention: str = "none",
         properties: Sequence[dict[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
@@ -90,6 +106,13 @@ class CompositionEncoderConfig(PretrainedConfig):
         self.intermediate_size = intermediate_size
         self.drop_path = drop_path
         self.n_frequencies = n_frequencies
+        self.n_log_frequencies = n_log_frequencies
+        if amount_attention not in AMOUNT_POWERS:
+            raise InputError(
+                f"amount_attention must be one of {sorted(AMOUNT_POWERS)}, "
+                f"got {amount_attention!r}."
+            )
+        self.amount_attention = amount_attention
         self.properties = list(properties)
         super().__init__(**kwargs)
 
@@ -103,20 +126,24 @@ class _AmountFeatures(nn.Module):
     """
 
     frequencies: torch.Tensor
+    log_frequencies: torch.Tensor
 
     def __init__(self, config: CompositionEncoderConfig) -> None:
         super().__init__()
-        n = config.n_frequencies
-        self.register_buffer(
-            "frequencies", torch.pi * 2.0 ** torch.arange(n, dtype=torch.float32), persistent=False
-        )
-        self.project = nn.Linear(4 * n + 2, config.hidden_size)
+        sizes = {
+            "frequencies": config.n_frequencies,
+            "log_frequencies": config.n_log_frequencies,
+        }
+        for name, n in sizes.items():
+            octaves = torch.pi * 2.0 ** torch.arange(n, dtype=torch.float32)
+            self.register_buffer(name, octaves, persistent=False)
+        self.project = nn.Linear(2 * sum(sizes.values()) + 2, config.hidden_size)
         self.masked = nn.Parameter(torch.zeros(config.hidden_size))
 
     def forward(self, fractions: torch.Tensor) -> torch.Tensor:
         x = fractions.clamp(min=0.0).unsqueeze(-1)
         log = torch.log10(x.clamp(min=10.0**-_LOG_RANGE)) / _LOG_RANGE
-        angles = torch.cat([x * self.frequencies, log * self.frequencies], dim=-1)
+        angles = torch.cat([x * self.frequencies, log * self.log_frequencies], dim=-1)
         out = self.project(torch.cat([x, log, angles.sin(), angles.cos()], dim=-1))
         return torch.where((fractions < 0).unsqueeze(-1), self.masked.to(out.dtype), out)
 
@@ -156,7 +183,7 @@ class _Block(nn.Module):
         # None: that of x
         self.product_dtype: torch.dtype | None = None
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         n, length, d = x.shape
         dtype = self.product_dtype or x.dtype
         normed = self.norm1(x).to(dtype)
@@ -164,7 +191,7 @@ class _Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         # for the few tokens of a formula F.scaled_dot_product_attention is no faster on a CPU
         scores = (q @ k.transpose(-1, -2)).to(x.dtype) * (d // self.heads) ** -0.5
-        attended = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).to(v.dtype) @ v
+        attended = (scores + bias).softmax(dim=-1).to(v.dtype) @ v
         x = x + self.drop_path(self.out(attended.transpose(1, 2).reshape(n, length, d)))
         return x + self.drop_path(self.down(F.gelu(self.up(self.norm2(x).to(dtype)))))
 
@@ -217,11 +244,23 @@ class CompositionEncoder(PreTrainedModel):
 
     def encode(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
         """Token states, (n, length, hidden_size)."""
-        mask = (input_ids != PAD_ID)[:, None, None, :]
+        bias = self._attention_bias(input_ids, fractions)
         x = self.tokens(input_ids) + self.amounts(fractions)
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, bias)
         return self.norm(x)
+
+    def _attention_bias(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
+        """Logarithm of each token's share before any is looked at, (n, 1 or heads, 1, length)."""
+        present = input_ids != PAD_ID
+        powers = AMOUNT_POWERS[self.config.amount_attention]
+        # a hidden amount counts as an equal share, which tells nothing of it
+        equal = 1.0 / (present.sum(dim=1, keepdim=True) - 1).clamp(min=1)
+        share = torch.where(fractions < 0, equal, fractions)
+        log = share.clamp(min=torch.finfo(share.dtype).tiny).log()
+        turns = self.config.num_attention_heads if len(powers) > 1 else 1
+        bias = torch.stack([powers[i % len(powers)] * log for i in range(turns)], dim=1)
+        return bias.masked_fill(~present[:, None], -torch.inf)[:, :, None]
 
     def reduce_precision(self) -> None:
         """Keep the weights of all blocks in bfloat16, for inference.

@@ -71,6 +71,8 @@ _SIZES = (
     "intermediate_size",
     "drop_path",
     "n_frequencies",
+    "n_log_frequencies",
+    "amount_attention",
     "properties",
 )
 
@@ -376,15 +378,17 @@ def _check_sizes(config: dict[str, Any], weights: dict[str, Any]) -> None:
     known = CompositionEncoderConfig().to_dict()
     config = {name: config.get(name, known[name]) for name in _SIZES} | config
     tokens = weights["tokens.weight"].shape
+    pairs = (weights["amounts.project.weight"].shape[1] - 2) / 2
     found = {
         "vocab_size": tokens[0],
         "hidden_size": tokens[1],
         "num_hidden_layers": sum(name.endswith(".qkv.weight") for name in weights),
         "intermediate_size": weights["blocks.0.up.weight"].shape[0],
-        "n_frequencies": (weights["amounts.project.weight"].shape[1] - 2) / 4,
+        "n_frequencies": pairs - config["n_log_frequencies"],
+        "n_log_frequencies": pairs - config["n_frequencies"],
     }
     for name, size in found.items():
-        if type(config[name]) is not int or config[name] != size:
+        if type(config[name]) is not int or config[name] != size or size < 0:
             raise ValueError(f"{name} is {config[name]!r} where the weights have {size}")
     heads = config["num_attention_heads"]
     if type(heads) is not int or heads < 1 or config["hidden_size"] % heads:
