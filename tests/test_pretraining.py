@@ -31,6 +31,7 @@ from sklearn_kt.pretraining import (
     build_corpus,
     read_recipe,
 )
+from sklearn_kt.tokenizer import token_matrix
 
 SIZES = {
     "hidden_size": 32,
@@ -38,6 +39,8 @@ SIZES = {
     "num_attention_heads": 2,
     "intermediate_size": 64,
 }
+GAP = Property("gap", "eV")
+METAL = Property("metal", "", "binary", low=0, high=1)
 CATIONS = ["Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Al", "Ga", "In", "Zn", "Cd"]
 ANIONS = ["F", "Cl", "Br", "I", "O", "S", "Se", "Te", "N", "P", "As", "Sb"]
 
@@ -57,7 +60,7 @@ def table() -> CorpusTable:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    properties = [Property("gap", "eV"), Property("metal", "", "binary", low=0, high=1)]
+    properties = [GAP, METAL]
     made = build_corpus(tmp_path_factory.mktemp("pretraining") / "c", [table()], properties)
     formulas = made.compositions(np.arange(len(made))).formulas()
     vectors = np.column_stack([made.targets[:, 1], 1 - made.targets[:, 1], np.ones(len(made))])
@@ -222,6 +225,45 @@ def test_saved_weights_are_the_encoder(corpus: Corpus, tmp_path: Path) -> None:
         expected = fitted.model_.encoder(ids, fractions)
         assert_allclose(backbone.eval()(ids, fractions), expected, atol=0.02)
     assert (folder / "README.md").read_text() == "Toy run."
+
+
+def test_initial_weights_are_taken_over_by_meaning(corpus: Corpus, tmp_path: Path) -> None:
+    old = pretrainer(max_steps=2).fit(corpus)
+    old.save(tmp_path / "old", card="")
+    # another order, other units, and a property that the old weights do not know
+    other = build_corpus(
+        tmp_path / "other",
+        [
+            CorpusTable(
+                ["NaCl", "KCl", "Si"], {"metal": [0, 0, 1], "new": [1, 2, 4], "gap": [5, 2, 0]}
+            )
+        ],
+        [METAL, Property("new"), GAP],
+    )
+    batch = corpus.compositions(np.arange(5))
+    found = {}
+    for octaves in (8, 2):
+        smooth = {**SIZES, "n_frequencies": octaves, "amount_attention": "none"}
+        run = pretrainer(encoder=smooth, initial=tmp_path / "old", max_steps=1)._start(other)
+        encoder = run.model.encoder.eval()
+        ids, amounts = (torch.from_numpy(a) for a in token_matrix(batch))
+        with torch.no_grad():
+            out = encoder.properties(encoder(ids, (amounts / amounts[:, :1]).float())).numpy()
+        found[octaves] = other.unscale(out)
+    with torch.no_grad():
+        encoder = old.model_.encoder
+        expected = corpus.unscale(
+            encoder.properties(encoder(ids, (amounts / amounts[:, :1]).float())).numpy()
+        )
+    gap, metal = corpus.property_names.index("gap"), corpus.property_names.index("metal")
+    # the file holds float16
+    assert_allclose(found[8][:, 2], expected[:, gap], rtol=0.02, atol=0.02)
+    assert_allclose(found[8][:, 0], expected[:, metal], rtol=0.02, atol=0.02)
+    assert not np.allclose(found[2][:, 2], expected[:, gap], rtol=0.02, atol=0.02)
+    with pytest.raises(InputError, match="initial checkpoint has hidden_size 32, the encoder 64"):
+        pretrainer(encoder="tiny", initial=tmp_path / "old").fit(other)
+    with pytest.raises(CheckpointError, match="neither a bundled name"):
+        pretrainer(initial=tmp_path / "none").fit(other)
 
 
 @pytest.mark.parametrize("alignment", ["mse", "cosine", "infonce", {"teacher": "infonce"}])

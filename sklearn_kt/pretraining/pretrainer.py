@@ -29,7 +29,7 @@ from sklearn_kt._files import replacing
 from sklearn_kt._settings import own_settings
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.encoder.modeling import CompositionEncoder, CompositionEncoderConfig
-from sklearn_kt.encoder.weights import PRESETS, save_checkpoint
+from sklearn_kt.encoder.weights import PRESETS, load_checkpoint, save_checkpoint
 from sklearn_kt.exceptions import CheckpointError, InputError, TrainingError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
@@ -93,6 +93,10 @@ class CrossModalPretrainer(BaseEstimator):
     encoder : str or dict, default="base"
         A name of :data:`sklearn_kt.encoder.PRESETS`, or the sizes of a
         ``CompositionEncoderConfig``.
+    initial : str, Path or None, default=None
+        Checkpoint whose weights the run begins with: blocks, the amount features both have, and
+        the heads of properties of the same name. `encoder` must have its width and depth. Rows
+        that it was trained on are held out only if it held out the same (`validation_fraction`).
     property_weight : float, default=1.0
         Weight of the property heads' loss.
     property_balance : float, default=0.5
@@ -194,6 +198,7 @@ class CrossModalPretrainer(BaseEstimator):
 
     _parameter_constraints: dict = {  # noqa: RUF012
         "encoder": [StrOptions(set(PRESETS)), dict],
+        "initial": [str, Path, None],
         "property_weight": [Interval(Real, 0, None, closed="left")],
         "property_balance": [Interval(Real, 0, 1, closed="both")],
         "masked_weight": [Interval(Real, 0, None, closed="left")],
@@ -221,8 +226,9 @@ class CrossModalPretrainer(BaseEstimator):
 
     def __init__(
         self,
-        encoder: str | dict[str, int] = "base",
+        encoder: str | dict[str, Any] = "base",
         *,
+        initial: str | Path | None = None,
         property_weight: float = 1.0,
         property_balance: float = 0.5,
         masked_weight: float = 0.5,
@@ -248,6 +254,7 @@ class CrossModalPretrainer(BaseEstimator):
         verbose: int = 0,
     ) -> None:
         self.encoder = encoder
+        self.initial = initial
         self.property_weight = property_weight
         self.property_balance = property_balance
         self.masked_weight = masked_weight
@@ -291,11 +298,12 @@ class CrossModalPretrainer(BaseEstimator):
         Raises
         ------
         InputError
-            If `X` is not a corpus, or no objective is left.
+            If `X` is not a corpus, no objective is left, or `initial` has other sizes.
         DatasetError
             If the corpus lacks a teacher.
         CheckpointError
-            If the state in `checkpoint_dir` is damaged or belongs to another run.
+            If the state in `checkpoint_dir` is damaged or belongs to another run, or there is no
+            `initial` checkpoint.
         TrainingError
             If the loss is not finite.
         """
@@ -383,6 +391,8 @@ class CrossModalPretrainer(BaseEstimator):
             "intermediate_size",
             "drop_path",
             "n_frequencies",
+            "n_log_frequencies",
+            "amount_attention",
         )
         wrong = sorted(set(sizes) - set(keys))
         if wrong:
@@ -434,6 +444,7 @@ class CrossModalPretrainer(BaseEstimator):
         """Tell runs apart: what must not change when one is taken up again."""
         free = ("verbose", "device", "precision", "checkpoint_dir", "checkpoint_every")
         params = {k: v for k, v in self.get_params().items() if k not in free}
+        params["initial"] = params["initial"] and str(params["initial"])
         # only what is kept is compared, and reading all of a corpus takes a while
         content = corpus.digests(teachers) if self.checkpoint_dir is not None else []
         return json.dumps([params, spec, content], sort_keys=True, default=float)
@@ -467,6 +478,8 @@ class _Run:
             seed_torch(params.random_state)
             dims = {name: table[1].shape[1] for name, table in tables.items()}
             self.model = _PretrainingModel(spec, dims).to(self.device)
+        if params.initial is not None:
+            _take_over(self.model.encoder, *load_checkpoint(params.initial))
         decayed = [p for p in self.model.parameters() if p.dim() > 1]
         others = [p for p in self.model.parameters() if p.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -740,6 +753,52 @@ def _describe_properties(corpus: Corpus) -> list[dict[str, Any]]:
             }
         )
     return described
+
+
+@torch.no_grad()
+def _take_over(
+    encoder: CompositionEncoder, spec: dict[str, Any], weights: dict[str, torch.Tensor]
+) -> None:
+    """Copy what another encoder knows: see `initial`."""
+    config, source = encoder.config, CompositionEncoderConfig(**spec["config"])
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    for size in sizes:
+        if getattr(config, size) != getattr(source, size):
+            raise InputError(
+                f"the initial checkpoint has {size} {getattr(source, size)}, the encoder "
+                f"{getattr(config, size)}; they must be the same."
+            )
+    state = encoder.state_dict()
+    own = {name: state[name] for name in weights if name.startswith("blocks.")}
+    for name in ("tokens.weight", "norm.weight", "norm.bias", "amounts.masked"):
+        own[name] = state[name]
+    for name in ("amounts.project.bias", "trunk.0.weight", "trunk.0.bias"):
+        if name in state and name in weights:
+            own[name] = state[name]
+    for name, tensor in own.items():
+        tensor.copy_(weights[name])
+    amounts = state["amounts.project.weight"].zero_()
+    columns = _amount_columns(source)
+    for at, name in enumerate(_amount_columns(config)):
+        if name in columns:
+            amounts[:, at] = weights["amounts.project.weight"][:, columns.index(name)]
+    known = {entry["name"]: (row, entry) for row, entry in enumerate(source.properties)}
+    for at, entry in enumerate(config.properties):
+        if entry["name"] in known:
+            row, old = known[entry["name"]]
+            # the same values in other standard units
+            ratio = old["scale"] / entry["scale"]
+            shift = (old["center"] - entry["center"]) / entry["scale"]
+            state["heads.weight"][at] = weights["heads.weight"][row] * ratio
+            state["heads.bias"][at] = weights["heads.bias"][row] * ratio + shift
+
+
+def _amount_columns(config: CompositionEncoderConfig) -> list[tuple[str, ...]]:
+    """Name the inputs of an encoder's amount features."""
+    octaves = [("linear", str(k)) for k in range(config.n_frequencies)]
+    octaves += [("log", str(k)) for k in range(config.n_log_frequencies)]
+    waves = [(wave, *octave) for wave in ("sin", "cos") for octave in octaves]
+    return [("x",), ("log",), *waves]
 
 
 def _seed(*parts: int) -> int:
