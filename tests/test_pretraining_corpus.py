@@ -12,13 +12,16 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklearn_kt.benchmarking import CompositionPool
 from sklearn_kt.exceptions import CompositionError, DatasetError, InputError
 from sklearn_kt.pretraining import (
+    OPEN_F,
     PROPERTIES,
     SOURCES,
     Corpus,
     CorpusTable,
     Property,
+    Source,
     build_corpus,
     dft_tables,
 )
@@ -79,6 +82,50 @@ def test_values_beyond_the_bounds_are_left_out_and_outliers_pulled_in(tmp_path: 
     assert 0.99 < value(corpus, formulas[2], "gap") < 10
     known = corpus.targets[np.isfinite(corpus.targets)]
     assert_allclose([known.mean(), known.std()], [0, 1], atol=1e-3)
+
+
+def test_values_of_some_elements_are_left_out(tmp_path: Path) -> None:
+    formulas, gaps = ["EuO", "SrO", "Ba2Eu2O4", "LuN"], [0.0, 3.0, 1.0, 2.0]
+    table = CorpusTable(formulas, {"gap": gaps, "heat": gaps})
+    prop = Property("gap", "eV", low=0, without=["Eu", "Yb"])
+    build_corpus(tmp_path / "c", [table], [prop, Property("heat")])
+    corpus = Corpus(tmp_path / "c")
+    assert corpus.properties[0] == prop
+    assert_array_equal(np.isfinite(corpus.targets[:, 0]), [False, True, False, True])
+    assert np.isfinite(corpus.targets[:, 1]).all()
+    pool = CompositionPool.from_tables([table], [prop])
+    assert_array_equal(pool.knows(formulas, "gap"), [False, True, False, True])
+    with pytest.raises(InputError, match="'Xx' is no element"):
+        Property("gap", without=("Xx",))
+
+
+def test_no_gaps_of_open_f_shells() -> None:
+    assert len(set(OPEN_F)) == 25
+    assert not {"La", "Lu", "Ac", "Th", "Lr"} & set(OPEN_F)
+    for prop in PROPERTIES:
+        electronic = prop.name.startswith(("band_gap_", "is_metal_"))
+        assert prop.without == (OPEN_F if electronic else ())
+
+
+def test_polymorphs_of_a_part_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = next(s for s in SOURCES if s.lowest)
+    monkeypatch.setattr("sklearn_kt.pretraining.corpus.SOURCES", (source,))
+    [beside] = source.beside.values()
+    rows = {
+        source.path: (["SiO2", "GaAs", "SiO2", "NaN"], [-1.0, -3.0, -2.0, -4.0]),
+        beside: (["SiO2", "GaAs", "SiO2", "NaN"], [11.0, 12.0, 13.0, 14.0]),
+        source.unless: (["GaAs"], [-5.0]),
+    }
+    for path, (formula, target) in rows.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame({"formula": formula, "target": target}).to_csv(tmp_path / path, index=False)
+    [table] = dft_tables(tmp_path)
+    assert table.compositions == ["SiO2", "NaN"]
+    assert_array_equal(table.targets["energy_per_atom_oqmd_part"], [-2.0, -4.0])
+    assert_array_equal(table.targets["volume_per_atom"], [13.0, 14.0])
+    pd.DataFrame({"formula": ["SiO2"], "target": [1.0]}).to_csv(tmp_path / beside, index=False)
+    with pytest.raises(DatasetError, match="has other rows than"):
+        list(dft_tables(tmp_path))
 
 
 def test_logarithm(tmp_path: Path) -> None:
@@ -156,14 +203,22 @@ def test_allow_list_names_no_evaluation_data() -> None:
     paths = [source.path for source in SOURCES]
     assert len(set(paths)) == len(paths)
     for source in SOURCES:
-        assert source.path.startswith(("composition/", "structures/"))
+        folders = ("composition/", "structures/") if source.package is None else ("utils/",)
+        assert source.path.startswith(folders)
+        assert source.package in (None, "matminer")
         assert not any(part in source.path.lower() for part in FORBIDDEN)
         assert set(source.columns.values()) <= names
         assert source.origin
 
 
-def _fake_data(home: Path) -> None:
+def _files() -> list[tuple[Source, str]]:
+    """Every file that the allow-list names."""
+    return [(source, path) for source in SOURCES for path in (source.path, *source.beside.values())]
+
+
+def _fake_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file of the allow-list with one row, and forbidden files with xenon in them."""
+    monkeypatch.setattr("sklearn_kt.pretraining.corpus._package_folder", lambda package: home)
     for source in SOURCES:
         path = home / source.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,8 +227,9 @@ def _fake_data(home: Path) -> None:
             with gzip.open(path, "wt") as file:
                 file.write(json.dumps({"id": "a-1", **SALT, **values}) + "\n")
         else:
-            row = {"material_id": "a-1", "formula": "NaN", **values}
-            pd.DataFrame([row]).to_csv(path, index=False)
+            row = {"material_id": "a-1", source.formula: "NaN", "target": 2.0, **values}
+            for name in (path, *(home / other for other in source.beside.values())):
+                pd.DataFrame([row]).to_csv(name, index=False)
     for name in (
         "matbench/matbench_expt_gap.csv",
         "composition/hse_pbe_1134.csv.gz",
@@ -190,23 +246,23 @@ def _fake_data(home: Path) -> None:
 def test_only_files_of_the_allow_list_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _fake_data(tmp_path / "data")
+    _fake_data(tmp_path / "data", monkeypatch)
     opened = []
     read_csv, gzip_open = pd.read_csv, gzip.open
     monkeypatch.setattr(pd, "read_csv", lambda p, **k: opened.append(p) or read_csv(p, **k))
     monkeypatch.setattr(gzip, "open", lambda p, *a, **k: opened.append(p) or gzip_open(p, *a, **k))
     corpus = build_corpus(tmp_path / "c", dft_tables(tmp_path / "data"))
-    allowed = {tmp_path / "data" / source.path for source in SOURCES}
+    allowed = {tmp_path / "data" / path for _, path in _files()}
     assert {path for path in opened if isinstance(path, Path)} == allowed
     # NaN is sodium nitride here, not a missing value
     assert_array_equal(corpus.rows_of(["NaN", "NaCl", "XeF2"]) >= 0, [True, True, False])
     assert value(corpus, "NaN", "is_metal_oqmd") == 0
 
 
-def test_missing_or_changed_files(tmp_path: Path) -> None:
+def test_missing_or_changed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DatasetError, match="is missing; set SKLEARN_KT_DATA"):
         list(dft_tables(tmp_path))
-    _fake_data(tmp_path)
+    _fake_data(tmp_path, monkeypatch)
     pd.DataFrame([{"formula": "Si"}]).to_csv(tmp_path / SOURCES[0].path, index=False)
     with pytest.raises(DatasetError, match="no column"):
         list(dft_tables(tmp_path))
@@ -216,16 +272,18 @@ def test_real_files_of_the_allow_list(tmp_path: Path, monkeypatch: pytest.Monkey
     home = os.environ.get("SKLEARN_KT_DATA")
     if not home:
         pytest.skip("SKLEARN_KT_DATA is not set: the real tables are not read")
-    missing = [source.path for source in SOURCES if not (Path(home) / source.path).is_file()]
-    assert missing == []
-    small = ("phonon_dielectric", "mp_shear", "aflow_5prop", "mp2018_multiprop")
+    names = [(source.package, path) for source, path in _files()]
+    assert [p for package, p in names if not package and not (Path(home) / p).is_file()] == []
+    small = ("phonon_dielectric", "mp_shear", "aflow_5prop", "mp2018_multiprop", "transport")
     kept = tuple(s for s in SOURCES if any(part in s.path for part in small))
     monkeypatch.setattr("sklearn_kt.pretraining.corpus.SOURCES", kept)
     corpus = build_corpus(tmp_path / "c", dft_tables(home))
     counts = dict(zip(corpus.property_names, np.isfinite(corpus.targets).sum(0), strict=True))
     assert len(corpus) > 50_000
-    assert counts["band_gap_mp"] > 45_000
+    assert counts["band_gap_mp"] > 33_000
     assert counts["last_phonon_peak_mp"] > 1000
+    assert counts["seebeck_p_mp"] > 34_000
+    assert value(corpus, "BaTe", "seebeck_p_mp") == pytest.approx(545.9, abs=0.1)
     assert len(corpus.structure_rows) > 5000
     # silicon's indirect PBE gap, 0.6 eV
     assert value(corpus, "Si", "band_gap_mp") == pytest.approx(0.6, abs=0.1)

@@ -65,7 +65,11 @@ QUANTITIES: Mapping[str, tuple[str, ...]] = {
         "energy_above_hull_oqmd",
         "decomposition_energy_critexam",
     ),
-    "energy per atom": ("energy_per_atom_oqmd", "energy_per_atom_aflow"),
+    "energy per atom": (
+        "energy_per_atom_oqmd",
+        "energy_per_atom_oqmd_part",
+        "energy_per_atom_aflow",
+    ),
     "volume per atom": ("volume_per_atom",),
     "perovskite heat of formation": ("heat_perovskite",),
     "bulk modulus": ("bulk_modulus_mp", "bulk_modulus_aflow"),
@@ -80,6 +84,9 @@ QUANTITIES: Mapping[str, tuple[str, ...]] = {
         "dielectric_total_mp",
     ),
     "piezoelectric modulus": ("piezoelectric_modulus_mp",),
+    "Seebeck coefficient": ("seebeck_p_mp", "seebeck_n_mp"),
+    "power factor": ("power_factor_p_mp", "power_factor_n_mp"),
+    "effective mass": ("effective_mass_p_mp", "effective_mass_n_mp"),
 }
 """What benchmarks ask for, and the columns of the pretraining corpus that hold it."""
 
@@ -158,7 +165,7 @@ class CompositionPool:
         tables : iterable of CorpusTable
             Read one after the other.
         properties : sequence of Property
-            Values outside a property's bounds count as unknown, as in a corpus.
+            Values that a corpus leaves out count as unknown.
         name : str, default="pool"
             Used in reports.
 
@@ -174,9 +181,7 @@ class CompositionPool:
             for column, prop in enumerate(properties):
                 if prop.name in table.targets:
                     values = np.asarray(table.targets[prop.name], np.float64)
-                    with np.errstate(invalid="ignore"):
-                        mask[:, column] = (values >= prop.low) & (values <= prop.high)
-                    mask[:, column] &= np.isfinite(values)
+                    mask[:, column] = prop.known(values, batch)
             keys.append(composition_keys(batch))
             known.append(mask)
         if not keys:

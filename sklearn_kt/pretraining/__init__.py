@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .corpus import (
+    OPEN_F,
     PROPERTIES,
     SOURCES,
     Corpus,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .pretrainer import CrossModalPretrainer
 
 __all__ = [
+    "OPEN_F",
     "PROPERTIES",
     "SOURCES",
     "CHGNetTeacher",

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 __all__ = [
+    "OPEN_F",
     "PROPERTIES",
     "SOURCES",
     "Corpus",
@@ -57,7 +59,7 @@ __all__ = [
 ]
 
 #: Layout of a corpus folder.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _META = "corpus.json"
 _TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -87,6 +89,8 @@ class Property:
         ``"binary"`` column holds probabilities of yes and is not standardised.
     low, high : float, default=-inf, inf
         Values outside are failed calculations and are left out.
+    without : tuple of str, default=()
+        Values of compositions with one of these elements are left out.
     """
 
     name: str
@@ -94,8 +98,11 @@ class Property:
     transform: str = "identity"
     low: float = -math.inf
     high: float = math.inf
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # JSON has no tuples
+        object.__setattr__(self, "without", tuple(self.without))
         if self.transform not in _TRANSFORMS:
             raise InputError(
                 f"property {self.name!r}: transform must be one of {sorted(_TRANSFORMS)}, "
@@ -103,6 +110,31 @@ class Property:
             )
         if self.transform == "log" and not self.low > 0:
             raise InputError(f"property {self.name!r}: a logarithm needs low > 0, got {self.low}.")
+        wrong = sorted(set(self.without) - set(ELEMENTS))
+        if wrong:
+            raise InputError(f"property {self.name!r}: {wrong[0]!r} is no element.")
+
+    def known(self, values: np.ndarray, batch: CompositionBatch) -> np.ndarray:
+        """Tell which values count.
+
+        Parameters
+        ----------
+        values : ndarray of float64, shape (n,)
+            In the property's unit; NaN is unknown.
+        batch : CompositionBatch
+            Whose values these are.
+
+        Returns
+        -------
+        known : bool ndarray of shape (n,)
+            Finite, within the bounds and of a composition that is not left out.
+        """
+        with np.errstate(invalid="ignore"):
+            known = np.isfinite(values) & (values >= self.low) & (values <= self.high)
+        numbers = [ELEMENTS.index(symbol) + 1 for symbol in self.without]
+        row = np.repeat(np.arange(len(batch)), batch.n_elements)
+        known[row[np.isin(batch.atomic_numbers, numbers)]] = False
+        return known
 
 
 @dataclass
@@ -144,20 +176,43 @@ class Source:
         Column or key in the file to property name.
     origin : str
         Whose calculations these are, and the licence.
-    e_hull : str or None
+    e_hull : str or None, default=None
         Column with the energy above the hull.
+    package : str or None, default=None
+        Installed package whose folder `path` is relative to, instead of the data folder.
+    formula : str, default="formula"
+        Column with the formulas.
+    beside : dict of str to str, default={}
+        Column to another file with the same rows, whose ``target`` it is.
+    lowest : str or None, default=None
+        Column: of the rows of one formula only the lowest in it is read.
+    unless : str or None, default=None
+        Another file: rows whose formula it has are left out.
     """
 
     path: str
     columns: Mapping[str, str]
     origin: str
     e_hull: str | None = None
+    package: str | None = None
+    formula: str = "formula"
+    beside: Mapping[str, str] = field(default_factory=dict)
+    lowest: str | None = None
+    unless: str | None = None
 
 
 _MP = "Materials Project, CC-BY 4.0"
 _OQMD = "OQMD, CC-BY 4.0"
 _AFLOW = "AFLOW, via CrabNet (MIT)"
 _EXT = "composition/crabnet_ext/"
+_SECOND = "composition/oqmd_second_split/"
+
+#: Elements with open f shells, whose compounds have a gap or none as a code treats these shells:
+#: EuO is a metal in one table and an insulator in the next.
+OPEN_F = (
+    *("Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb"),
+    *("Pa", "U", "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm", "Md", "No"),
+)
 
 #: Every property of the shipped checkpoint's corpus.
 PROPERTIES: tuple[Property, ...] = (
@@ -172,17 +227,19 @@ PROPERTIES: tuple[Property, ...] = (
     Property("energy_above_hull_mp", "eV/atom", "log1p", low=-0.01, high=5),
     Property("energy_above_hull_oqmd", "eV/atom", low=-2, high=5),
     Property("energy_per_atom_oqmd", "eV/atom", low=-20, high=5),
+    # the lowest in a random part of the polymorphs: a bit higher
+    Property("energy_per_atom_oqmd_part", "eV/atom", low=-20, high=5),
     Property("energy_per_atom_aflow", "eV/atom", low=-20, high=5),
-    Property("band_gap_mp", "eV", low=0, high=20),
-    Property("band_gap_oqmd", "eV", low=0, high=20),
-    Property("band_gap_aflow", "eV", low=0, high=20),
-    Property("band_gap_wbm", "eV", low=0, high=20),
-    Property("band_gap_perovskite_direct", "eV", low=0, high=20),
-    Property("band_gap_perovskite_indirect", "eV", low=0, high=20),
-    Property("is_metal_mp", "", "binary", low=0, high=1),
-    Property("is_metal_oqmd", "", "binary", low=0, high=1),
-    Property("is_metal_aflow", "", "binary", low=0, high=1),
-    Property("is_metal_wbm", "", "binary", low=0, high=1),
+    Property("band_gap_mp", "eV", low=0, high=20, without=OPEN_F),
+    Property("band_gap_oqmd", "eV", low=0, high=20, without=OPEN_F),
+    Property("band_gap_aflow", "eV", low=0, high=20, without=OPEN_F),
+    Property("band_gap_wbm", "eV", low=0, high=20, without=OPEN_F),
+    Property("band_gap_perovskite_direct", "eV", low=0, high=20, without=OPEN_F),
+    Property("band_gap_perovskite_indirect", "eV", low=0, high=20, without=OPEN_F),
+    Property("is_metal_mp", "", "binary", low=0, high=1, without=OPEN_F),
+    Property("is_metal_oqmd", "", "binary", low=0, high=1, without=OPEN_F),
+    Property("is_metal_aflow", "", "binary", low=0, high=1, without=OPEN_F),
+    Property("is_metal_wbm", "", "binary", low=0, high=1, without=OPEN_F),
     Property("volume_per_atom", "A^3/atom", "log", low=1, high=500),
     Property("bulk_modulus_mp", "GPa", "log", low=1, high=600),
     Property("shear_modulus_mp", "GPa", "log", low=1, high=600),
@@ -199,6 +256,16 @@ PROPERTIES: tuple[Property, ...] = (
     Property("dielectric_electronic_mp", "", "log", low=1, high=500),
     Property("dielectric_total_mp", "", "log", low=1, high=2000),
     Property("piezoelectric_modulus_mp", "C/m^2", "log", low=1e-4, high=100),
+    # at 300 K and 1e18 carriers per cm^3; conductivities and power factors per relaxation time.
+    # Thermal conductivities are left out: they follow from the electric ones (r = 0.99)
+    Property("seebeck_p_mp", "uV/K", low=-1500, high=1500),
+    Property("seebeck_n_mp", "uV/K", low=-1500, high=1500),
+    Property("conductivity_p_mp", "", "log", low=1e-5, high=1e8),
+    Property("conductivity_n_mp", "", "log", low=1e-5, high=1e8),
+    Property("power_factor_p_mp", "", "log", low=1e-6, high=1e4),
+    Property("power_factor_n_mp", "", "log", low=1e-6, high=1e4),
+    Property("effective_mass_p_mp", "", "log", low=1e-6, high=1e6),
+    Property("effective_mass_n_mp", "", "log", low=1e-6, high=1e6),
 )
 
 #: The allow-list: :func:`dft_tables` reads these files and nothing else.
@@ -350,6 +417,32 @@ SOURCES: tuple[Source, ...] = (
         {"formation_energy_per_atom": "formation_energy_elpasolite_iii_vi"},
         "elpasolites, via roost (MIT)",
     ),
+    Source(_SECOND + "formation_enthalpy.csv.gz", {"target": "formation_energy_oqmd"}, _OQMD),
+    Source(
+        _SECOND + "energy_per_atom.csv.gz",
+        {"target": "energy_per_atom_oqmd_part", "volume": "volume_per_atom"},
+        _OQMD,
+        beside={"volume": _SECOND + "volume_per_atom.csv.gz"},
+        lowest="target",
+        # which has the lowest of all polymorphs
+        unless=_EXT + "OQMD_Energy_per_atom_valtest_only.csv.gz",
+    ),
+    Source(
+        "utils/data_files/mp_transport/transport_database.tar.xz",
+        {
+            "S_p": "seebeck_p_mp",
+            "S_n": "seebeck_n_mp",
+            "sigma_p": "conductivity_p_mp",
+            "sigma_n": "conductivity_n_mp",
+            "PF_p": "power_factor_p_mp",
+            "PF_n": "power_factor_n_mp",
+            "m_p": "effective_mass_p_mp",
+            "m_n": "effective_mass_n_mp",
+        },
+        "Materials Project's transport table, via matminer (BSD), CC-BY 4.0",
+        package="matminer",
+        formula="pretty_formula",
+    ),
 )
 
 # property -> yes/no property derived from it
@@ -392,12 +485,8 @@ def dft_tables(data_home: str | Path) -> Iterator[CorpusTable]:
     data_home = Path(data_home)
     hull_of_id: dict[str, float] = {}
     for source in SOURCES:
-        path = data_home / source.path
-        if not path.is_file():
-            raise DatasetError(
-                f"{path} is missing; set SKLEARN_KT_DATA to a folder with all files of "
-                "sklearn_kt.pretraining.SOURCES, or build a corpus from your own tables."
-            )
+        home = data_home if source.package is None else _package_folder(source.package)
+        path = _existing(home / source.path)
         if source.path.startswith("structures/"):
             rows = _read_json_lines(path)
             frame = pd.DataFrame(
@@ -410,17 +499,15 @@ def dft_tables(data_home: str | Path) -> Iterator[CorpusTable]:
             compositions: list[Any] = [_site_counts(row) for row in rows]
             structures: list[Mapping[str, Any] | None] | None = list(rows)
         else:
-            frame = pd.read_csv(
-                path, keep_default_na=False, na_values={c: [""] for c in source.columns}
-            )
-            compositions, structures = frame["formula"].tolist(), None
+            frame = _read_table(path, source, data_home)
+            compositions, structures = frame[source.formula].tolist(), None
         missing = sorted(set(source.columns) - set(frame.columns))
         if missing:
             raise DatasetError(f"{path} has no column {missing[0]!r}; the file was changed.")
         values = {
             name: frame[column].astype(float).to_numpy() for column, name in source.columns.items()
         }
-        ids = frame.get("material_id", frame.get("id"))
+        ids = frame.get("material_id", frame.get("mp_id", frame.get("id")))
         if source.e_hull is not None:
             hull = frame[source.e_hull].astype(float).to_numpy()
             if ids is not None:
@@ -505,9 +592,7 @@ def build_corpus(
                         "add a Property of that name."
                     )
                 value = _column(table, name, values, len(batch))
-                prop = properties[column_of[name]]
-                with np.errstate(invalid="ignore"):
-                    known = np.isfinite(value) & (value >= prop.low) & (value <= prop.high)
+                known = properties[column_of[name]].known(value, batch)
                 observed.append(
                     (
                         np.full(known.sum(), column_of[name], np.int16),
@@ -928,6 +1013,43 @@ def _write_crystals(folder: Path, crystals: _Crystals) -> None:
     np.save(folder / "lattices.npy", lattices.reshape(len(best), 6))
     coords = np.array([xyz for crystal in best for xyz in crystal["coords"]], np.float32)
     np.save(folder / "site_coords.npy", coords.reshape(-1, 3))
+
+
+def _read_table(path: Path, source: Source, data_home: Path) -> pd.DataFrame:
+    """Read a CSV file, and what the source says of others."""
+    # "NaN" is a formula, sodium nitride
+    frame = pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in source.columns})
+    if source.formula not in frame:
+        raise DatasetError(f"{path} has no column {source.formula!r}; the file was changed.")
+    for column, other in source.beside.items():
+        table = pd.read_csv(_existing(data_home / other), keep_default_na=False)
+        if not table[source.formula].equals(frame[source.formula]):
+            raise DatasetError(f"{data_home / other} has other rows than {path}.")
+        frame[column] = table["target"]
+    if source.unless is not None:
+        other = pd.read_csv(_existing(data_home / source.unless), keep_default_na=False)
+        frame = frame[~frame[source.formula].isin(other["formula"])]
+    if source.lowest is not None:
+        lowest = frame.sort_values(source.lowest, kind="stable").drop_duplicates(source.formula)
+        frame = lowest.sort_index()
+    return frame.reset_index(drop=True)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DatasetError(
+            f"{path} is missing; set SKLEARN_KT_DATA to a folder with all files of "
+            "sklearn_kt.pretraining.SOURCES, or build a corpus from your own tables."
+        )
+    return path
+
+
+def _package_folder(package: str) -> Path:
+    """Find an installed package without importing it, which can take seconds."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise DatasetError(f"{package} is not installed: 'pip install {package}'.")
+    return Path(spec.origin).parent
 
 
 def _column(table: CorpusTable, name: str, values: Any, n: int) -> np.ndarray:
