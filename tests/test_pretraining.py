@@ -290,7 +290,7 @@ def test_stable_compounds_are_seen_more_often(tmp_path: Path) -> None:
     formulas = [f"Fe{i + 1}O{i + 2}" for i in range(3000)]
     hull = np.repeat([0.0, 0.25, np.nan], 1000)
     made = build_corpus(tmp_path / "c", [CorpusTable(formulas, e_hull=hull)], [])
-    settings = {"validation_fraction": 0.0, "unknown_stability": 0.2}
+    settings = {"validation_fraction": 0.0, "unknown_stability": 0.2, "masked_fraction": 1.0}
     run = pretrainer(stability_temperature=0.25, **settings)._start(made)
     seen = np.concatenate(list(run._epoch_batches()))
     assert len(np.unique(seen)) == len(seen)
@@ -300,6 +300,19 @@ def test_stable_compounds_are_seen_more_often(tmp_path: Path) -> None:
     assert counts[2] / 1000 == pytest.approx(0.2, abs=0.06)
     everything = pretrainer(stability_temperature=None, **settings)._start(made)
     assert len(np.concatenate(list(everything._epoch_batches()))) == 3000
+
+
+def test_rows_of_which_nothing_is_known_are_only_masked(tmp_path: Path) -> None:
+    formulas = [f"{cation}{anion}" for cation in CATIONS for anion in ANIONS]
+    gaps = np.where(np.arange(len(formulas)) < 84, 1.0, np.nan)
+    both = build_corpus(tmp_path / "c", [CorpusTable(formulas, {"gap": gaps})], [GAP])
+    params = {"masked_fraction": 0.25, "validation_fraction": 0.0}
+    run = pretrainer(**params)._start(both)
+    assert_allclose(run.chance, np.where(np.isnan(gaps), 0.25, 1.0))
+    losses = run._losses(np.arange(84, 116))
+    assert set(losses) == {"masked"}
+    alone = pretrainer(**params, masked_weight=0.0, max_steps=6).fit(both)
+    assert "masked" not in alone.history_[-1]
 
 
 def test_held_out_rows_are_never_trained_on(corpus: Corpus) -> None:

@@ -105,7 +105,8 @@ class CrossModalPretrainer(BaseEstimator):
     masked_weight : float, default=0.5
         Weight of masked modelling.
     masked_fraction : float, default=0.15
-        Share of each batch's rows that are masked; the others are for properties and teachers.
+        Probability that a row is masked, and not for properties and teachers. A row of which
+        nothing is known is visited as much more rarely, and then masked.
     mask_rate : float, default=0.3
         Share of a masked row's elements, and of its amounts, that are hidden; at least one
         element.
@@ -471,6 +472,7 @@ class _Run:
         self.held_out = held_out
         if held_out.all():
             raise InputError("every composition is held out; lower validation_fraction.")
+        self.unlabelled = self._unlabelled()
         self.chance = self._chances() * ~held_out
         self.column_weights = self._column_weights()
         self.binary = np.array([p.transform == "binary" for p in corpus.properties], bool)
@@ -602,13 +604,24 @@ class _Run:
         self.step, self.epoch, self.position = state["step"], state["epoch"], state["position"]
         self.seconds_before, self.history = state["seconds"], state["history"]
 
+    def _unlabelled(self) -> np.ndarray:
+        """Rows of which no value and no embedding is known."""
+        parts = range(0, len(self.corpus), 1 << 20)
+        targets = self.corpus.targets
+        known = [np.isfinite(targets[start : start + (1 << 20)]).any(axis=1) for start in parts]
+        return ~np.logical_or.reduce(
+            [np.concatenate(known), *(index >= 0 for index, _ in self.tables.values())]
+        )
+
     def _chances(self) -> np.ndarray:
         params, hull = self.params, np.asarray(self.corpus.e_hull)
-        if params.stability_temperature is None:
-            return np.ones(len(hull))
-        # float64: a corpus of unstable compounds must not round to no rows
-        chance = np.exp(-np.maximum(hull.astype(float), 0) / params.stability_temperature)
-        return np.where(np.isnan(hull), params.unknown_stability, chance)
+        chance = np.ones(len(hull))
+        if params.stability_temperature is not None:
+            # float64: a corpus of unstable compounds must not round to no rows
+            stable = np.exp(-np.maximum(hull.astype(float), 0) / params.stability_temperature)
+            chance = np.where(np.isnan(hull), params.unknown_stability, stable)
+        # as often masked as any other row, and no visit in vain
+        return np.where(self.unlabelled, chance * params.masked_fraction, chance)
 
     def _column_weights(self) -> np.ndarray:
         counts = np.zeros(len(self.corpus.properties))
@@ -653,6 +666,7 @@ class _Run:
         ids, fractions = _inputs(self.corpus, rows, self.device)
         elements = ids > CLS_ID
         chosen = torch.rand(len(rows), device=self.device) < params.masked_fraction
+        chosen |= torch.from_numpy(self.unlabelled[rows]).to(self.device)
         scores = torch.rand(ids.shape, device=self.device).masked_fill(~elements, 2.0)
         hidden = (scores < params.mask_rate) | (scores == scores.amin(dim=1, keepdim=True))
         hidden = hidden & elements & chosen[:, None]
