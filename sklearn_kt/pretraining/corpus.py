@@ -256,12 +256,10 @@ PROPERTIES: tuple[Property, ...] = (
     Property("dielectric_electronic_mp", "", "log", low=1, high=500),
     Property("dielectric_total_mp", "", "log", low=1, high=2000),
     Property("piezoelectric_modulus_mp", "C/m^2", "log", low=1e-4, high=100),
-    # at 300 K and 1e18 carriers per cm^3; conductivities and power factors per relaxation time.
-    # Thermal conductivities are left out: they follow from the electric ones (r = 0.99)
+    # at 300 K and 1e18 carriers per cm^3, power factors per relaxation time. Conductivities are
+    # left out: they follow from the masses (correlation of the logarithms -0.96)
     Property("seebeck_p_mp", "uV/K", low=-1500, high=1500),
     Property("seebeck_n_mp", "uV/K", low=-1500, high=1500),
-    Property("conductivity_p_mp", "", "log", low=1e-5, high=1e8),
-    Property("conductivity_n_mp", "", "log", low=1e-5, high=1e8),
     Property("power_factor_p_mp", "", "log", low=1e-6, high=1e4),
     Property("power_factor_n_mp", "", "log", low=1e-6, high=1e4),
     Property("effective_mass_p_mp", "", "log", low=1e-6, high=1e6),
@@ -432,8 +430,6 @@ SOURCES: tuple[Source, ...] = (
         {
             "S_p": "seebeck_p_mp",
             "S_n": "seebeck_n_mp",
-            "sigma_p": "conductivity_p_mp",
-            "sigma_n": "conductivity_n_mp",
             "PF_p": "power_factor_p_mp",
             "PF_n": "power_factor_n_mp",
             "m_p": "effective_mass_p_mp",
