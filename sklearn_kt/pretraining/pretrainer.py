@@ -793,9 +793,9 @@ def _take_over(
         tensor.copy_(weights[name])
     amounts = state["amounts.project.weight"].zero_()
     columns = _amount_columns(source)
-    for at, name in enumerate(_amount_columns(config)):
-        if name in columns:
-            amounts[:, at] = weights["amounts.project.weight"][:, columns.index(name)]
+    for at, column in enumerate(_amount_columns(config)):
+        if column in columns:
+            amounts[:, at] = weights["amounts.project.weight"][:, columns.index(column)]
     known = {entry["name"]: (row, entry) for row, entry in enumerate(source.properties)}
     for at, entry in enumerate(config.properties):
         if entry["name"] in known:
