@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -418,8 +419,14 @@ def test_shipped_checkpoint() -> None:
     folder = Path(sklearn_kt.__file__).parent / "checkpoints" / "default"
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for source in SOURCES:
-        assert source.path in card
+    # what it was trained on is on the allow-list, and everything it predicts comes from there
+    named = set(re.findall(r"`((?:composition|structures|utils)/[^`]+)`", card))
+    sources = [source for source in SOURCES if source.path in named]
+    assert len(sources) == len(named)
+    read = {name for source in sources for name in source.columns.values()}
+    derived = ("is_metal_", "is_magnetic_", "volume_per_atom")
+    for entry in spec["config"]["properties"]:
+        assert entry["name"] in read or entry["name"].startswith(derived)
     forbidden = card.partition("must not be scored on")[2]
     for task in ("mp_gap", "mp_is_metal", "mp_e_form", "log_gvrh", "log_kvrh", "jdft2d"):
         assert task in forbidden
