@@ -490,6 +490,7 @@ def test_ctrl_c_keeps_what_is_done(table: Path, tmp_path: Path) -> None:
 _KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
+import filelock  # makes and removes a folder when it is imported: before anything is patched
 from _screening_model import MeanNumber
 from sklearn_kt.screening import screen, screener
 
