@@ -56,7 +56,8 @@ _MADE_BY = {
     "SetNode": ("builtins.set",),
     "TupleNode": ("builtins.tuple",),
 }
-_LOSSES = ("sklearn._loss._loss", "sklearn.linear_model._sgd_fast")
+# the first is what scikit-learn 1.8 calls the second, which it has always loaded by then
+_LOSSES = ("_loss", "sklearn._loss._loss", "sklearn.linear_model._sgd_fast")
 # numbers that NumPy mixes to seed a generator, each with each
 _POOL = "4"
 # a list of integers stands between bytes and a bytearray
