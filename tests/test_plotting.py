@@ -570,8 +570,8 @@ def test_bad_crystals() -> None:
         StructureDisplay([]).plot()
     with pytest.raises(InputError, match="2 crystals need 2 axes, got 1"):
         StructureDisplay([rock_salt()] * 2).plot(axes=[Figure().subplots()])
-    with pytest.raises(InputError, match="no crystal for OgTs"):
-        StructureDisplay.from_estimator(PrototypeGenerator(), "OgTs")
+    with pytest.raises(InputError, match="no crystal for Og1Ts1"):
+        StructureDisplay.from_estimator(PrototypeGenerator(), "Og1Ts1")
 
 
 def test_given_axes_make_no_figure(noisy, table: pd.DataFrame) -> None:
