@@ -531,7 +531,7 @@ class TestGenerator:
         assert [text for text, *_ in parrot.asked] == ["data_Na4Cl4\n", "data_K4Cl4\n"]
 
     def test_missing_model(self, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointError, match="not a folder"):
+        with pytest.raises(CheckpointError, match="is no folder, and no model of that name"):
             CrystaLLMGenerator(tmp_path / "none").generate(["NaCl"])
 
 
