@@ -615,7 +615,7 @@ class TestCommand:
             assert file.name in out
 
     def test_every_formula_has_files_of_its_own(self, tmp_path: Path) -> None:
-        formulas = ["Fe₂O₃", "Fe₃O₄", "Na(Cl)", "NaCl", "NaBr" * 40, "NaBr" * 41]
+        formulas = ["Fe₂O₃", "Fe₃O₄", "(Na)Cl", "NaCl", "NaBr" * 40, "NaBr" * 41]
         known = tmp_path / "known"
         known.mkdir()
         rocksalt("C", "O", 5.0).to(str(known / "co.cif"))
