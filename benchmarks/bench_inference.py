@@ -68,7 +68,7 @@ def encoders(encoder: Any, inputs: Any) -> dict[str, Any]:
     import torch
 
     from sklearn_kt import CompositionEmbedder, training
-    from sklearn_kt.inference import export_onnx, reduce_precision
+    from sklearn_kt.export import export_onnx, reduce_precision
 
     n = len(inputs)
     embedder = CompositionEmbedder(blocks=["embedding", "properties"]).fit(["NaCl"])
@@ -127,7 +127,7 @@ def encoders(encoder: Any, inputs: Any) -> dict[str, Any]:
 def models(X: np.ndarray, y: np.ndarray, rows: int) -> dict[str, Any]:
     """Time predictions of fitted models, from formulas to numbers, and what rounding does."""
     from sklearn_kt import ImplicitKTRegressor
-    from sklearn_kt.inference import reduce_precision
+    from sklearn_kt.export import reduce_precision
 
     settings: dict[str, dict[str, Any]] = {
         "readout='fast'": {"readout": "fast"},
@@ -166,7 +166,7 @@ def main() -> None:
     from sklearn_kt.datasets import load_seebeck
     from sklearn_kt.encoder import load_checkpoint
     from sklearn_kt.encoder.modeling import FrozenEncoder
-    from sklearn_kt.inference import onnx_inputs
+    from sklearn_kt.export import onnx_inputs
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)

@@ -41,8 +41,8 @@ def parts(model: Any, X: np.ndarray) -> dict[str, float]:
     """Time what a prediction of the fast readout consists of."""
     from sklearn_kt import read_compositions
     from sklearn_kt.descriptors import elemental_descriptors
+    from sklearn_kt.encoder.training import forward
     from sklearn_kt.screening.screener import _keys
-    from sklearn_kt.training import forward
 
     batch = read_compositions(X)
     inputs = model._inputs(batch)
@@ -96,7 +96,7 @@ def main() -> None:
     args = parser.parse_args()
     from sklearn_kt import ImplicitKTRegressor
     from sklearn_kt.datasets import load_seebeck
-    from sklearn_kt.inference import reduce_precision
+    from sklearn_kt.export import reduce_precision
 
     X, y = load_seebeck(return_X_y=True)
     model = ImplicitKTRegressor(readout="fast", random_state=0).fit(X[:TRAINED_ON], y[:TRAINED_ON])

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .blending import BlendedKTClassifier, BlendedKTRegressor
     from .compositions import read_compositions
-    from .embedding import CompositionEmbedder
-    from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
-    from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
+    from .estimators.blending import BlendedKTClassifier, BlendedKTRegressor
+    from .estimators.embedder import CompositionEmbedder
+    from .estimators.explicit import ExplicitKTClassifier, ExplicitKTRegressor
+    from .estimators.implicit import ImplicitKTClassifier, ImplicitKTRegressor
     from .tokenizer import CompositionTokenizer
 
 _PUBLIC = {

@@ -1,4 +1,4 @@
-"""The one reader of numeric targets: numbers of a size that can be computed with."""
+"""The one reader of numeric targets, and how labels and probabilities of classes translate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.utils.validation import validate_data
 
 from .exceptions import InputError
 
-__all__ = ["as_numbers", "read_numbers"]
+__all__ = ["as_numbers", "most_probable", "read_numbers", "votes"]
 
 # Targets are standardised; double precision holds no squares beyond these.
 _LARGEST, _NARROWEST = 1e150, 1e-150
@@ -54,3 +54,22 @@ def as_numbers(y: Any) -> np.ndarray:
                 f"{type(value).__name__}."
             ) from None
     return numbers
+
+
+def most_probable(classes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Name the most probable class of each row; None, in an object array, for rows of NaN."""
+    missing = np.isnan(probabilities).any(axis=1)
+    labels = classes[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
+    if missing.any():
+        labels = labels.astype(object)
+        labels[missing] = None
+    return labels
+
+
+def votes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Undo :func:`most_probable`: 1 for the class of each row, else 0; rows of None are NaN."""
+    named = np.array([label is not None for label in labels], dtype=bool)
+    out = np.full((len(labels), len(classes)), np.nan)
+    chosen = np.asarray(labels)[named].astype(classes.dtype)
+    out[named] = np.eye(len(classes))[np.searchsorted(classes, chosen)]
+    return out

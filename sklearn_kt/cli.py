@@ -1133,8 +1133,8 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _load_model(path: str, trusted: Sequence[str]) -> Any:
+    from .estimators.readouts import forests_in_order
     from .persistence import load_model
-    from .readouts import forests_in_order
 
     model = forests_in_order(load_model(path, trusted=trusted))
     if not hasattr(model, "predict"):

@@ -52,9 +52,9 @@ from sklearn.utils.validation import validate_data
 from ._settings import own_settings
 from ._targets import as_numbers
 from .compositions import ELEMENTS, CompositionBatch, composition_groups, read_compositions
+from .estimators.readouts import decide, forests_in_order
 from .exceptions import CompositionWarning, InputError
 from .fitting import fit_context
-from .readouts import decide, forests_in_order
 from .tokenizer import CompositionTokenizer
 
 __all__ = [
@@ -300,7 +300,7 @@ def _implicit_fast(kind: TaskKind, random_state: int | None, n_jobs: int | None)
 
 def _explicit(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> BaseEstimator:
     """Explicit knowledge transfer (exKT): readouts on generated crystal structures."""
-    explicit = importlib.import_module("sklearn_kt.explicit")
+    explicit = importlib.import_module("sklearn_kt.estimators.explicit")
     importlib.import_module("sklearn_kt.structures.chgnet").load_chgnet()
     name = "ExplicitKTRegressor" if kind == "regression" else "ExplicitKTClassifier"
     return getattr(explicit, name)(random_state=random_state, n_jobs=n_jobs)
@@ -308,8 +308,8 @@ def _explicit(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> B
 
 def _blended(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> BaseEstimator:
     """Blend of implicit and explicit knowledge transfer, weighed on inner folds."""
-    blending = importlib.import_module("sklearn_kt.blending")
-    importlib.import_module("sklearn_kt.training")
+    blending = importlib.import_module("sklearn_kt.estimators.blending")
+    importlib.import_module("sklearn_kt.encoder.training")
     importlib.import_module("sklearn_kt.structures.chgnet").load_chgnet()
     name = "BlendedKTRegressor" if kind == "regression" else "BlendedKTClassifier"
     return getattr(blending, name)(random_state=random_state, n_jobs=n_jobs)
@@ -322,8 +322,8 @@ def _implicit(
     n_jobs: int | None,
     readout: str = "auto",
 ) -> BaseEstimator:
-    importlib.import_module("sklearn_kt.training")
-    implicit = importlib.import_module("sklearn_kt.implicit")
+    importlib.import_module("sklearn_kt.encoder.training")
+    implicit = importlib.import_module("sklearn_kt.estimators.implicit")
     name = "ImplicitKTRegressor" if kind == "regression" else "ImplicitKTClassifier"
     return getattr(implicit, name)(
         checkpoint, readout=readout, random_state=random_state, n_jobs=n_jobs

@@ -56,8 +56,8 @@ from .compositions import (
     parse_formula,
     read_compositions,
 )
+from .estimators.implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .exceptions import ExplanationWarning, InputError
-from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .randomness import random_state_of
 from .tokenizer import CLS_ID, MASK_ID, PAD_ID, token_matrix
 
@@ -655,7 +655,7 @@ class _Mask:
         self.model = model
 
     def __call__(self, requests: Sequence[Coalitions]) -> list[np.ndarray]:
-        from .training import Inputs
+        from .encoder.training import Inputs
 
         length = max(coalitions.present.shape[1] for coalitions in requests) + 1
         n_rows = sum(map(len, requests))

@@ -93,7 +93,7 @@ TRUSTED_TYPES = (
     "sklearn_kt.persistence.StoredEncoder",
     "sklearn_kt.persistence.StoredNetwork",
     "sklearn_kt.persistence.StoredTokenizer",
-    "sklearn_kt.readouts.Readout",
+    "sklearn_kt.estimators.readouts.Readout",
 )
 
 _ABOUT = "sklearn_kt.json"

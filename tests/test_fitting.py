@@ -35,10 +35,10 @@ from sklearn_kt import (
     ImplicitKTRegressor,
     readouts,
 )
+from sklearn_kt.estimators.readouts import ErrorModel, MedianTreesRegressor
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.pretraining import CorpusTable, CrossModalPretrainer, Property, build_corpus
-from sklearn_kt.readouts import ErrorModel, MedianTreesRegressor
 from sklearn_kt.structures import (
     Candidate,
     CrystalGraphClassifier,

@@ -29,15 +29,15 @@ from sklearn_kt import (
     ImplicitKTRegressor,
     readouts,
 )
-from sklearn_kt.blending import smooth_readout
 from sklearn_kt.cli import main
 from sklearn_kt.encoder.modeling import FeatureEncoder, FrozenEncoder
+from sklearn_kt.encoder.training import one_thread
+from sklearn_kt.estimators.blending import smooth_readout
+from sklearn_kt.estimators.readouts import ErrorModel, KernelRegressor
 from sklearn_kt.evaluation import fit_and_predict, make_model
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.randomness import random_state_of, seed_torch, torch_generator_kept
-from sklearn_kt.readouts import ErrorModel, KernelRegressor
 from sklearn_kt.structures import Candidate, CrystalGraphRegressor
-from sklearn_kt.training import one_thread
 
 FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Mg", "Ca") for b in ("F", "Cl", "Br", "O")]
 TARGET = np.linspace(6, 3, len(FORMULAS)) + np.arange(len(FORMULAS)) % 4

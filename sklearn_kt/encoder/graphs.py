@@ -1,4 +1,4 @@
-"""What :func:`sklearn_kt.inference.export_onnx` traces: fitted networks, from tokens to answers."""
+"""What :func:`sklearn_kt.export.export_onnx` traces: fitted networks, from tokens to answers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The compact composition encoder, and the modules that training wraps.
 
 This module imports torch and transformers; everything outside
-:mod:`sklearn_kt.encoder` and :mod:`sklearn_kt.training` imports it inside
+:mod:`sklearn_kt.encoder` and :mod:`sklearn_kt.encoder.training` imports it inside
 functions, so that ``import sklearn_kt`` stays light.
 """
 

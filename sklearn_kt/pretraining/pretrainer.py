@@ -29,12 +29,12 @@ from sklearn_kt._files import replacing
 from sklearn_kt._settings import own_settings
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.encoder.modeling import CompositionEncoder, CompositionEncoderConfig
+from sklearn_kt.encoder.training import resolve_device
 from sklearn_kt.encoder.weights import PRESETS, load_checkpoint, save_checkpoint
 from sklearn_kt.exceptions import CheckpointError, InputError, TrainingError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
 from sklearn_kt.tokenizer import CLS_ID, MASK_ID, token_matrix
-from sklearn_kt.training import resolve_device
 
 from .corpus import Corpus
 from .parallel import Workers
@@ -44,7 +44,7 @@ __all__ = ["CrossModalPretrainer"]
 _STATE = "state.pt"
 _STATE_VERSION = 2
 _ALIGNMENTS = ("mse", "cosine", "infonce")
-# Batches sorted by length at a time, as in sklearn_kt.training.
+# Batches sorted by length at a time, as in sklearn_kt.encoder.training.
 _BUCKET_BATCHES = 16
 _GRADIENT_NORM = 1.0
 # Standardised targets beyond this count linearly.

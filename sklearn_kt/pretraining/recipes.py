@@ -89,7 +89,7 @@ def run_recipe(
     InputError
         If the recipe is incomplete, or the output folder is not empty.
     """
-    from sklearn_kt.training import resolve_device
+    from sklearn_kt.encoder.training import resolve_device
 
     from .parallel import Workers
     from .pretrainer import CrossModalPretrainer

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.inference import reduce_precision
+from sklearn_kt.export import reduce_precision
 
 from .screener import ScreeningResult, screen
 

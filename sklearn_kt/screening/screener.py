@@ -26,9 +26,9 @@ from tqdm.auto import tqdm
 from sklearn_kt._files import new_folder, remove_folder, replacing
 from sklearn_kt._version import __version__
 from sklearn_kt.compositions import CompositionBatch, read_compositions, read_rows
-from sklearn_kt.embedding import BackboneMixin
+from sklearn_kt.estimators.embedder import BackboneMixin
+from sklearn_kt.estimators.readouts import decide
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError, SklearnKTError
-from sklearn_kt.readouts import decide
 from sklearn_kt.tables import open_writer, writable_format
 
 from .expressions import parse_expression

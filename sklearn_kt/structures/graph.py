@@ -17,11 +17,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import read_numbers
+from sklearn_kt._targets import most_probable, read_numbers
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of, torch_generator_kept
-from sklearn_kt.readouts import most_probable
 
 from .embedder import candidates_of_rows
 
@@ -99,7 +98,7 @@ class _BaseCrystalGraph(BaseEstimator):
         CompositionWarning
             If rows have no such crystal; they are left out.
         """
-        from sklearn_kt.training import train_module
+        from sklearn_kt.encoder.training import train_module
 
         from .network import CrystalNetwork, pretrained_backbone
 
@@ -172,7 +171,7 @@ class _BaseCrystalGraph(BaseEstimator):
         return CrystalRows.read(candidates_of_rows(X), progress=bool(self.verbose))
 
     def _settings(self, seed: int, stops: bool) -> Any:
-        from sklearn_kt.training import TrainingSettings, resolve_device
+        from sklearn_kt.encoder.training import TrainingSettings, resolve_device
 
         return TrainingSettings(
             loss=self._loss,
@@ -220,7 +219,7 @@ class _BaseCrystalGraph(BaseEstimator):
     def _network_outputs(self, rows: Any) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
         import torch
 
-        from sklearn_kt.training import resolve_device
+        from sklearn_kt.encoder.training import resolve_device
 
         from .network import CrystalNetwork, run_network
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_kt.training import Inputs, one_thread
+from sklearn_kt.encoder.training import Inputs, one_thread
 
 from .base import Candidate
 from .chgnet import crystal_graph, load_chgnet

@@ -37,6 +37,7 @@ from sklearn_kt import (
     ImplicitKTClassifier,
     ImplicitKTRegressor,
 )
+from sklearn_kt.estimators.implicit import _BaseImplicitKT
 from sklearn_kt.exceptions import (
     CheckpointError,
     CompositionError,
@@ -44,7 +45,6 @@ from sklearn_kt.exceptions import (
     InputError,
     TrainingError,
 )
-from sklearn_kt.implicit import _BaseImplicitKT
 
 FORMULAS = [
     f"{metal}{n}{anion}{m}"
@@ -189,7 +189,7 @@ def test_chunks_change_nothing(
     fitted: ImplicitKTRegressor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fitted.predict(FORMULAS)
-    monkeypatch.setattr("sklearn_kt.embedding._CHUNK", 5)
+    monkeypatch.setattr("sklearn_kt.estimators.embedder._CHUNK", 5)
     assert_allclose(fitted.predict(FORMULAS), whole, rtol=1e-5)
 
 
@@ -547,7 +547,7 @@ def test_interrupt_reaches_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: Any, **kwargs: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sklearn_kt.training._Batches.__iter__", interrupted)
+    monkeypatch.setattr("sklearn_kt.encoder.training._Batches.__iter__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         regressor(early_stopping=True).fit(FORMULAS, TARGET)
 
@@ -577,7 +577,7 @@ def test_history_holds_the_training_curve(fitted: ImplicitKTRegressor) -> None:
 def test_early_stopping_is_off_for_tiny_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     model = regressor(early_stopping="auto", max_epochs=1)
     assert "valid_loss" not in model.fit(FORMULAS, TARGET).history_[0][0]
-    monkeypatch.setattr("sklearn_kt.implicit._MIN_EARLY_STOPPING_ROWS", 50)
+    monkeypatch.setattr("sklearn_kt.estimators.implicit._MIN_EARLY_STOPPING_ROWS", 50)
     assert "valid_loss" in model.fit(FORMULAS, TARGET).history_[0][0]
 
 

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import ImplicitKTClassifier
-from sklearn_kt.readouts import (
+from sklearn_kt.estimators.readouts import (
     ErrorModel,
     KernelRegressor,
     MedianTreesRegressor,

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_kt import CompositionEmbedder, ImplicitKTClassifier, ImplicitKTRegressor
 from sklearn_kt.cli import main
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.inference import _graph, export_onnx, onnx_inputs, reduce_precision
+from sklearn_kt.export import _graph, export_onnx, onnx_inputs, reduce_precision
 from sklearn_kt.persistence import save_model
 
 FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K2", "Rb", "Cs") for b in ("F", "Cl3", "BrO", "I")]

@@ -25,9 +25,9 @@ from sklearn.utils.validation import check_is_fitted
 from ._files import replacing
 from ._version import __version__
 from .compositions import read_compositions
-from .embedding import CompositionEmbedder
+from .estimators.embedder import CompositionEmbedder
+from .estimators.implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .exceptions import InputError
-from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .persistence import with_replaced
 from .tokenizer import token_matrix
 
@@ -79,7 +79,7 @@ def reduce_precision(estimator: Any) -> Any:
     Examples
     --------
     >>> from sklearn_kt import CompositionEmbedder
-    >>> from sklearn_kt.inference import reduce_precision
+    >>> from sklearn_kt.export import reduce_precision
     >>> exact = CompositionEmbedder(blocks=["embedding"]).fit(["NaCl"])
     >>> fast = reduce_precision(exact)
     >>> change = fast.transform(["LiFePO4"]) - exact.transform(["LiFePO4"])
@@ -141,7 +141,7 @@ def onnx_inputs(X: Any) -> dict[str, np.ndarray]:
 
     Examples
     --------
-    >>> from sklearn_kt.inference import onnx_inputs
+    >>> from sklearn_kt.export import onnx_inputs
     >>> inputs = onnx_inputs(["Fe2O3", "Si"])
     >>> inputs["input_ids"]
     array([[ 2, 12, 30],
@@ -199,7 +199,7 @@ def export_onnx(estimator: Any, path: str | Path) -> Path:
     >>> import tempfile
     >>> import onnxruntime
     >>> from sklearn_kt import ImplicitKTRegressor
-    >>> from sklearn_kt.inference import export_onnx, onnx_inputs
+    >>> from sklearn_kt.export import export_onnx, onnx_inputs
     >>> model = ImplicitKTRegressor(
     ...     None, backbone="tiny", readout="head", n_estimators=1, max_epochs=2, random_state=0
     ... ).fit(["NaCl", "MgO", "Si"], [8.5, 7.8, 1.1])

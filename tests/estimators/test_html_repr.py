@@ -17,7 +17,7 @@ from sklearn_kt import (
     ImplicitKTClassifier,
     ImplicitKTRegressor,
 )
-from sklearn_kt.html_repr import fitted_html
+from sklearn_kt.estimators.html_repr import fitted_html
 from sklearn_kt.structures import Candidate
 
 FORMULAS = ["NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "LiFePO4", "GaAs", "ZnS", "KBr"] * 3

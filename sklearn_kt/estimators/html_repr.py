@@ -45,7 +45,7 @@ def fitted_html(estimator: Any) -> str:
     Examples
     --------
     >>> from sklearn_kt import ImplicitKTRegressor
-    >>> from sklearn_kt.html_repr import fitted_html
+    >>> from sklearn_kt.estimators.html_repr import fitted_html
     >>> model = ImplicitKTRegressor(
     ...     None, backbone="tiny", readout="head", n_estimators=1, max_epochs=2, random_state=0
     ... )
@@ -160,7 +160,7 @@ def _networks(estimator: Any) -> str:
 
 
 def _device(estimator: Any) -> str:
-    from .training import resolve_device
+    from sklearn_kt.encoder.training import resolve_device
 
     device = resolve_device(estimator.device)
     return device if device == estimator.device else f"{device} (device={estimator.device!r})"

@@ -9,8 +9,15 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from sklearn_kt.encoder.training import (
+    Inputs,
+    TrainingSettings,
+    _Batches,
+    forward,
+    resolve_device,
+    train,
+)
 from sklearn_kt.exceptions import InputError, TrainingError
-from sklearn_kt.training import Inputs, TrainingSettings, _Batches, forward, resolve_device, train
 
 SETTINGS = TrainingSettings(
     loss="squared_error",

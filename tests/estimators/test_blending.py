@@ -26,7 +26,7 @@ from sklearn_kt import (
     ImplicitKTClassifier,
     ImplicitKTRegressor,
 )
-from sklearn_kt.blending import smooth_readout
+from sklearn_kt.estimators.blending import smooth_readout
 from sklearn_kt.exceptions import (
     CompositionError,
     CompositionWarning,

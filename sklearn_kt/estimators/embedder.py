@@ -18,13 +18,18 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from ._settings import own_settings
-from .compositions import ELEMENTS, CompositionBatch, is_composition_input, read_compositions
-from .descriptors import descriptor_names, elemental_descriptors
-from .encoder import PRESETS, load_backbone, load_checkpoint
-from .exceptions import CompositionWarning, InputError
-from .fitting import fit_context
-from .tokenizer import (
+from sklearn_kt._settings import own_settings
+from sklearn_kt.compositions import (
+    ELEMENTS,
+    CompositionBatch,
+    is_composition_input,
+    read_compositions,
+)
+from sklearn_kt.descriptors import descriptor_names, elemental_descriptors
+from sklearn_kt.encoder import PRESETS, load_backbone, load_checkpoint
+from sklearn_kt.exceptions import CompositionWarning, InputError
+from sklearn_kt.fitting import fit_context
+from sklearn_kt.tokenizer import (
     batch_from_tokens,
     composition_text,
     is_token_matrix,
@@ -33,7 +38,7 @@ from .tokenizer import (
 )
 
 if TYPE_CHECKING:
-    from .training import Inputs
+    from sklearn_kt.encoder.training import Inputs
 
 __all__ = ["CompositionEmbedder"]
 
@@ -61,7 +66,7 @@ def frozen_encoder(spec: dict[str, Any], weights: Weights) -> Any:
     """Backbone with pretrained weights; None without them: random ones know nothing."""
     if weights is None:
         return None
-    from .encoder.modeling import FrozenEncoder
+    from sklearn_kt.encoder.modeling import FrozenEncoder
 
     return FrozenEncoder(spec, weights)
 
@@ -186,7 +191,7 @@ class BackboneMixin:
 
     def _inputs(self, data: Data) -> Inputs:
         """Arrays that the backbone's ``forward`` takes."""
-        from .training import Inputs
+        from sklearn_kt.encoder.training import Inputs
 
         if isinstance(data, np.ndarray):
             return Inputs({"features": self.feature_scaler_.transform(data).astype(np.float32)})
@@ -211,7 +216,7 @@ class BackboneMixin:
 
     def _frozen_features(self, data: Data, names: Collection[str]) -> Features:
         """Compute blocks of frozen features, running the encoder once for all."""
-        from .training import forward, resolve_device
+        from sklearn_kt.encoder.training import forward, resolve_device
 
         if isinstance(data, np.ndarray):
             return Features(data)

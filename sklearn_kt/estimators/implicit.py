@@ -30,10 +30,15 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from ._settings import own_settings
-from ._targets import read_numbers
-from .compositions import CompositionBatch
-from .embedding import (
+from sklearn_kt._settings import own_settings
+from sklearn_kt._targets import most_probable, read_numbers, votes
+from sklearn_kt.compositions import CompositionBatch
+from sklearn_kt.encoder import save_checkpoint, without_heads
+from sklearn_kt.exceptions import InputError
+from sklearn_kt.fitting import fit_context
+from sklearn_kt.randomness import random_state_of
+
+from .embedder import (
     BackboneMixin,
     Data,
     Features,
@@ -42,27 +47,21 @@ from .embedding import (
     chunks,
     frozen_encoder,
 )
-from .encoder import save_checkpoint, without_heads
-from .exceptions import InputError
-from .fitting import fit_context
 from .html_repr import FittedReprMixin
-from .randomness import random_state_of
 from .readouts import (
     MIN_FOLD_ROWS,
     ErrorModel,
     Readout,
     default_readouts,
-    most_probable,
     predict_in_order,
     select_weights,
-    votes,
     with_seed,
 )
 
 if TYPE_CHECKING:
     from skorch import NeuralNet
 
-    from .training import Inputs, TrainingSettings
+    from sklearn_kt.encoder.training import Inputs, TrainingSettings
 
 __all__ = ["ImplicitKTClassifier", "ImplicitKTRegressor"]
 
@@ -182,7 +181,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         pathlib.Path
             The folder: config, safetensors weights, tokenizer and card.
         """
-        from .training import backbone_weights
+        from sklearn_kt.encoder.training import backbone_weights
 
         check_is_fitted(self)
         if not self.nets_:
@@ -364,7 +363,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         self.history_ = [history for _, history in results]
 
     def _settings(self, n_rows: int, *, pretrained: bool) -> TrainingSettings:
-        from .training import TrainingSettings, resolve_device
+        from sklearn_kt.encoder.training import TrainingSettings, resolve_device
 
         batch = self.batch_size
         if batch == "auto":
@@ -447,7 +446,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         return self._combine([self._net_outputs(self._run_net(net, inputs)) for net in self.nets_])
 
     def _run_net(self, net: NeuralNet, inputs: Inputs) -> np.ndarray:
-        from .training import forward, resolve_device
+        from sklearn_kt.encoder.training import forward, resolve_device
 
         return forward(net.module_, inputs, device=resolve_device(self.device)).astype(np.float64)
 
@@ -481,7 +480,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         What turns the encoder into predictions:
 
         - ``"auto"``: networks fine-tuned end to end, and scikit-learn models on frozen
-          features (:func:`~sklearn_kt.readouts.default_readouts`), blended with the
+          features (:func:`~sklearn_kt.estimators.readouts.default_readouts`), blended with the
           weights that serve best on inner folds that neither has seen;
         - ``"fast"``: forests without networks, in seconds;
         - ``"head"``: the networks alone;
@@ -699,7 +698,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         Notes
         -----
         Normalised conformal prediction on the errors of the inner folds
-        (:class:`sklearn_kt.readouts.ErrorModel`). New compounds unlike the table's have
+        (:class:`sklearn_kt.estimators.readouts.ErrorModel`). New compounds unlike the table's have
         larger errors than any interval says.
 
         Examples
@@ -795,7 +794,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         What turns the encoder into probabilities:
 
         - ``"auto"``: networks fine-tuned end to end, and scikit-learn models on frozen
-          features (:func:`~sklearn_kt.readouts.default_readouts`), blended with the
+          features (:func:`~sklearn_kt.estimators.readouts.default_readouts`), blended with the
           weights that serve best on inner folds that neither has seen;
         - ``"fast"``: forests without networks, in seconds;
         - ``"head"``: the networks alone;
@@ -1110,7 +1109,7 @@ def _check_class_weight(class_weight: Any) -> None:
 def _train_all(
     jobs: list[dict[str, Any]], epochs: int, n_jobs: int | None, verbose: int
 ) -> list[tuple[NeuralNet, list[dict[str, float]]]]:
-    from .training import train
+    from sklearn_kt.encoder.training import train
 
     if effective_n_jobs(n_jobs) > 1 and len(jobs) > 1:
         parallel = Parallel(n_jobs=n_jobs, return_as="generator")

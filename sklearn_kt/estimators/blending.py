@@ -21,24 +21,24 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from ._settings import own_settings
-from ._targets import read_numbers
-from .compositions import CompositionBatch
-from .descriptors import elemental_descriptors
-from .embedding import BackboneMixin, Data
-from .exceptions import InputError, MissingStructureWarning
+from sklearn_kt._settings import own_settings
+from sklearn_kt._targets import most_probable, read_numbers
+from sklearn_kt.compositions import CompositionBatch
+from sklearn_kt.descriptors import elemental_descriptors
+from sklearn_kt.exceptions import InputError, MissingStructureWarning
+from sklearn_kt.fitting import fit_context
+from sklearn_kt.randomness import random_state_of
+
+from .embedder import BackboneMixin, Data
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
-from .fitting import fit_context
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
-from .randomness import random_state_of
 from .readouts import (
     MAX_KERNEL_ROWS,
     MIN_FOLD_ROWS,
     ErrorModel,
     KernelRegressor,
     forests_in_order,
-    most_probable,
     select_weights,
 )
 
@@ -207,7 +207,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         Regressors that read compositions: those of this package, or pipelines that
         begin with :class:`CompositionEmbedder`. None is :class:`ImplicitKTRegressor`,
         :class:`ExplicitKTRegressor`, and for at most 8,000 rows the latter with
-        :func:`~sklearn_kt.blending.smooth_readout`. Where a model predicts NaN, as
+        :func:`~sklearn_kt.estimators.blending.smooth_readout`. Where a model predicts NaN, as
         explicit transfer does for rows without a structure, the mean of the others
         stands in, with a warning. ``set_params(name=other)`` replaces one,
         ``set_params(name="drop")`` leaves it out, ``set_params(name__alpha=1)`` sets

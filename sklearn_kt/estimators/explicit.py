@@ -21,23 +21,24 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._settings import own_settings
-from ._targets import read_numbers
-from .compositions import CompositionBatch
-from .embedding import BackboneMixin, CompositionEmbedder, Data
-from .exceptions import CompositionWarning, InputError, MissingStructureWarning
-from .fitting import fit_context
-from .html_repr import FittedReprMixin
-from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
-from .randomness import random_state_of
-from .readouts import decide, most_probable, votes, with_seed
-from .structures import (
+from sklearn_kt._settings import own_settings
+from sklearn_kt._targets import most_probable, read_numbers, votes
+from sklearn_kt.compositions import CompositionBatch
+from sklearn_kt.exceptions import CompositionWarning, InputError, MissingStructureWarning
+from sklearn_kt.fitting import fit_context
+from sklearn_kt.randomness import random_state_of
+from sklearn_kt.structures import (
     CrystalGraphClassifier,
     CrystalGraphRegressor,
     PrototypeGenerator,
     StructureEmbedder,
 )
-from .structures.embedder import candidates_of_rows
+from sklearn_kt.structures.embedder import candidates_of_rows
+
+from .embedder import BackboneMixin, CompositionEmbedder, Data
+from .html_repr import FittedReprMixin
+from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
+from .readouts import decide, with_seed
 
 __all__ = ["ExplicitKTClassifier", "ExplicitKTRegressor"]
 
@@ -192,7 +193,7 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
                 given[i] = candidates
         encoder = self.composition_embedder_
         if encoder is None:
-            from .structures.network import CrystalRows
+            from sklearn_kt.structures.network import CrystalRows
 
             crystals = candidates_of_rows(
                 [given[i] if data.valid[i] else None for i in range(len(data))]

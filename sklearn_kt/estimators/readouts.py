@@ -28,10 +28,10 @@ from sklearn.utils import gen_even_slices
 from sklearn.utils._param_validation import Options
 from sklearn.utils.validation import check_is_fitted
 
-from ._model_guards import objects_in
-from ._settings import own_settings
-from .exceptions import InputError
-from .fitting import fit_context
+from sklearn_kt._model_guards import objects_in
+from sklearn_kt._settings import own_settings
+from sklearn_kt.exceptions import InputError
+from sklearn_kt.fitting import fit_context
 
 __all__ = [
     "ErrorModel",
@@ -84,7 +84,7 @@ class MedianTreesRegressor(ExtraTreesRegressor):
 
     Examples
     --------
-    >>> from sklearn_kt.readouts import MedianTreesRegressor
+    >>> from sklearn_kt.estimators.readouts import MedianTreesRegressor
     >>> X, y = [[0], [1], [2], [3], [4], [5]], [0, 0, 0, 0, 9, 9]
     >>> model = MedianTreesRegressor(max_features=1.0, random_state=0).fit(X, y)
     >>> model.predict([[2.4], [3.4], [4.1]])
@@ -219,7 +219,7 @@ def default_readouts(
 
     Examples
     --------
-    >>> from sklearn_kt.readouts import default_readouts
+    >>> from sklearn_kt.estimators.readouts import default_readouts
     >>> list(default_readouts(("descriptors", "fractions"), 500, classification=False))
     ['trees', 'fraction_trees']
     """
@@ -310,25 +310,6 @@ def _one_thread(predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> n
         return predict(X)
 
 
-def most_probable(classes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Name the most probable class of each row; None, in an object array, for rows of NaN."""
-    missing = np.isnan(probabilities).any(axis=1)
-    labels = classes[np.where(missing[:, None], 0, probabilities).argmax(axis=1)]
-    if missing.any():
-        labels = labels.astype(object)
-        labels[missing] = None
-    return labels
-
-
-def votes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Undo :func:`most_probable`: 1 for the class of each row, else 0; rows of None are NaN."""
-    named = np.array([label is not None for label in labels], dtype=bool)
-    out = np.full((len(labels), len(classes)), np.nan)
-    chosen = np.asarray(labels)[named].astype(classes.dtype)
-    out[named] = np.eye(len(classes))[np.searchsorted(classes, chosen)]
-    return out
-
-
 def decide(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Give the labels that a classifier decides for, and its probabilities if it has any.
 
@@ -372,7 +353,7 @@ def select_weights(
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_kt.readouts import select_weights
+    >>> from sklearn_kt.estimators.readouts import select_weights
     >>> truth = np.array([[0.0], [1.0], [2.0]])
     >>> outputs = {"high": truth + 1, "low": truth - 1, "far": truth + 9}
     >>> select_weights(outputs, lambda blend: float(np.abs(blend - truth).mean()))

@@ -25,9 +25,10 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
-from .encoder.modeling import PropertyNetwork
-from .exceptions import InputError, TrainingError, TrainingWarning
-from .randomness import seed_torch, torch_generator_kept
+from sklearn_kt.exceptions import InputError, TrainingError, TrainingWarning
+from sklearn_kt.randomness import seed_torch, torch_generator_kept
+
+from .modeling import PropertyNetwork
 
 __all__ = [
     "Inputs",

@@ -1,0 +1,1 @@
+"""The estimators: implicit, explicit and blended transfer, and the embedder."""
