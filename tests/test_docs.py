@@ -33,17 +33,12 @@ EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 INTERNAL = {
     "sklearn_kt",
     "sklearn_kt.cli",
-    "sklearn_kt.estimators.embedder",
+    "sklearn_kt.estimators",
     "sklearn_kt.explain_command",
-    "sklearn_kt.estimators.explicit",
     "sklearn_kt.fitting",
-    "sklearn_kt.estimators.html_repr",
     "sklearn_kt.hub",
-    "sklearn_kt.estimators.implicit",
-    "sklearn_kt.estimators.blending",
     "sklearn_kt.randomness",
     "sklearn_kt.tables",
-    "sklearn_kt.encoder.training",
 }
 CONSOLE = re.compile(r":CONSOLE[^\"]*\"(?P<text>.*)\", source: ")
 # Chromium writes notices and errors alike; these are the theme's notices
