@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from .tokenizer import CompositionTokenizer
 
 _PUBLIC = {
-    "CompositionEmbedder": "embedding",
+    "CompositionEmbedder": "estimators.embedder",
     "CompositionTokenizer": "tokenizer",
-    "ExplicitKTClassifier": "explicit",
-    "ExplicitKTRegressor": "explicit",
-    "ImplicitKTClassifier": "implicit",
-    "ImplicitKTRegressor": "implicit",
-    "BlendedKTClassifier": "blending",
-    "BlendedKTRegressor": "blending",
+    "ExplicitKTClassifier": "estimators.explicit",
+    "ExplicitKTRegressor": "estimators.explicit",
+    "ImplicitKTClassifier": "estimators.implicit",
+    "ImplicitKTRegressor": "estimators.implicit",
+    "BlendedKTClassifier": "estimators.blending",
+    "BlendedKTRegressor": "estimators.blending",
     "read_compositions": "compositions",
 }
 
