@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import summary
 
 import sklearn_kt
-from sklearn_kt import cli
+from sklearn_kt.cli import build_parser
 
 HERE = Path(__file__).parent
 
@@ -121,7 +121,7 @@ def write_commands(app: Any) -> None:
     del app
     # wide enough for examples, narrow enough for a page
     os.environ["COLUMNS"] = "88"
-    parser = cli._parser()
+    parser = build_parser()
     (commands,) = (
         action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
     )

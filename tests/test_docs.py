@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from sklearn_kt.cli import _parser
+from sklearn_kt.cli import build_parser
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -34,7 +34,6 @@ INTERNAL = {
     "sklearn_kt",
     "sklearn_kt.cli",
     "sklearn_kt.estimators",
-    "sklearn_kt.explain_command",
     "sklearn_kt.fitting",
     "sklearn_kt.hub",
     "sklearn_kt.randomness",
@@ -114,7 +113,7 @@ def test_start_page_shows_the_readme_example() -> None:
 def test_commands_and_names_exist(path: Path) -> None:
     for block in blocks(path, "console"):
         for command in re.findall(r"^\$ sklearn-kt (?!--version)(.*)", block, flags=re.MULTILINE):
-            _parser().parse_args(shlex.split(command))
+            build_parser().parse_args(shlex.split(command))
     for block in blocks(path, "python"):
         compile(block, path.name, "exec")
     text = path.read_text(encoding="utf-8")

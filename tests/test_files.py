@@ -194,7 +194,7 @@ def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 _CHILD = """
 import signal, sys, time
-from sklearn_kt import cli
+from sklearn_kt.cli import main, tokenize
 from sklearn_kt._files import new_folder, replacing
 
 def run(args):
@@ -203,10 +203,10 @@ def run(args):
         print("ready", flush=True)
         time.sleep(60)
 
-cli._tokenize = run
+tokenize.run = run
 # under nohup it is ignored, and stays so
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-sys.exit(cli.main(["tokenize", "in.csv"]))
+sys.exit(main(["tokenize", "in.csv"]))
 """
 
 

@@ -36,7 +36,7 @@ LAYERS = [
     {"export"},
     {"evaluation", "games"},
     {"explain"},
-    {"plotting", "explain_command"},
+    {"plotting"},
     {"report"},
     {"benchmarking", "screening"},
     {"cli"},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sklearn_kt.cli import _parser
+from sklearn_kt.cli import build_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def test_command_line_is_understood() -> None:
     commands = re.findall(r"^\$ sklearn-kt (.*)", README, flags=re.MULTILINE)
     assert commands
     for command in commands:
-        _parser().parse_args(shlex.split(command))
+        build_parser().parse_args(shlex.split(command))
 
 
 def test_make_targets_exist() -> None:

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
+from _commands import Run
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kt import CompositionTokenizer
-from sklearn_kt.cli import main
 from sklearn_kt.explain import explain
 from sklearn_kt.persistence import load_model, save_model
 
 FORMULAS = ["NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "LiFePO4", "GaAs", "ZnS", "KBr"]
 GAPS = np.array([8.5, 8.4, 14.2, 2.2, 9.0, 7.8, 3.7, 1.4, 3.7, 7.4])
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: Any) -> tuple[int, str, str]:
-        code = main(["explain", *map(str, arguments)])
-        return code, *capsys.readouterr()
-
-    return run
+def run(run: Run) -> Run:
+    return partial(run, "explain")
 
 
 def fitted(y: np.ndarray, last: Any) -> Any:

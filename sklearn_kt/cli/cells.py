@@ -1,0 +1,60 @@
+"""What the text in a cell of a table is: a number, a label, or a spoiled number."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+__all__ = ["as_number", "is_decimal_comma", "names_a_class"]
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+# what "<0.1", "8,5", "0.66±0.1", "1 066.5", "5 eV" and "2020-01-01" have in common; classes such as
+# 2D, 3d, 4mm and 2/m do not
+_LIKE_NUMBER = re.compile(
+    r"""[~≈<>≤≥=±+−–$€£\s-]*                                    # bounds and signs
+    (?P<number>[\d.,'_\s]*\d[\d.,'_\s]*)
+    (?P<rest>[±(×*^%‰°] | [–−/~:-]\s*\d | e[+-]?\d | x\s*10     # errors, powers, ranges
+    | ([mk]?eV|K|[kMG]?Pa|[nµp]m|Å|[mk]?V|k?J|[SWg]/)(?!\w))?""",  # noqa: RUF001
+    re.VERBOSE | re.IGNORECASE,
+)
+_NOT_FINITE = {"nan", "inf", "infinity"}
+# characters of what may be a number with its unit
+_MAX_NUMBER = 60
+
+
+def as_number(value: Any, decimal: str) -> float | None:
+    """Read a number, or text that is one and nothing else; what is not finite stays that."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        text = value.strip().replace("−", "-")  # noqa: RUF001
+        if decimal != ".":
+            # a point would separate thousands
+            text = text.replace(".", "_").replace(decimal, ".")
+        if not _NUMBER.fullmatch(text) and text.lower().lstrip("+-") not in _NOT_FINITE:
+            return None
+        return float(text)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def names_a_class(value: Any) -> bool:
+    """Tell labels from spoiled numbers, missing values, dates and what cannot be a label."""
+    if not isinstance(value, str):
+        return isinstance(value, bool)
+    text = value.strip()
+    if text.lower().lstrip("+-") in _NOT_FINITE:
+        return False
+    found = _LIKE_NUMBER.match(text) if len(text) <= _MAX_NUMBER else None
+    if found is None:
+        return True
+    number = found["number"]
+    whole = found.end() == len(text) or found["rest"]
+    return not (whole or number[-1].isspace() or re.search(r"[.,]\d", number))
+
+
+def is_decimal_comma(value: Any) -> bool:
+    """Tell ``8,5``, which a decimal comma makes a number."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[+−-]?\d*,\d+", value.strip()))  # noqa: RUF001

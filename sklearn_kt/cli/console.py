@@ -1,0 +1,49 @@
+"""What the commands say: one line for a message on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["one_line_warnings", "print_table", "printable", "tell"]
+
+
+def tell(kind: str, text: str) -> None:
+    """Write one line to stderr, such as ``sklearn-kt: wrote: gap.model``."""
+    print(f"sklearn-kt: {kind}: {printable(' '.join(text.split()))}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Write out what would command the terminal or cannot be encoded; names come from files."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextlib.contextmanager
+def one_line_warnings() -> Iterator[None]:
+    """Show warnings as one line, without the place in the code."""
+    original = warnings.showwarning
+    warnings.showwarning = _show
+    try:
+        yield
+    finally:
+        warnings.showwarning = original
+
+
+def _show(message: Warning | str, *_: object, **__: object) -> None:
+    tell("warning", str(message))
+
+
+def print_table(title: str, table: pd.DataFrame) -> None:
+    """Print text aligned: names to the left, figures to the right."""
+    print(printable(title), end="\n\n")
+    columns = [[printable(cell) for cell in (name, *table[name])] for name in table]
+    widths = [max(map(len, column)) for column in columns]
+    for name, *figures in zip(*columns, strict=True):
+        cells = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
+        print("  ".join([name.ljust(widths[0]), *cells]))

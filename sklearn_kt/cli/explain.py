@@ -1,0 +1,170 @@
+"""``sklearn-kt explain``: which elements made a prediction."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sklearn_kt._files import replacing
+from sklearn_kt.exceptions import InputError
+
+from .console import print_table, tell
+from .formulas import checked_formulas, composition_reader
+from .options import (
+    BATCH_ROWS,
+    FORMATS,
+    add_compositions,
+    add_model,
+    add_seed,
+    load_model,
+    positive,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sklearn_kt.games import CompositionInteractions
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "explain",
+        help="show what each element adds to a prediction",
+        description="Share the prediction for a formula out among its elements and their"
+        " interactions (Shapley interactions, by shapiq from the extra 'explain'): print a table"
+        " and write a figure.",
+    )
+    add_model(parser)
+    parser.add_argument("formula", metavar="FORMULA", help="as in LiFePO4")
+    parser.add_argument(
+        "--index",
+        choices=("k-SII", "SII", "STII", "FSII", "SV"),
+        default="k-SII",
+        help="interaction index (default: k-SII)",
+    )
+    parser.add_argument(
+        "--max-order",
+        type=positive,
+        default=2,
+        metavar="N",
+        help="most elements in an interaction (default: 2)",
+    )
+    parser.add_argument(
+        "--players",
+        choices=("elements", "tokens"),
+        default="elements",
+        help="tokens: symbols and amounts apart (default: elements)",
+    )
+    parser.add_argument(
+        "--baseline",
+        choices=("drop", "background", "mask"),
+        default="drop",
+        help="an absent element is taken out, replaced by the background, or masked"
+        " (default: drop)",
+    )
+    parser.add_argument(
+        "--background",
+        metavar="FILE",
+        help=f"table of formulas, such as the training data: {FORMATS}",
+    )
+    add_compositions(parser)
+    parser.add_argument(
+        "--budget", type=positive, metavar="N", help="most coalitions to predict (default: 4096)"
+    )
+    parser.add_argument(
+        "--target", metavar="NAME", help="class of a classifier, or number of an output"
+    )
+    parser.add_argument(
+        "--response",
+        choices=("log-odds", "probability"),
+        default="log-odds",
+        help="what is explained of a classifier (default: log-odds)",
+    )
+    parser.add_argument(
+        "--label", default="prediction", metavar="TEXT", help="what is predicted, for the figure"
+    )
+    add_seed(parser)
+    parser.add_argument(
+        "--output", metavar="FILE", help="image to write (default: the formula, .png)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from sklearn_kt.compositions import file_stem
+    from sklearn_kt.plotting import image_format, write_explanation
+
+    if args.output is not None:
+        image_format(args.output)
+    values = _explanation(args)
+    output = Path(args.output or f"{file_stem(values.formula)}.png")
+    with replacing(output) as path:
+        # the numbers are there whatever happens to the picture
+        print_table(*_table(values))
+        write_explanation(values, path, label=args.label)
+    tell("wrote", str(output))
+
+
+def _explanation(args: argparse.Namespace) -> CompositionInteractions:
+    from sklearn.exceptions import NotFittedError
+
+    from sklearn_kt.explain import explain
+
+    model = load_model(args)
+    background = _background(args) if args.background else None
+    try:
+        return explain(
+            model,
+            args.formula,
+            index=args.index,
+            max_order=args.max_order,
+            players=args.players,
+            baseline=args.baseline,
+            background=background,
+            budget=args.budget,
+            target=_target(model, args.target),
+            response=args.response,
+            random_state=args.random_state,
+        )
+    except NotFittedError as error:
+        raise InputError(f"The model is not fitted: {error}") from error
+
+
+def _background(args: argparse.Namespace) -> list[Any]:
+    from sklearn_kt.tables import open_table
+
+    formulas: list[Any] = []
+    with open_table(args.background, BATCH_ROWS) as table:
+        compositions_of = composition_reader(table, args)
+        for batch in table.batches:
+            values = compositions_of(batch)
+            formulas += checked_formulas(values, batch.place, table.name, args)
+    return formulas
+
+
+def _target(model: Any, text: str | None) -> Any:
+    """Find a class by its spelling, or the number of an output."""
+    if text is None:
+        return None
+    for label in getattr(model, "classes_", ()):
+        if str(label) == text:
+            return label
+    return int(text) if text.isdecimal() and not hasattr(model, "classes_") else text
+
+
+def _table(values: CompositionInteractions) -> tuple[str, pd.DataFrame]:
+    """Spell where the values lead from and to, and the values, the strongest first."""
+    table = values.to_frame()
+    start = values.baseline_value
+    kind = "estimated" if values.estimated else "exact"
+    title = f"{values.formula}: {values.index} up to order {values.max_order}, {kind}"
+    title += f"; baseline {start:.6g}"
+    # the other indices share out the whole difference
+    if values.index != "SII":
+        title += f", prediction {start + table['value'].sum():.6g}"
+    table["order"] = table["order"].astype(str)
+    table["value"] = table["value"].map("{:+.4g}".format)
+    return title, table

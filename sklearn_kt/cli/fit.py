@@ -1,0 +1,49 @@
+"""``sklearn-kt fit``: a model of a table, saved."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from sklearn_kt._files import replacing
+
+from .console import tell
+from .options import FORMATS, add_columns, add_model_name, add_training
+from .problem import table_problem
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "fit",
+        help="train a model and save it",
+        description="Train a model on a table and save it (sklearn_kt.persistence.save_model)."
+        " Loading such a file runs no code from it.",
+    )
+    parser.add_argument("data", metavar="DATA", help=f"table: {FORMATS}, or - (CSV from stdin)")
+    add_columns(parser)
+    add_model_name(parser)
+    add_training(parser)
+    parser.add_argument("--output", required=True, metavar="MODEL", help="file to write")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from sklearn.pipeline import Pipeline
+
+    from sklearn_kt.evaluation import make_model
+    from sklearn_kt.persistence import save_model
+
+    problem = table_problem(args, args.data, None)
+    model: Any = make_model(
+        args.model, problem.task, random_state=args.random_state, n_jobs=args.n_jobs
+    )
+    # a Pipeline would talk to stdout
+    if not isinstance(model, Pipeline) and "verbose" in model.get_params():
+        model.set_params(verbose=1)
+    with replacing(Path(args.output)) as path:
+        model.fit(problem.formulas, problem.target)
+        save_model(model, path)
+    tell("wrote", f"{args.output}: {args.model}, {problem.task} of {problem.target_name}")

@@ -1,0 +1,195 @@
+"""Arguments that several commands take, and the model that one of them names."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from sklearn_kt.exceptions import InputError
+
+BATCH_ROWS = 10_000
+DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
+FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
+_STDIN = "-"
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Take a saved model; ``load_model`` reads it."""
+    parser.add_argument("model", metavar="MODEL", help="file written by fit or save_model")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="full name of a further type that MODEL may hold, as its refusal gives it; once for "
+        "each (building one may run its code)",
+    )
+
+
+def load_model(args: argparse.Namespace) -> Any:
+    """Load the model that ``add_model`` took."""
+    from sklearn_kt import persistence
+    from sklearn_kt.estimators.readouts import forests_in_order
+
+    model = forests_in_order(persistence.load_model(args.model, trusted=args.trust))
+    if not hasattr(model, "predict"):
+        raise InputError(f"{args.model} holds a {type(model).__name__}, which cannot predict.")
+    return model
+
+
+def add_models(parser: argparse.ArgumentParser) -> None:
+    """Take names of models to compare."""
+    parser.add_argument(
+        "--models",
+        default=DEFAULT_MODELS,
+        metavar="A,B,...",
+        help="models to compare (default: %(default)s)",
+    )
+    _add_list_of_models(parser)
+
+
+def add_model_name(parser: argparse.ArgumentParser) -> None:
+    """Take the name of a model to fit."""
+    parser.add_argument(
+        "--model", default="imkt", metavar="NAME", help="model to train (default: %(default)s)"
+    )
+    _add_list_of_models(parser)
+
+
+class _ListModels(argparse.Action):
+    """Print the names that there are, and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        # slow to import, and only for who asks
+        from sklearn_kt.evaluation import MODELS
+
+        for name, factory in MODELS.items():
+            print(f"{name:14}{factory.__doc__}")
+        parser.exit()
+
+
+def _add_list_of_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--list-models", action=_ListModels, nargs=0, help="print the names of models and exit"
+    )
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Take the columns of formulas and of the target."""
+    add_compositions(parser)
+    parser.add_argument("--target", metavar="COLUMN", help="column to predict")
+    parser.add_argument(
+        "--task",
+        choices=("auto", "regression", "classification"),
+        default="auto",
+        help="auto: numbers are regression, text is classification (default: auto)",
+    )
+    parser.add_argument(
+        "--decimal",
+        choices=(".", ","),
+        default=".",
+        help="mark before the decimals of the target, as in 8,5 (default: .)",
+    )
+
+
+def add_formula_column(parser: argparse.ArgumentParser) -> None:
+    """Take the name of the column of formulas."""
+    parser.add_argument(
+        "--formula-column",
+        default="formula",
+        metavar="COLUMN",
+        help="column of the formulas (default: formula)",
+    )
+
+
+def add_compositions(parser: argparse.ArgumentParser) -> None:
+    """Take where compositions stand and what their amounts count."""
+    add_formula_column(parser)
+    parser.add_argument(
+        "--amounts",
+        choices=("atomic", "weight"),
+        help="what amounts count: atoms, or mass as in weight per cent; where there is no column of"
+        " formulas, they are those of the columns that elements name (default: atoms, and formulas"
+        " only)",
+    )
+
+
+def add_stream(parser: argparse.ArgumentParser) -> None:
+    """Take a table that is read, and one that is written, in batches."""
+    parser.add_argument(
+        "data",
+        nargs="?",
+        default=_STDIN,
+        metavar="DATA",
+        help=f"table: {FORMATS}, or - (default: CSV from stdin)",
+    )
+    add_compositions(parser)
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="table to write: .csv, .tsv, .jsonl or .parquet (default: CSV to stdout)",
+    )
+    add_batch_size(parser, BATCH_ROWS)
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Take what every fit needs."""
+    add_seed(parser)
+    parser.add_argument(
+        "--n-jobs",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="jobs in parallel within a model; -1 uses every core (default: -1)",
+    )
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Take the folder of data sets."""
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder of the MatBench files (default: $SKLEARN_KT_DATA, $MATMINER_DATA)",
+    )
+
+
+def add_errors(parser: argparse.ArgumentParser) -> None:
+    """Take what becomes of rows that are no compositions."""
+    parser.add_argument(
+        "--errors",
+        choices=("raise", "nan"),
+        default="raise",
+        help="rows that are not compositions: stop, or leave their prediction empty"
+        " (default: raise)",
+    )
+
+
+def add_batch_size(parser: argparse.ArgumentParser, default: int) -> None:
+    """Take a number of rows."""
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=default,
+        metavar="N",
+        help="rows held in memory (default: %(default)s)",
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Take a seed."""
+    parser.add_argument(
+        "--random-state", type=int, default=0, metavar="SEED", help="seed (default: 0)"
+    )
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Take the wish for silence."""
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def positive(text: str) -> int:
+    """Read an integer of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return number

@@ -1,0 +1,132 @@
+"""What ``evaluate`` and ``fit`` learn: formulas of a table, and its column of targets."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sklearn_kt.exceptions import InputError
+
+from .cells import as_number, is_decimal_comma, names_a_class
+from .console import printable
+from .formulas import checked_formulas, composition_reader
+from .options import BATCH_ROWS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sklearn_kt.evaluation import Fold, TaskKind
+
+__all__ = ["Problem", "table_problem"]
+
+
+@dataclass
+class Problem:
+    """What ``evaluate`` and ``fit`` learn from."""
+
+    formulas: np.ndarray
+    target: np.ndarray
+    task: TaskKind
+    title: str
+    target_name: str
+    unit: str = ""
+    description: str = ""
+    folds: list[Fold] | None = None
+
+
+def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) -> Problem:
+    """Read formulas and targets of a whole table, and find out what to predict."""
+    import numpy as np
+
+    from sklearn_kt.tables import open_table
+
+    if args.target is None:
+        raise InputError("--target is needed: the column to predict.")
+    formulas: list[Any] = []
+    values: list[Any] = []
+    places: list[str] = []
+    with open_table(source, BATCH_ROWS) as table:
+        compositions_of = composition_reader(table, args, args.target)
+        target_at = table.column(args.target)
+        for batch in table.batches:
+            formulas += compositions_of(batch)
+            values += batch.values(target_at)
+            places += map(batch.place, range(len(batch.table)))
+    if not formulas:
+        raise InputError(f"{table.name} has a header but no rows.")
+    formulas = checked_formulas(formulas, places.__getitem__, table.name, args)
+    if n_samples is not None:
+        if n_samples > len(formulas):
+            raise InputError(f"--n-samples {n_samples}: {table.name} has {len(formulas)} rows.")
+        rng = np.random.default_rng(args.random_state)
+        rows = np.sort(rng.choice(len(formulas), n_samples, replace=False)).tolist()
+        formulas = [formulas[row] for row in rows]
+        values = [values[row] for row in rows]
+        places = [places[row] for row in rows]
+    task, target = _targets(values, places, args, table.name)
+    return Problem(
+        np.array(formulas, dtype=object),
+        target,
+        task,
+        title=printable(table.name),
+        target_name=args.target,
+    )
+
+
+def _targets(
+    values: list[Any], places: list[str], args: argparse.Namespace, name: str
+) -> tuple[TaskKind, np.ndarray]:
+    """Turn the target column into numbers or labels."""
+    import numpy as np
+
+    missing = [
+        place
+        for place, value in zip(places, values, strict=True)
+        if value is None or (isinstance(value, str) and not value.strip())
+    ]
+    if missing:
+        raise InputError(
+            f"{name}, {missing[0]}: column {args.target!r} is empty ({len(missing)} such rows)."
+            " Correct or drop them."
+        )
+    numbers = [as_number(value, args.decimal) for value in values]
+    finite = {number for number in numbers if number is not None and np.isfinite(number)}
+    task = args.task
+    bad: list[int] = []
+    if task == "auto":
+        task = "regression" if finite else "classification"
+        if len(finite) == 2 and finite == set(numbers):
+            raise InputError(
+                f"Column {args.target!r} of {name} holds two different numbers only: say --task"
+                " classification or --task regression."
+            )
+        if task == "classification":
+            bad = [row for row, value in enumerate(values) if not names_a_class(value)]
+            distinct = len(set(map(str, values)))
+            if not bad and distinct > max(2, len(values) / 2):
+                raise InputError(
+                    f"Column {args.target!r} of {name} holds {distinct} different texts in"
+                    f" {len(values)} rows, such as {values[0]!r}. If they are numbers, correct"
+                    " them; if they are class labels, say --task classification."
+                )
+    if task == "regression":
+        bad = [
+            row for row, number in enumerate(numbers) if number is None or not np.isfinite(number)
+        ]
+    if bad:
+        value = values[bad[0]]
+        count = f" ({len(bad)} such rows of {len(values)})" if len(bad) > 1 else ""
+        decimal = (
+            " for a decimal comma say --decimal ,;"
+            if args.decimal == "." and all(is_decimal_comma(values[row]) for row in bad)
+            else ""
+        )
+        raise InputError(
+            f"{name}, {places[bad[0]]}: {value!r} in column {args.target!r} is not a finite"
+            f" number{count}. Correct or drop such rows;{decimal} for class labels say --task"
+            " classification."
+        )
+    if task == "classification":
+        return task, np.array([str(value) for value in values], dtype=object)
+    return task, np.array(numbers, dtype=np.float64)

@@ -1,0 +1,142 @@
+"""``sklearn-kt screen``: a table of any length through a model, the best of it kept."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from contextlib import AbstractContextManager
+from typing import Any
+
+from sklearn_kt.exceptions import InputError
+
+from .console import tell
+from .options import (
+    FORMATS,
+    add_batch_size,
+    add_errors,
+    add_formula_column,
+    add_model,
+    add_quiet,
+    load_model,
+)
+
+_BATCH_ROWS = 65_536
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "screen",
+        help="predict for a table of any length and keep the best",
+        description="Stream a table through a saved model into another table, with filters or"
+        " ranking. A run that was stopped goes on when it is started again.",
+    )
+    add_model(parser)
+    parser.add_argument(
+        "source", metavar="SOURCE", help=f"table: {FORMATS}, or a folder of .parquet"
+    )
+    parser.add_argument(
+        "--columns", metavar="A,B,...", help="columns of SOURCE to keep (default: all)"
+    )
+    parser.add_argument(
+        "--numbers",
+        metavar="A,B,...",
+        help="columns of a text file to read as numbers, for --where and --sort-by (default: none,"
+        " all stay text)",
+    )
+    parser.add_argument(
+        "--where",
+        metavar="FILTER",
+        help="rows to keep, as in 'prediction > 1.5 and prediction_std < 0.3'",
+    )
+    parser.add_argument(
+        "--top-k", type=int, metavar="K", help="keep the K rows of the highest --sort-by"
+    )
+    parser.add_argument(
+        "--sort-by",
+        default="prediction",
+        metavar="COLUMN",
+        help="column that ranks (default: %(default)s)",
+    )
+    parser.add_argument("--ascending", action="store_true", help="rank the lowest first")
+    parser.add_argument(
+        "--no-std", action="store_true", help="no standard deviations, which take time"
+    )
+    parser.add_argument(
+        "--keep-duplicates",
+        action="store_true",
+        help="keep rows of a composition that was there before (LiFePO4, Li2Fe2P2O8)",
+    )
+    add_errors(parser)
+    add_batch_size(parser, _BATCH_ROWS)
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Dask cluster to predict on, as in tcp://host:8786 (needs the extra 'distributed')",
+    )
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="run the encoder with 8 bits of precision, faster on processors made for it",
+    )
+    add_quiet(parser)
+    add_formula_column(parser)
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="file to write: .parquet, .csv, .tsv or .jsonl",
+    )
+    parser.set_defaults(run=run, interrupted="the same command goes on")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    from sklearn_kt.export import reduce_precision
+    from sklearn_kt.screening import screen
+    from sklearn_kt.tables import writable_format
+
+    writable_format(args.output)
+    model = load_model(args)
+    if args.bfloat16:
+        model = reduce_precision(model)
+    with _cluster(args.scheduler) as client:
+        result = screen(
+            model,
+            args.source,
+            args.output,
+            formula_column=args.formula_column,
+            columns=None if args.columns is None else args.columns.split(","),
+            numbers=None if args.numbers is None else args.numbers.split(","),
+            return_std=not args.no_std,
+            where=args.where,
+            top_k=args.top_k,
+            sort_by=args.sort_by,
+            ascending=args.ascending,
+            deduplicate=not args.keep_duplicates,
+            errors=args.errors,
+            batch_rows=args.batch_size,
+            verbose=0 if args.quiet else 1,
+            client=client,
+        )
+    tell(
+        "wrote",
+        f"{result.path}: {result.n_written} rows, of {result.n_rows} with"
+        f" {result.n_rejected} that are no compositions",
+    )
+
+
+def _cluster(address: str | None) -> AbstractContextManager[Any]:
+    """Connect to a scheduler of Dask, if one is named."""
+    if address is None:
+        return contextlib.nullcontext()
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError(
+            "--scheduler needs Dask: pip install 'sklearn_kt[distributed]'."
+        ) from error
+    try:
+        return Client(address, timeout=5)
+    except (OSError, ValueError) as error:
+        raise InputError(f"There is no Dask scheduler at {address}: {error}") from error

@@ -1,0 +1,137 @@
+"""``sklearn-kt structures``: crystals for formulas, as CIF files."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sklearn_kt._files import replacing
+from sklearn_kt.exceptions import InputError
+
+from .console import print_table, tell
+from .options import positive
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sklearn_kt.structures import Candidate
+
+_SYMPREC = 0.01
+_DIGITS = 8
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "structures",
+        help="propose crystal structures for formulas",
+        description="Propose crystal structures by substitution into known prototypes or by a"
+        " language model: print the ranked candidates and write a CIF file for each.",
+    )
+    parser.add_argument("formulas", nargs="+", metavar="FORMULA", help="as in BaTiO3")
+    parser.add_argument(
+        "--n", type=positive, default=5, metavar="N", help="candidates of each (default: 5)"
+    )
+    parser.add_argument(
+        "--generator",
+        choices=("prototype", "crystallm", "both", "random"),
+        default="prototype",
+        help="crystallm is a language model of crystals, both asks it and the prototypes; random "
+        "places atoms by chance, from the extra 'structures-random' (default: prototype)",
+    )
+    parser.add_argument(
+        "--rank-by",
+        choices=("similarity", "energy", "both"),
+        default="similarity",
+        help="energy is that of CHGNet, from the extra 'structures' (default: similarity)",
+    )
+    parser.add_argument(
+        "--relax",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="relax with CHGNet for so many steps (default: 0)",
+    )
+    parser.add_argument(
+        "--known",
+        metavar="PATH",
+        help="your own crystals, tried first: a folder of CIFs or a table",
+    )
+    parser.add_argument(
+        "--output-dir", default=".", metavar="DIR", help="where to write CIF files (default: here)"
+    )
+    parser.add_argument("--n-jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.set_defaults(run=run, interrupted="the files that were listed are complete")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    for title, table in _tables(args):
+        print_table(title, table)
+        if len(table):
+            print()
+    tell("wrote", f"CIF files to {args.output_dir}")
+
+
+def _tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Write CIF files and yield a table per formula."""
+    import pandas as pd
+
+    from sklearn_kt import structures
+
+    members: list[Any] = [structures.StructureLookup(args.known)] if args.known else []
+    settings = {"n_jobs": args.n_jobs, "verbose": 1}
+    if args.generator in ("prototype", "both"):
+        members.append(
+            structures.PrototypeGenerator(rank_by=args.rank_by, relax=args.relax, **settings)
+        )
+    if args.generator in ("crystallm", "both"):
+        members.append(structures.CrystaLLMGenerator(**settings))
+    if args.generator == "random":
+        order = "order" if args.rank_by == "similarity" else "energy"
+        members.append(structures.RandomGenerator(rank_by=order, relax=args.relax, **settings))
+    generator = structures.EnsembleGenerator(members)
+    found = generator.generate(args.formulas, args.n)
+    if not any(found):
+        raise InputError(
+            f"there is no candidate for {', '.join(args.formulas)}: the library has no crystal "
+            "of such an anonymous formula, or an element it does not know. Pass crystals of "
+            "your own with --known, or try --generator both or random."
+        )
+    folder = Path(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    for formula, candidates in zip(args.formulas, found, strict=True):
+        rows = [_row(c, folder, formula, i) for i, c in enumerate(candidates, start=1)]
+        count = f"{len(rows)} candidates" if rows else "no candidate"
+        yield f"{formula}: {count}", pd.DataFrame(rows)
+
+
+def _row(candidate: Candidate, folder: Path, formula: str, place: int) -> dict[str, str]:
+    from pymatgen.io.cif import CifWriter
+
+    from sklearn_kt.compositions import file_stem
+
+    structure = candidate.structure
+    name = f"{file_stem(formula)}_{place}.cif"
+    with warnings.catch_warnings():
+        # spglib warns of its own change of error handling, pymatgen of noble gases
+        warnings.simplefilter("ignore")
+        text = str(CifWriter(structure, symprec=_SYMPREC, significant_figures=_DIGITS))
+        symbol, number = structure.get_space_group_info(symprec=_SYMPREC)
+    with replacing(folder / name) as partial:
+        partial.write_text(text, encoding="utf-8")
+    provenance = candidate.provenance
+    error = provenance.get("composition_error")
+    return {
+        "rank": str(place),
+        "crystal": candidate.formula if error is None else f"{candidate.formula} (near)",
+        "space group": f"{symbol} ({number})",
+        "atoms": str(len(structure)),
+        "volume/atom": f"{structure.volume / len(structure):.2f}",
+        "score": f"{candidate.score:.3f}",
+        "like": str(provenance.get("template", provenance.get("source", ""))),
+        "file": name,
+    }

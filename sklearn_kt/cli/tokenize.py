@@ -1,0 +1,62 @@
+"""``sklearn-kt tokenize``: what the models read of a formula."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from sklearn_kt.exceptions import InputError
+
+from .formulas import checked, composition_reader, table_writer, texts
+from .options import add_stream, positive
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "tokenize",
+        help="write the tokens of formulas",
+        description="Write formulas and the columns that CompositionTokenizer makes of them.",
+    )
+    add_stream(parser)
+    parser.add_argument(
+        "--scheme",
+        choices=("element", "formula", "fraction"),
+        default="element",
+        help="kind of tokens (default: element)",
+    )
+    parser.add_argument("--max-length", type=positive, metavar="L", help="tokens in a row")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    import pyarrow as pa
+
+    from sklearn_kt.tables import open_table, writable_format
+    from sklearn_kt.tokenizer import CompositionTokenizer
+
+    if args.output is not None:
+        writable_format(args.output)
+    tokenizer = CompositionTokenizer(args.scheme, max_length=args.max_length)
+    kind = pa.from_numpy_dtype(tokenizer.transform(["H"]).dtype)
+    with open_table(args.data, args.batch_size) as table:
+        compositions_of = composition_reader(table, args)
+        names = tokenizer.get_feature_names_out().tolist()
+        schema = pa.schema(
+            [
+                pa.field(args.formula_column, pa.string()),
+                *(pa.field(name, kind) for name in names),
+            ]
+        )
+        with table_writer(args.output, schema) as writer:
+            for batch in table.batches:
+                formulas = compositions_of(batch)
+                compositions = checked(formulas, batch.place, table.name, args, "raise")
+                try:
+                    tokens = tokenizer.transform(compositions)
+                except InputError as error:
+                    raise InputError(f"{table.name}, from {batch.place(0)} on: {error}") from error
+                text = pa.array(texts(formulas, compositions, args), pa.string())
+                columns = [pa.array(column) for column in tokens.T]
+                writer.write_table(pa.Table.from_arrays([text, *columns], schema=schema))

@@ -1,0 +1,239 @@
+"""The command line as a program: help, errors, streams, signals, files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _commands import FORMULAS, GAPS, Run, assert_one_line, files
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import BayesianRidge
+
+from sklearn_kt import __version__
+from sklearn_kt.cli import main
+from sklearn_kt.cli.main import COMMANDS
+from sklearn_kt.cli.options import DEFAULT_MODELS
+from sklearn_kt.evaluation import MODELS
+from sklearn_kt.persistence import save_model
+
+NAMES = [command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in NAMES)])
+def test_help(command: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--help"])
+    assert left.value.code == 0
+    out = capsys.readouterr().out
+    assert f"usage: {' '.join(['sklearn-kt', *command])}" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["train"],
+        ["evaluate"],
+        ["evaluate", "--data", "x.csv", "--dataset", "seebeck"],
+        ["evaluate", "--dataset", "seebeck", "--folds", "0"],
+        ["evaluate", "--dataset", "seebeck", "--n-samples", "many"],
+        ["fit", "x.csv"],
+        ["predict"],
+        ["tokenize", "--scheme", "characters"],
+    ],
+)
+def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "error: " in err
+
+
+def test_light_start() -> None:
+    code = (
+        "import sys; from sklearn_kt.cli import main\n"
+        "try: main(['evaluate', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'pandas', 'sklearn', 'torch', 'matminer', 'matplotlib', 'rich'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_module_and_version() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sklearn_kt", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"sklearn-kt {__version__}\n"
+
+
+def test_reader_that_goes_away(tmp_path: Path) -> None:
+    path = tmp_path / "many.csv"
+    path.write_text("formula\n" + "Fe2O3\n" * 20_000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sklearn_kt", "tokenize", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 141
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    output = tmp_path / "tokens.csv"
+    output.write_text("precious")
+    # a shell may have left SIGINT ignored
+    code = "import signal, sys; from sklearn_kt.cli import main; "
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "tokenize", "--output", str(output)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write("formula\nFe2O3\n")
+    process.stdin.flush()
+    # the temporary file is there once reading has begun
+    while len(files(tmp_path)) < 2:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr.read() == "sklearn-kt: interrupted: no file was written\n"
+    process.stdin.close()
+    process.stderr.close()
+    assert files(tmp_path) == ["tokens.csv"]
+    assert output.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("redirected", "message"),
+    [
+        ("<&-", "stdin is closed"),
+        (">&-", "stdout is closed"),
+        (">/dev/full", "No space left"),
+        # no message goes among the results
+        ("2>&-", ""),
+    ],
+)
+def test_closed_streams(redirected: str, message: str) -> None:
+    command = f"{sys.executable} -m sklearn_kt tokenize {redirected}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], input="formula\nno\n", capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "error" not in done.stdout
+    if message:
+        assert_one_line(done.stderr, message)
+
+
+@pytest.mark.parametrize("command", ["predict", "tokenize", "fit", "explain"])
+def test_output_to_a_device(run: Run, command: str, table: Path, model: Path) -> None:
+    arguments = {
+        "predict": [model, table],
+        "tokenize": [table],
+        "fit": [table, "--target", "gap", "--model", "dummy"],
+        "explain": [model, "Fe2O3"],
+    }[command]
+    code, _, err = run(command, *arguments, "--output", os.devnull)
+    assert (code, Path(os.devnull).is_char_device()) == (0, True), err
+    code, _, err = run(command, *arguments, "--output", table.parent)
+    assert code == 2
+    assert_one_line(err, "is a folder; name a file")
+
+
+@pytest.mark.parametrize("output", ["missing/p.csv", ".", "gaps.csv/p.csv"])
+def test_output_that_cannot_be_written(run: Run, table: Path, model: Path, output: str) -> None:
+    for arguments in (
+        ["predict", model, table],
+        ["tokenize", table],
+        ["fit", table, "--target", "gap", "--model", "dummy"],
+    ):
+        code, out, err = run(*arguments, "--output", output)
+        assert (code, out) == (2, "")
+        assert_one_line(err)
+        assert files(table.parent) == ["gap.model", "gaps.csv"]
+
+
+def test_failure_leaves_existing_output(run: Run, model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "p.csv"
+    output.write_text("precious")
+    # the last batch fails, when others are written already
+    text = "formula\n" + "Fe2O3\n" * 9 + "Xx\n"
+    for arguments in (["predict", model], ["tokenize"]):
+        code, _, err = run(*arguments, "--output", output, "--batch-size", 2, stdin=text)
+        assert code == 2
+        assert_one_line(err, "line 11")
+        assert output.read_text() == "precious"
+        assert files(tmp_path) == ["gap.model", "p.csv"]
+
+
+@pytest.mark.parametrize("command", ["predict", "screen", "tokenize"])
+def test_unknown_endings_are_told_first(run: Run, tmp_path: Path, command: str) -> None:
+    arguments = [] if command == "tokenize" else ["no.model"]
+    code, out, err = run(command, *arguments, "no.csv", "--output", "o.feather")
+    assert (code, out) == (2, "")
+    assert_one_line(err, "o.feather: tables cannot be written as .feather")
+
+
+def test_models_that_cannot_be_used(run: Run, table: Path, tmp_path: Path) -> None:
+    code, _, err = run("predict", "none.model", table)
+    assert code == 2
+    assert_one_line(err, "There is no model file none.model", "sklearn-kt fit")
+    code, _, err = run("predict", table, table)
+    assert code == 2
+    assert_one_line(err, "gaps.csv is not a model file of sklearn_kt")
+    save_model({"weights": 1}, tmp_path / "dict")
+    code, _, err = run("predict", "dict", table)
+    assert code == 2
+    assert_one_line(err, "dict holds a dict, which cannot predict")
+    two = DummyRegressor().fit(FORMULAS, np.c_[GAPS, GAPS])
+    save_model(two, tmp_path / "two")
+    code, _, err = run("predict", "two", table)
+    assert code == 2
+    assert_one_line(err, "several targets")
+    numeric = BayesianRidge().fit(np.eye(3), [1, 2, 3])
+    save_model(numeric, tmp_path / "numeric")
+    code, _, err = run("predict", "numeric", table)
+    assert code == 2
+    assert_one_line(err, "The model cannot predict from formulas: ")
+
+
+def test_options_out_of_range(run: Run, table: Path) -> None:
+    fit = ["fit", table, "--target", "gap", "--model", "rf-magpie", "--output", "m"]
+    for arguments, parameter in (
+        (["tokenize", table, "--max-length", "1"], "max_length"),
+        ([*fit, "--random-state", "-1"], "random_state"),
+    ):
+        code, _, err = run(*arguments)
+        assert code == 2
+        assert_one_line(err, f"The '{parameter}' parameter of")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "fit", "matbench"])
+def test_models_are_listed(command: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([command, "--list-models"])
+    assert left.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(MODELS)
+    assert set(DEFAULT_MODELS.split(",")) <= set(MODELS)

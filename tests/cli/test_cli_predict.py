@@ -1,0 +1,180 @@
+"""``sklearn-kt predict``: every row of the table, in its order."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from _commands import FORMULAS, GAPS, Run, assert_one_line, files, read
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.pipeline import make_pipeline
+
+from sklearn_kt import CompositionTokenizer
+from sklearn_kt.persistence import load_model, save_model
+from sklearn_kt.tables import open_table
+
+
+def test_fit_and_predict(run: Run, table: Path, tmp_path: Path) -> None:
+    code, out, err = run(
+        *("fit", table, "--target", "gap", "--model", "et-fractions", "--output", "gap.model")
+    )
+    assert (code, out) == (0, "")
+    assert "wrote: gap.model" in err
+    code, out, err = run("predict", "gap.model", table)
+    assert (code, err) == (0, "")
+    rows = read(out)
+    assert rows[0] == ["id", "formula", "gap", "prediction"]
+    assert [row[:3] for row in rows] == read(table.read_text())
+    predictions = [float(row[3]) for row in rows[1:]]
+    expected = load_model(tmp_path / "gap.model").predict(FORMULAS)
+    assert predictions == pytest.approx(expected, abs=1e-12)
+    code, out, err = run("predict", "gap.model", table, "--output", "p.csv", "--batch-size", 5)
+    assert (code, out, err) == (0, "", "")
+    assert read((tmp_path / "p.csv").read_text())[0] == rows[0]
+    again = [float(row[3]) for row in read((tmp_path / "p.csv").read_text())[1:]]
+    assert again == pytest.approx(predictions, abs=1e-12)
+    # as open as any new file
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "p.csv").stat().st_mode) == 0o666 & ~mask
+
+
+def test_fit_classifier_and_predict_from_stdin(run: Run, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"c": FORMULAS, "metal": [gap < 1 for gap in GAPS]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    code, _, err = run(
+        *("fit", "t.csv", "--formula-column", "c", "--target", "metal"),
+        *("--model", "et-fractions", "--output", "m", "--n-jobs", 1),
+    )
+    assert code == 0
+    assert "classification of metal" in err
+    code, out, _ = run("predict", "m", "--formula-column", "c", stdin="c\nCo\nNaCl\n")
+    assert code == 0
+    rows = read(out)
+    assert rows[0] == ["c", "prediction", "probability_False", "probability_True"]
+    assert [row[1] for row in rows[1:]] == ["True", "False"]
+    assert all(float(row[2]) + float(row[3]) == pytest.approx(1) for row in rows[1:])
+    code, _, err = run("predict", "m", "--formula-column", "c", "--return-std", stdin="c\nCo\n")
+    assert code == 2
+    assert_one_line(err, "gives no standard deviation")
+
+
+def test_classes_are_those_that_the_model_decides_for(run: Run, tmp_path: Path) -> None:
+    inner = make_pipeline(CompositionTokenizer("fraction"), LogisticRegression())
+    model = FixedThresholdClassifier(inner, threshold=0.999, pos_label="metal")
+    model.fit(FORMULAS, ["metal" if gap < 8 else "gap" for gap in GAPS])
+    save_model(model, tmp_path / "m")
+    code, out, _ = run("predict", "m", stdin="formula\nCo\nNaCl\n")
+    assert code == 0
+    assert [row[1] for row in read(out)[1:]] == ["gap", "gap"]
+    assert float(read(out)[1][3]) > 0.5
+
+
+def test_predict_std(run: Run, table: Path, model: Path) -> None:
+    code, out, _ = run("predict", model, table, "--return-std")
+    assert code == 0
+    rows = read(out)
+    assert rows[0][3:] == ["prediction", "prediction_std"]
+    mean, std = load_model(model).predict(FORMULAS, return_std=True)
+    # full precision
+    assert [float(row[3]) for row in rows[1:]] == mean.tolist()
+    assert [float(row[4]) for row in rows[1:]] == std.tolist()
+
+
+def test_predict_trusts_what_is_named(run: Run, model: Path) -> None:
+    kind = "scipy.sparse._csr.csr_matrix"
+    odd = load_model(model)
+    odd[-1].rows_ = csr_matrix(np.eye(2))
+    save_model(odd, model)
+    code, out, err = run("predict", model, stdin="formula\nNaCl\n")
+    assert (code, out) == (2, "")
+    assert kind in err
+    assert "--trust NAME" in err
+    code, out, _ = run("predict", model, "--trust", kind, stdin="formula\nNaCl\n")
+    assert code == 0
+    assert len(read(out)) == 2
+
+
+def test_predict_bad_rows(run: Run, model: Path, tmp_path: Path) -> None:
+    text = "formula\nFe2O3\nXx\nNaN\nnot\n\n"
+    code, out, err = run("predict", model, "--output", "p.csv", stdin=text)
+    assert (code, out) == (2, "")
+    assert_one_line(err, "stdin, line 3: 'Xx' is not a composition: unknown element")
+    assert files(tmp_path) == ["gap.model"]
+    for size in (1, 2, 100):
+        code, out, err = run(
+            "predict", model, "--errors", "nan", "--batch-size", size, "--return-std", stdin=text
+        )
+        assert code == 0
+        rows = read(out)
+        assert [row[0] for row in rows] == ["formula", "Fe2O3", "Xx", "NaN", "not"]
+        assert [bool(row[1]) for row in rows[1:]] == [True, False, True, False]
+        assert rows[2] == ["Xx", "", ""]
+        assert err.count("\n") == 1
+        assert err.startswith("sklearn-kt: warning: 2 rows of stdin are not compositions")
+        assert "line 3 ('Xx')" in err
+
+
+def test_predict_error_names_the_line_in_a_later_batch(run: Run, model: Path) -> None:
+    text = "formula\n" + "Fe2O3\n" * 7 + "Yy\n"
+    code, _, err = run("predict", model, "--batch-size", 3, stdin=text)
+    assert code == 2
+    assert_one_line(err, "line 9: 'Yy'")
+
+
+@pytest.mark.filterwarnings("always::sklearn_kt.exceptions.CompositionWarning")
+def test_doubts_name_the_place_in_the_file(run: Run, model: Path) -> None:
+    text = "formula\nFe2O3\nCuSO4.5H2O\nXx\nCuSO4·5H2O\n"
+    code, _, err = run("predict", model, "--errors", "nan", stdin=text)
+    assert code == 0
+    assert err.startswith("sklearn-kt: warning: In 1 of 4 rows a '.'")
+    assert "stdin, line 3, 'CuSO4.5H2O', was read as 'CuSO4·5H2O'" in err
+    assert "1 rows of stdin are not compositions" in err
+
+
+def test_predict_no_rows(run: Run, model: Path) -> None:
+    assert run("predict", model, stdin="formula\n") == (0, "formula,prediction\n", "")
+    code, out, err = run("predict", model, stdin="")
+    assert (code, out) == (2, "")
+    assert_one_line(err, "stdin is empty")
+
+
+def test_predict_does_not_shadow_a_column(run: Run, model: Path) -> None:
+    code, out, err = run("predict", model, stdin="formula,prediction\nFe,1\n")
+    assert (code, out) == (2, "")
+    assert_one_line(err, "already has a column 'prediction'")
+
+
+@pytest.mark.parametrize("name", ["o.parquet", "o.PARQUET", "o.tsv", "o.jsonl", "o.csv.gz"])
+def test_predict_writes_what_the_name_says(
+    run: Run, model: Path, tmp_path: Path, name: str
+) -> None:
+    ids = ["00123", "NA", "", "NaN"]
+    lines = [f"{formula},{id_}" for formula, id_ in zip(["NaN", "CO", "?", "Co"], ids, strict=True)]
+    source = "\n".join(["formula,id", *lines])
+    code, out, _ = run("predict", model, "--output", name, "--errors", "nan", stdin=source)
+    assert (code, out) == (0, "")
+    with open_table(tmp_path / name, 9) as table:
+        [batch] = table.batches
+    assert batch.values(0) == ["NaN", "CO", "?", "Co"]
+    assert batch.values(1) == ids
+    expected = load_model(model).predict(["NaN", "CO", "Co"])
+    found = [value for value in batch.values(2) if value not in (None, "")]
+    assert [float(value) for value in found] == expected.tolist()
+    assert batch.values(2)[2] in (None, "")
+
+
+def test_predict_passes_repeated_columns_on(run: Run, model: Path) -> None:
+    source = "a,formula,a\n1,NaCl,2\n"
+    code, out, _ = run("predict", model, stdin=source)
+    assert code == 0
+    assert [row[:3] for row in read(out)] == [["a", "formula", "a"], ["1", "NaCl", "2"]]
+    code, _, err = run("predict", model, "--output", "o.parquet", stdin=source)
+    assert code == 2
+    assert_one_line(err, "'a' occurs 2 times")
