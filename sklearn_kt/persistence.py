@@ -21,10 +21,12 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from joblib import cpu_count
 from sklearn.base import BaseEstimator
 
 from ._files import replacing
@@ -263,8 +265,8 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
     :data:`TRUSTED_TYPES` and ``trusted`` are built, and what compiled code would walk through is
     checked, except in types that ``trusted`` names. What belongs to the machine that wrote the
     file does not come back: ``cache_dir`` and ``memory`` are None and ``local_files_only`` is True
-    until they are set again. Checksums find damage, not forgery: whoever can write the file can
-    write them too.
+    until they are set again, and ``n_jobs`` is at most every core. Checksums find damage, not
+    forgery: whoever can write the file can write them too.
 
     Examples
     --------
@@ -421,10 +423,14 @@ def _restore(value: Any) -> Any:
 
 def _leave_machine(model: Any) -> None:
     """Reset what belongs to the machine that a model comes from."""
+    cores = cpu_count()
     for item in objects_in(model):
         if isinstance(item, BaseEstimator):
             own = vars(item)
             own.update({name: value for name, value in _OF_THE_MACHINE.items() if name in own})
+            # each is a thread or process, also where there is nothing for it to do
+            if isinstance(own.get("n_jobs"), Real) and own["n_jobs"] > cores:
+                own["n_jobs"] = -1
 
 
 def _write_about(path: Path, model: Any) -> None:

@@ -242,6 +242,10 @@ def test_what_belongs_to_another_machine_stays_there(tmp_path: Path) -> None:
     for name in (name for name in parameters if name.endswith(("cache_dir", "memory"))):
         assert parameters[name] is None, name
     assert parameters["compositiontokenizer__local_files_only"] is True
+    many = make_pipeline(Ridge(), ExtraTreesRegressor(n_jobs=1_000_000))
+    few = ExtraTreesRegressor(n_jobs=1)
+    n_jobs = load_model(save_model([many, few, ExtraTreesRegressor()], tmp_path / "n"))
+    assert [n_jobs[0][1].n_jobs, n_jobs[1].n_jobs, n_jobs[2].n_jobs] == [-1, 1, None]
     assert model.memory == str(folder)
     assert not model[0].local_files_only
     assert not folder.exists()
