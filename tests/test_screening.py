@@ -416,7 +416,8 @@ def _start(folder: Path) -> subprocess.Popen:
 
 def _wait_for_parts(folder: Path, n: int, timeout: float = 240) -> None:
     end = time.monotonic() + timeout
-    while len(list(folder.glob("out.parquet.parts/part-*.parquet"))) < n:
+    # with its record a part is done
+    while len(list(folder.glob("out.parquet.parts/part-*.json"))) < n:
         assert time.monotonic() < end, "no parts were written"
         time.sleep(0.01)
 
@@ -555,7 +556,7 @@ def test_a_source_of_other_content_is_refused(
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(killed[f"after_two_parts-{ending}"], folder)
-    assert len(list(folder.glob("out.parquet.parts/part-*"))) == 2
+    assert len(list(folder.glob("out.parquet.parts/part-*.json"))) == 2
     source = folder / f"in.{ending}"
     before = source.read_bytes()
     if ending == "csv":
@@ -589,6 +590,17 @@ def test_a_source_that_changes_while_it_is_read(table: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match="was changed while it was screened"):
         screen(Meddling().fit(None), table, tmp_path / "out.parquet")
     assert list(tmp_path.iterdir()) == [table]
+
+    class Forging(MeanNumber):
+        def predict(self, X: Any, return_std: bool = False) -> Any:
+            before = table.stat()
+            table.write_bytes(table.read_bytes())
+            os.utime(table, ns=(before.st_atime_ns, before.st_mtime_ns))
+            assert table.stat().st_mtime_ns == before.st_mtime_ns
+            return super().predict(X, return_std)
+
+    with pytest.raises(InputError, match="was changed while it was screened"):
+        screen(Forging().fit(None), table, tmp_path / "out.parquet")
 
 
 class Lookup(RegressorMixin, BaseEstimator):
@@ -706,11 +718,9 @@ def test_parts_that_nothing_vouches_for(killed: dict[str, Path], tmp_path: Path)
     assert sink.read_text() == "precious"
     sink.unlink()
     # a part of another run is made again
-    foreign = parts / "part-00000001.parquet"
-    schema = pq.read_schema(foreign).with_metadata(
-        {"sklearn_kt": '{"rows": 40, "rejected": 0, "predicted": 40, "digest": "", "run": "x"}'}
-    )
-    pq.write_table(pq.read_table(foreign).cast(schema).slice(3), foreign)
+    record = parts / "part-00000001.json"
+    about = json.loads(record.read_text())
+    record.write_text(json.dumps({**about, "run": "x"}))
     kept = (parts / "screening.json").read_bytes()
     (parts / "screening.json").unlink()
     with pytest.raises(InputError, match="Nothing tells"):
@@ -726,6 +736,65 @@ def test_parts_that_nothing_vouches_for(killed: dict[str, Path], tmp_path: Path)
     with pytest.raises(InputError, match="not an empty folder"):
         screen(MeanNumber().fit(None), source, tmp_path / "other.parquet")
     assert (other / "thesis").exists()
+
+
+def _with_other_numbers(parts: Path) -> None:
+    part = parts / "part-00000000.parquet"
+    table = pq.read_table(part)
+    pq.write_table(table.set_column(2, table.schema.field(2), pa.array([9.0] * len(table))), part)
+
+
+def _under_another_number(parts: Path) -> None:
+    for ending in ("parquet", "json"):
+        (parts / f"part-00000001.{ending}").rename(parts / f"part-00000005.{ending}")
+
+
+def _edit(parts: Path, **changes: Any) -> None:
+    record = parts / "part-00000001.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _with_other_numbers,
+        _under_another_number,
+        lambda parts: (parts / "part-00000001.json").write_text("[]"),
+        lambda parts: _edit(parts, rejected="none"),
+    ],
+)
+def test_damaged_parts_are_made_again(damage: Any, killed: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(killed["after_two_parts-parquet"], folder)
+    damage(folder / "out.parquet.parts")
+    with pytest.warns(CompositionWarning, match="is damaged .* and is made again"):
+        again = screen(
+            MeanNumber().fit(None), folder / "in.parquet", folder / "out.parquet", batch_rows=40
+        )
+    straight = screen(
+        MeanNumber().fit(None), folder / "in.parquet", folder / "s.parquet", batch_rows=40
+    )
+    assert again.path.read_bytes() == straight.path.read_bytes()
+    assert again.n_rows == straight.n_rows
+
+
+@pytest.mark.parametrize("text", ["", "null", "{}", '{"format": "x"}'])
+def test_a_damaged_manifest_is_an_error(text: str, killed: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(killed["after_two_parts-parquet"], folder)
+    (folder / "out.parquet.parts" / "screening.json").write_text(text)
+    with pytest.raises(InputError, match=r"screening.json is damaged"):
+        screen(MeanNumber().fit(None), folder / "in.parquet", folder / "out.parquet", batch_rows=40)
+
+
+def test_damaged_counts_are_an_error(killed: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(killed["after_two_parts-parquet"], folder)
+    (folder / "out.parquet.parts" / "done.json").write_text('{"n_rows": 1}')
+    (folder / "out.parquet").write_text("complete")
+    with pytest.raises(InputError, match=r"done.json is damaged .* is complete"):
+        screen(MeanNumber().fit(None), folder / "in.parquet", folder / "out.parquet", batch_rows=40)
+    assert (folder / "out.parquet").read_text() == "complete"
 
 
 def test_the_moment_that_another_process_finishes(table: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ class _Model(WorkerPlugin):
 
 def run_tasks(
     client: Client, estimator: Any, plan: Plan, tasks: Iterator[Task]
-) -> Iterator[tuple[Task, bytes]]:
+) -> Iterator[tuple[Task, dict[str, int], bytes]]:
     """Run tasks on a cluster.
 
     Parameters
@@ -49,6 +49,8 @@ def run_tasks(
     ------
     task : Task
         Finished, in any order.
+    counts : dict of str to int
+        Of its rows.
     content : bytes
         Its part, a parquet file.
 
@@ -75,23 +77,23 @@ def run_tasks(
                 return
             future = next(finished)
             try:
-                content = future.result()
+                counts, content = future.result()
             except KilledWorker as error:
                 raise EngineError(
                     f"the cluster gave up on rows from {running[future].first_row} of "
                     f"{running[future].place}: {error} Finished parts are kept; the same call "
                     "goes on."
                 ) from error
-            yield running.pop(future), content
+            yield running.pop(future), counts, content
             future.release()
     finally:
         client.cancel(list(running))
         client.unregister_worker_plugin(name)
 
 
-def _run_task(task: Task, plan: Plan, name: str) -> bytes:
+def _run_task(task: Task, plan: Plan, name: str) -> tuple[dict[str, int], bytes]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "part.parquet"
         model: Any = get_worker().plugins[name]
-        write_part(task, plan, model.estimator, path)
-        return path.read_bytes()
+        counts = write_part(task, plan, model.estimator, path)
+        return counts, path.read_bytes()

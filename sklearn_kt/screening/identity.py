@@ -71,7 +71,8 @@ class SourceFiles:
     @staticmethod
     def _state(path: Path) -> tuple[int, ...]:
         found = path.stat()
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        # the time of the last change of any kind, which nobody can set back, unlike that of content
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def model_digest(estimator: Any) -> str:

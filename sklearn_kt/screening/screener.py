@@ -12,7 +12,7 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ScreeningResult", "predictions", "screen", "write_part"]
 
-_FORMAT = 2
+_FORMAT = 3
 # in the folder of parts: what they belong to, the parts as one file, and its counts
 _MANIFEST = "screening.json"
 _MERGED = "merged"
 _DONE = "done.json"
+# of a part, and of all
+_COUNTS = {"rows": "n_rows", "rejected": "n_rejected", "predicted": "n_predicted"}
 # seconds, for a process that is about to let go
 _PATIENCE = 0.5
 # of each row's composition, while duplicates are looked for
@@ -110,8 +112,6 @@ class Plan:
     """Of the output, by the ending of its name."""
     schema: pa.Schema
     """Of the output, without keys."""
-    run: str = ""
-    """Random name of the run that a part belongs to."""
 
 
 def screen(
@@ -343,7 +343,7 @@ def write_part(
     estimator: Any,
     path: Path,
     on_rows: Callable[[int], None] | None = None,
-) -> None:
+) -> dict[str, int]:
     """Run a task and write its part.
 
     Parameters
@@ -355,11 +355,16 @@ def write_part(
     estimator : estimator
         What predicts.
     path : Path
-        Parquet file to write, with keys of compositions and counts in its metadata.
+        Parquet file to write, with keys of compositions.
     on_rows : callable, optional
         Told how many rows were done.
+
+    Returns
+    -------
+    dict of str to int
+        Counts of rows.
     """
-    counts = {"rows": 0, "rejected": 0, "predicted": 0}
+    counts = dict.fromkeys(_COUNTS, 0)
     schema = plan.schema.append(pa.field(_KEY, _KEY_TYPE))
     best = schema.empty_table()
     with pq.ParquetWriter(path, schema) as writer:
@@ -375,8 +380,7 @@ def write_part(
                 on_rows(len(table))
         if plan.top_k is not None:
             writer.write_table(best)
-        about = {**counts, "digest": task.digest(plan.formula_column), "run": plan.run}
-        writer.add_key_value_metadata({"sklearn_kt": json.dumps(about)})
+    return counts
 
 
 def _filtered(table: pa.Table, where: Expression, task: Task, done: int) -> pa.Table:
@@ -536,6 +540,8 @@ class _Run:
         self.client = client
         self.verbose = verbose
         self.folder = self.sink.with_name(f"{self.sink.name}.parts")
+        # random name, in the records of its parts
+        self.run: str | None = secrets.token_hex(16)
 
     def finish(self) -> ScreeningResult:
         """Do what is left to do."""
@@ -556,9 +562,15 @@ class _Run:
                     if not self._has_parts():
                         remove_folder(self.folder)
                     raise
-            counts = json.loads(done.read_text(encoding="utf-8"))
+            try:
+                result = ScreeningResult(self.path, **json.loads(done.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise InputError(
+                    f"{done} is damaged ({error}). {self.path} is complete: delete the folder "
+                    f"{self.folder} to keep it."
+                ) from error
             remove_folder(self.folder)
-        return ScreeningResult(self.path, **counts)
+        return result
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -596,18 +608,18 @@ class _Run:
         if not path.exists():
             if bound:
                 raise InputError(f"Nothing tells what {self.folder} belongs to. {remedy}")
-            self.plan = replace(self.plan, run=secrets.token_hex(16))
             with new_folder(self.folder) as staging:
-                text = json.dumps({"run": self.plan.run, **self.identity})
+                text = json.dumps({"run": self.run, **self.identity})
                 (staging / _MANIFEST).write_text(text, encoding="utf-8")
             return
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
-            kind = before["format"]
+            age = before["format"] - _FORMAT
+            self.run = before.get("run")
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error}). {remedy}") from error
-        if kind != _FORMAT:
-            which = "a newer" if kind > _FORMAT else "an older"
+        if age:
+            which = "a newer" if age > 0 else "an older"
             raise InputError(f"{self.folder} was begun by {which} sklearn_kt. {remedy}")
         now = json.loads(json.dumps(self.identity))
         for key, name in (
@@ -621,7 +633,6 @@ class _Run:
                 )
         if before.get("model") != now["model"] or not _same(before.get("probe"), now["probe"]):
             raise InputError(f"{self.folder} was begun with another model. {remedy}")
-        self.plan = replace(self.plan, run=before["run"])
 
     def _write(self, done: Path, merged: Path) -> None:
         """Run what has no part, and let the sink appear."""
@@ -641,7 +652,7 @@ class _Run:
 
     def _run_tasks(self) -> dict[str, int]:
         """Run the tasks that have no part yet, and add up the counts of all."""
-        counts = {"tasks": 0, "n_rows": 0, "n_rejected": 0, "n_predicted": 0}
+        counts = {"tasks": 0, **dict.fromkeys(_COUNTS.values(), 0)}
         with (
             tqdm(
                 desc="screening",
@@ -659,13 +670,16 @@ class _Run:
 
             if self.client is None:
                 for task in open_tasks:
-                    with self._staging(task, counts) as staging:
-                        write_part(task, self.plan, self.estimator, staging, advance)
+                    with self._staging(task, counts) as (staging, about):
+                        about |= write_part(task, self.plan, self.estimator, staging, advance)
             else:
                 from .dask_engine import run_tasks
 
-                for task, content in run_tasks(self.client, self.estimator, self.plan, open_tasks):
-                    with self._staging(task, counts) as staging:
+                for task, found, content in run_tasks(
+                    self.client, self.estimator, self.plan, open_tasks
+                ):
+                    with self._staging(task, counts) as (staging, about):
+                        about |= found
                         staging.write_bytes(content)
                     advance(task.rows)
         return counts
@@ -674,11 +688,11 @@ class _Run:
         """Tasks without an intact part."""
         for task in self.source.tasks():
             counts["tasks"] += 1
-            about = _read_part(self._part(task.index), self.plan.run)
+            about = self._read_record(task)
             if about is None:
                 yield task
                 continue
-            if about["digest"] != task.digest(self.plan.formula_column):
+            if about.get("digest") != task.digest(self.plan.formula_column):
                 raise InputError(
                     f"{task.place} gives other formulas from row {task.first_row} on than when "
                     f"{self.folder} was begun; delete that folder to begin anew."
@@ -690,37 +704,49 @@ class _Run:
                 bar.update(task.rows)
 
     @contextmanager
-    def _staging(self, task: Task, counts: dict[str, int]) -> Iterator[Path]:
-        """Give a part its name once it is written; from then on it counts as done."""
-        with replacing(self._part(task.index)) as staging:
-            yield staging
-            about = _read_part(staging, self.plan.run)
-            if about is None:
-                raise InputError(f"{staging} was changed while it was written.")
+    def _staging(self, task: Task, counts: dict[str, int]) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Give a part its name once it is written; with its record, it counts as done."""
+        part = self._part(task.index)
+        about: dict[str, Any] = {"run": self.run, "index": task.index}
+        with replacing(part) as staging:
+            yield staging, about
+            about["digest"] = task.digest(self.plan.formula_column)
+            about["sha256"] = _sha256(staging)
             self.files.check()
+        with replacing(part.with_suffix(".json")) as staging:
+            staging.write_text(json.dumps(about), encoding="utf-8")
         _add(counts, about)
+
+    def _read_record(self, task: Task) -> dict[str, Any] | None:
+        """Read what is known of a part; None if it is missing, damaged or of another run."""
+        part = self._part(task.index)
+        record = part.with_suffix(".json")
+        # the record comes last
+        if not part.exists() or not record.exists():
+            return None
+        try:
+            about = json.loads(record.read_text(encoding="utf-8"))
+            if (about["run"], about["index"]) != (self.run, task.index):
+                raise ValueError("it belongs to another run or place")
+            if about["sha256"] != _sha256(part):
+                raise ValueError("its content has changed")
+            _add(dict.fromkeys(_COUNTS.values(), 0), about)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            warnings.warn(
+                f"{part} is damaged ({error}) and is made again.", CompositionWarning, stacklevel=2
+            )
+            return None
+        return about
 
 
 def _add(counts: dict[str, int], about: dict[str, Any]) -> None:
-    for name in ("rows", "rejected", "predicted"):
-        counts[f"n_{name}"] += about[name]
+    for name, total in _COUNTS.items():
+        counts[total] += about[name]
 
 
-def _read_part(path: Path, run: str) -> dict[str, Any] | None:
-    """Read the counts of a part; None if it is missing, damaged or of another run."""
-    if not path.exists():
-        return None
-    try:
-        metadata = pq.read_metadata(path).metadata or {}
-        about = json.loads(metadata[b"sklearn_kt"])
-        if about["run"] != run:
-            raise ValueError("it belongs to another run")
-        return about
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        warnings.warn(
-            f"{path} is damaged ({error}) and is made again.", CompositionWarning, stacklevel=2
-        )
-        return None
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _same(before: Any, now: dict[str, list]) -> bool:
