@@ -7,7 +7,7 @@ checkpoint in the package, which is larger:
 
     SKLEARN_KT_DATA=<folder> python benchmarks/ablation.py --corpus <folder> --work <folder>
 
-The corpus needs the teachers "chgnet" and "text" (benchmarks/pretrain_default.json makes it).
+The corpus needs the teachers "chgnet" and "text" (making/checkpoint.json makes it).
 Nothing is chosen by the scores. Everything resumes: pretraining from its last state, scores
 fold by fold.
 """

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import shlex
 import sys
 import tempfile
@@ -43,10 +42,11 @@ from sklearn_kt import (
 )
 from sklearn_kt._files import replacing
 from sklearn_kt.benchmarking import jarvis_task, matbench_task, score_predictions
+from sklearn_kt.datasets import data_home
 from sklearn_kt.estimators.blending import smooth_readout
 from sklearn_kt.evaluation import library_versions, make_model
 from sklearn_kt.structures import PrototypeGenerator, load_library
-from sklearn_kt.structures.build import read_rows
+from sklearn_kt.structures.reading import read_rows, read_structure
 from sklearn_kt.structures.stoichiometry import integer_formulas
 
 HERE = Path(__file__).parent
@@ -128,7 +128,7 @@ def load(name: str, data_dir: Path) -> Task:
     ]
     test = np.array([split(row) == "test" for row in rows])
     folds = {0: (np.flatnonzero(~test), np.flatnonzero(test))}
-    crystals = [crystal(row) for row in rows]
+    crystals = [read_structure(row) for row in rows]
     formulas = np.array([c.composition.reduced_formula for c in crystals], dtype=object)
     unit = "K" if key == "Tc_K" else "GPa"
     y = np.array([row[key] for row in rows], float)
@@ -150,14 +150,6 @@ def phonons(data_dir: Path) -> Task:
     folds = {k: (np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(5)}
     formulas = np.array([c.composition.reduced_formula for c in crystals], dtype=object)
     return Task("phonons", "regression", formulas, y, folds, "cm^-1", crystals)
-
-
-def crystal(row: dict[str, Any]) -> Any:
-    """Read a crystal of the data files."""
-    from pymatgen.core import Lattice, Structure
-
-    species = [symbol for symbol, count in row["species"] for _ in range(count)]
-    return Structure(Lattice.from_parameters(*row["lattice"]), species, row["coords"])
 
 
 def in_library(formulas: np.ndarray) -> np.ndarray:
@@ -442,7 +434,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", nargs="+", choices=(*MATBENCH, *JARVIS, *TRUE), metavar="TASK")
     parser.add_argument("--folds", nargs="+", type=int, help="default: all")
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("SKLEARN_KT_DATA"))
+    parser.add_argument("--data-dir", type=Path, default=data_home())
     parser.add_argument("--cache-dir", type=Path, help="keeps structures and their features")
     parser.add_argument("--folder", type=Path, default=RESULTS / "explicit")
     parser.add_argument("--render-only", action="store_true", help="run nothing")

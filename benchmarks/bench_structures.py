@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shlex
 import sys
@@ -40,7 +39,7 @@ from typing import Any
 import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
-from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.datasets import data_home
 from sklearn_kt.structures import (
     Candidate,
     CrystaLLMGenerator,
@@ -49,23 +48,16 @@ from sklearn_kt.structures import (
     PrototypeLibrary,
     load_library,
 )
-from sklearn_kt.structures.build import analyse, families, read_rows
 from sklearn_kt.structures.crystallm.text import bond_score
+from sklearn_kt.structures.elements import families
 from sklearn_kt.structures.prototypes import rank, substituted
+from sklearn_kt.structures.reading import counts_of_row, read_rows, read_structure
 from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula, reduced_formula
+from sklearn_kt.structures.symmetry import analyse
 
 RESULT = Path(__file__).parent / "results" / "structures.json"
 SETS = {"mp20": "mp20_subset", "mpts52": "mpts52_val_test", "wbm": "wbm_val_10k"}
-NUMBER = {symbol: z for z, symbol in enumerate(ELEMENTS, start=1)}
 MATCH = {"ltol": 0.3, "stol": 0.5, "angle_tol": 10}
-
-
-def crystal(row: dict[str, Any]) -> Any:
-    """Read a crystal of the data files."""
-    from pymatgen.core import Lattice, Structure
-
-    species = [symbol for symbol, count in row["species"] for _ in range(count)]
-    return Structure(Lattice.from_parameters(*row["lattice"]), species, row["coords"])
 
 
 def truths(home: Path, name: str) -> dict[tuple, dict[str, Any]]:
@@ -74,10 +66,7 @@ def truths(home: Path, name: str) -> dict[tuple, dict[str, Any]]:
     energy = "formation_energy_per_atom" if name == "wbm" else "e_above_hull"
     for row in read_rows(home / "structures" / f"{SETS[name]}.jsonl.gz"):
         if name == "wbm" or row["split"] == "test":
-            counts = Counter({NUMBER[s]: 0 for s, _ in row["species"]})
-            for symbol, count in row["species"]:
-                counts[NUMBER[symbol]] += count
-            formula = integer_formula(counts)
+            formula = integer_formula(counts_of_row(row))
             key = tuple(sorted(formula.counts.items()))
             if key not in best or row[energy] < best[key][energy]:
                 best[key] = row
@@ -134,10 +123,10 @@ def evaluate(
     hits, volumes, energies, seconds, missed = [], [], [], 0.0, []
     for key, row in sample:
         formula = Stoichiometry(dict(key))
-        truth = crystal(row)
+        truth = read_structure(row)
         dropped = own_rows(library, formula)
         if setting == "without_family":
-            found = analyse(truth.lattice.matrix, truth.atomic_numbers, truth.frac_coords)
+            found = analyse(Candidate.from_structure(truth))
             if found is not None:
                 dropped = np.union1d(dropped, family_rows(library, formula, found.label))
         start = time.process_time()
@@ -205,7 +194,7 @@ def compare(
         for lists in zip(candidates["prototypes"], candidates["crystallm"], strict=True)
     ]
     matcher = StructureMatcher(**MATCH)
-    truth = [crystal(row) for _, row in sample]
+    truth = [read_structure(row) for _, row in sample]
     _, known = chgnet_outputs(truth)
     scores = {}
     for name, lists in candidates.items():
@@ -246,7 +235,7 @@ def main() -> None:
     """Run one part, and write its results beside those of the other."""
     parser = argparse.ArgumentParser(description="Score the structure generators.")
     parser.add_argument("part", choices=("prototypes", "compare"))
-    parser.add_argument("--data-dir", default=os.environ.get("SKLEARN_KT_DATA"))
+    parser.add_argument("--data-dir", type=Path, default=data_home())
     parser.add_argument("--sets", nargs="+", choices=tuple(SETS), default=tuple(SETS))
     parser.add_argument("--n", type=int, default=300, help="compositions of each kind")
     parser.add_argument("--n-energy", type=int, default=100, help="compositions ranked by energy")
@@ -262,7 +251,7 @@ def main() -> None:
     record = json.loads(args.output.read_text()) if args.output.exists() else {}
     rng = np.random.default_rng(0)
     for name in SETS:
-        known = sorted(truths(Path(args.data_dir), name).items())
+        known = sorted(truths(args.data_dir, name).items())
         # the draw does not depend on the sets that are asked for
         order = [known[i] for i in rng.permutation(len(known))]
         if name not in args.sets:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import random
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from sklearn_kt.compositions import read_compositions
+from sklearn_kt.datasets import data_home
 from sklearn_kt.tokenizer import CompositionTokenizer
 
 TABLES = {
@@ -65,7 +65,7 @@ def magpie(formulas: list[str]) -> object:
 def main() -> None:
     """Measure, print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("SKLEARN_KT_DATA"))
+    parser.add_argument("--data-dir", type=Path, default=data_home())
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--magpie-rows", type=int, default=2_000)
     arguments = parser.parse_args()

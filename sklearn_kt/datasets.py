@@ -29,7 +29,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from .exceptions import DatasetError, InputError, PretrainingOverlapWarning
 
-__all__ = ["MATBENCH_TASKS", "MatbenchTask", "load_matbench", "load_seebeck"]
+__all__ = ["MATBENCH_TASKS", "MatbenchTask", "data_home", "load_matbench", "load_seebeck"]
 
 SEEBECK_ROWS = 47_737
 _SEEBECK_ARCHIVE = "utils/data_files/mp_transport/transport_database.tar.xz"
@@ -273,6 +273,24 @@ MATBENCH_TASKS: Mapping[str, MatbenchTask] = {
         -2.0710803433854683,
     ),
 }
+
+
+def data_home() -> Path | None:
+    """Find the folder of data files that the environment names.
+
+    Returns
+    -------
+    folder : pathlib.Path or None
+        ``$SKLEARN_KT_DATA``; None if it is not set, or empty.
+
+    Examples
+    --------
+    >>> from sklearn_kt.datasets import data_home, load_matbench
+    >>> if data_home() is not None:
+    ...     steels = load_matbench("matbench_steels")
+    """
+    named = os.environ.get("SKLEARN_KT_DATA")
+    return Path(named).expanduser() if named else None
 
 
 def load_seebeck(
@@ -567,9 +585,9 @@ def _matbench_folders(data_dir: str | os.PathLike[str] | None) -> Iterator[Path]
     if data_dir is not None:
         yield Path(data_dir).expanduser()
         return
-    if own := os.environ.get("SKLEARN_KT_DATA"):
-        yield Path(own).expanduser()
-        yield Path(own).expanduser() / "matbench"
+    if own := data_home():
+        yield own
+        yield own / "matbench"
     if matminer := os.environ.get("MATMINER_DATA"):
         yield Path(matminer).expanduser()
     yield _matminer_folder() / "datasets"

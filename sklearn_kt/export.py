@@ -242,7 +242,7 @@ def export_onnx(estimator: Any, path: str | Path) -> Path:
 
 def _graph(estimator: Any) -> tuple[nn.Module, list[str], dict[str, str]]:
     """Give what is traced, the names of its outputs, and metadata."""
-    from .encoder.graphs import Classifier, Embedder, Regressor
+    from .encoder.onnx import Classifier, Embedder, Regressor
 
     kind = type(estimator).__name__
     about = {"sklearn_kt": __version__, "model": kind}

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sklearn_kt.datasets import data_home
 from sklearn_kt.exceptions import DatasetError, InputError
 
 from .audit import CompositionPool
@@ -247,7 +248,7 @@ def _find(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def _places(data_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
-    home = data_dir or os.environ.get("SKLEARN_KT_DATA")
+    home = data_dir or data_home()
     if home is not None:
         for folder in _FOLDERS:
             yield Path(home) / folder

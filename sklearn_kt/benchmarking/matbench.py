@@ -34,7 +34,7 @@ from sklearn.base import is_classifier, is_regressor
 
 from sklearn_kt._files import replacing
 from sklearn_kt.compositions import read_compositions
-from sklearn_kt.datasets import MATBENCH_TASKS, load_matbench
+from sklearn_kt.datasets import MATBENCH_TASKS, data_home, load_matbench
 from sklearn_kt.evaluation import plain
 from sklearn_kt.exceptions import DatasetError, InputError, PretrainingOverlapWarning
 
@@ -513,7 +513,7 @@ def read_leaderboard(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 def find_leaderboard(data_dir: str | os.PathLike[str] | None) -> Path | None:
     """Find recorded scores beside the tables; None where there are none."""
-    home = data_dir or os.environ.get("SKLEARN_KT_DATA")
+    home = data_dir or data_home()
     if home is None:
         return None
     for path in (Path(home) / _LEADERBOARD, Path(home) / "matbench" / _LEADERBOARD):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from .options import add_quiet
@@ -29,8 +28,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    from sklearn_kt.datasets import data_home
     from sklearn_kt.pretraining import read_recipe, run_recipe
 
-    data_home = args.data_dir or os.environ.get("SKLEARN_KT_DATA")
-    recipe = read_recipe(args.config)
-    print(run_recipe(recipe, data_home=data_home, verbose=0 if args.quiet else 1))
+    recipe, home = read_recipe(args.config), args.data_dir or data_home()
+    print(run_recipe(recipe, data_home=home, verbose=0 if args.quiet else 1))

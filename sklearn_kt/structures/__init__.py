@@ -10,15 +10,16 @@ them by chance, :class:`EnsembleGenerator` asks several.
 
 from __future__ import annotations
 
-from .base import BaseStructureGenerator, Candidate, FormulaGenerator
+from .base import BaseStructureGenerator, FormulaGenerator
+from .candidate import Candidate
+from .chance import RandomGenerator
+from .crystal_graph import CrystalGraphClassifier, CrystalGraphRegressor
 from .crystallm import CrystaLLMGenerator
 from .embedder import StructureEmbedder
 from .ensemble import EnsembleGenerator
-from .graph import CrystalGraphClassifier, CrystalGraphRegressor
 from .library import PrototypeLibrary, load_library
 from .lookup import StructureLookup
 from .prototypes import PrototypeGenerator
-from .random import RandomGenerator
 
 __all__ = [
     "BaseStructureGenerator",

@@ -1,4 +1,4 @@
-"""What every generator of structures has in common: candidates, batches, cache."""
+"""What every generator of structures has in common: parameters, batches, cache."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import sys
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -24,172 +23,13 @@ from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
 
 from .cache import DiskCache
-from .stoichiometry import Stoichiometry, integer_formulas, near_formulas, reduced_formula
+from .candidate import Candidate
+from .stoichiometry import Stoichiometry, integer_formulas, near_formulas
 
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
-
-__all__ = ["BaseStructureGenerator", "Candidate", "FormulaGenerator"]
+__all__ = ["BaseStructureGenerator", "FormulaGenerator"]
 
 # Compositions handed to a worker at a time, and written to the cache together.
 _CHUNK = 64
-# Atoms nearer than this (Angstrom) are on top of each other.
-_OVERLAP = 0.6
-_COORD_DECIMALS = 6
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A crystal proposed for a composition.
-
-    Parameters
-    ----------
-    lattice : ndarray of shape (3, 3)
-        Vectors in Angstrom, one per row.
-    numbers : ndarray of int, shape (n,)
-        Atomic numbers.
-    coords : ndarray of shape (n, 3)
-        Fractional coordinates.
-    score : float
-        Higher is better; comparable between candidates of one generator.
-    provenance : dict
-        Where the crystal is from: ``generator`` and what it tells.
-
-    Attributes
-    ----------
-    structure : pymatgen.core.Structure
-        The crystal, built anew on each access.
-    formula : str
-        Reduced formula of the crystal.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> candidate = Candidate(
-    ...     4 * np.eye(3), np.array([55, 17]), np.array([[0, 0, 0], [0.5, 0.5, 0.5]]), 1.0
-    ... )
-    >>> candidate.formula, candidate.structure.volume
-    ('CsCl', 64.0)
-    """
-
-    lattice: np.ndarray
-    numbers: np.ndarray
-    coords: np.ndarray
-    score: float = float("nan")
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_structure(
-        cls, structure: Structure, score: float = float("nan"), **provenance: Any
-    ) -> Candidate:
-        """Make a candidate of an ordered crystal.
-
-        Parameters
-        ----------
-        structure : pymatgen.core.Structure
-            All sites fully occupied.
-        score : float, default=nan
-            Higher is better.
-        **provenance : object
-            Where it is from.
-
-        Returns
-        -------
-        candidate : Candidate
-            Oxidation states are dropped.
-
-        Raises
-        ------
-        InputError
-            If a site is disordered.
-        """
-        if not structure.is_ordered:
-            raise InputError(
-                f"the crystal {structure.composition.reduced_formula} has partially occupied "
-                "sites; order it first (pymatgen's OrderDisorderedStructureTransformation)."
-            )
-        numbers = np.array([site.specie.Z for site in structure])
-        return cls(
-            np.array(structure.lattice.matrix),
-            numbers,
-            np.array(structure.frac_coords),
-            score,
-            provenance,
-        )
-
-    @property
-    def structure(self) -> Structure:
-        """The crystal as pymatgen's object."""
-        from pymatgen.core import Lattice, Structure
-
-        symbols = [ELEMENTS[z - 1] for z in self.numbers.tolist()]
-        return Structure(Lattice(self.lattice), symbols, self.coords)
-
-    @property
-    def formula(self) -> str:
-        """Reduced formula of the crystal."""
-        numbers, counts = np.unique(self.numbers, return_counts=True)
-        return reduced_formula(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
-
-    def is_sound(self) -> bool:
-        """Tell whether the cell is finite and no two atoms overlap.
-
-        Returns
-        -------
-        sound : bool
-            False if two atoms, or an atom and its own image, are within 0.6 Angstrom.
-        """
-        arrays = (self.lattice, self.coords)
-        if not len(self.numbers) or not all(np.isfinite(a).all() for a in arrays):
-            return False
-        if abs(np.linalg.det(self.lattice)) < _OVERLAP**3 * len(self.numbers):
-            return False
-        lengths = np.linalg.norm(self.lattice, axis=1)
-        if lengths.min() < _OVERLAP:
-            return False
-        delta = self.coords[:, None] - self.coords[None]
-        delta -= np.rint(delta)
-        distance = np.linalg.norm(delta @ self.lattice, axis=2)
-        np.fill_diagonal(distance, np.inf)
-        return bool(distance.min() > _OVERLAP)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Write as plain numbers and text.
-
-        Returns
-        -------
-        state : dict
-            What :meth:`from_dict` reads; fit for JSON.
-        """
-        return {
-            "lattice": np.round(self.lattice, _COORD_DECIMALS).tolist(),
-            "numbers": self.numbers.tolist(),
-            "coords": np.round(self.coords, _COORD_DECIMALS).tolist(),
-            "score": float(self.score),
-            "provenance": dict(self.provenance),
-        }
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Candidate:
-        """Read what :meth:`to_dict` wrote.
-
-        Parameters
-        ----------
-        state : dict
-            As written.
-
-        Returns
-        -------
-        candidate : Candidate
-            The same, to six decimals.
-        """
-        return cls(
-            np.array(state["lattice"], float),
-            np.array(state["numbers"], int),
-            np.array(state["coords"], float).reshape(-1, 3),
-            float(state["score"]),
-            dict(state["provenance"]),
-        )
 
 
 class BaseStructureGenerator(TransformerMixin, BaseEstimator):

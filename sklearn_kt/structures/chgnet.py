@@ -25,7 +25,7 @@ import numpy as np
 from sklearn_kt.exceptions import CheckpointError
 from sklearn_kt.randomness import torch_generator_kept
 
-from .base import Candidate
+from .candidate import Candidate
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

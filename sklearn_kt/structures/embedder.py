@@ -19,8 +19,8 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.fitting import fit_context
 
-from .base import Candidate
 from .cache import DiskCache
+from .candidate import Candidate
 from .chgnet import FEATURE_NAMES, chgnet_outputs, chgnet_version
 
 __all__ = ["StructureEmbedder"]

@@ -11,7 +11,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn_kt.compositions import CompositionBatch, composition_groups
 from sklearn_kt.exceptions import InputError
 
-from .base import BaseStructureGenerator, Candidate
+from .base import BaseStructureGenerator
+from .candidate import Candidate
 from .embedder import candidates_of_rows
 from .prototypes import PrototypeGenerator
 

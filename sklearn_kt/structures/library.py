@@ -4,14 +4,13 @@ A library is one ``.npz`` file. Each crystal is its setting of a space group, si
 lattice parameters and one position per orbit of equivalent atoms, so that 40,000
 crystals take a few megabytes. Beside them are two tables fitted to the crystals:
 how readily one element replaces another, and how much room each element takes.
-:mod:`sklearn_kt.structures.build` writes such a file.
+``making/prototypes.py`` in the repository writes such a file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,17 +23,12 @@ import numpy as np
 from sklearn_kt.exceptions import CheckpointError
 
 from .stoichiometry import reduced_formula
+from .symmetry import GRID, lattice_vectors, orbit_images, setting
 
 __all__ = ["PrototypeLibrary", "load_library"]
 
 #: Layout of a library file.
 FORMAT_VERSION = 1
-
-# Positions are multiples of this part of a lattice vector: every special position
-# (halves to twenty-fourths) is exact.
-GRID = 65520
-# Images of a position closer than this (in grid units) are the same atom.
-_SAME = 40
 _ARRAYS = {
     "hall": 1,
     "lattice": 2,
@@ -66,7 +60,7 @@ class PrototypeLibrary:
     Parameters
     ----------
     arrays : dict of str to ndarray
-        As :func:`sklearn_kt.structures.build.build_library` makes them.
+        As ``making/prototypes.py`` makes them.
 
     Attributes
     ----------
@@ -292,111 +286,11 @@ def has_anion(numbers: np.ndarray) -> np.ndarray:
     return np.asarray(np.isin(numbers, _ANIONS).any(axis=-1))
 
 
-def orbit_images(
-    position: np.ndarray, rotations: np.ndarray, translations: np.ndarray
-) -> np.ndarray:
-    """Apply a space group to a position on the grid.
-
-    Parameters
-    ----------
-    position : ndarray of int, shape (3,)
-        In units of 1/GRID.
-    rotations : ndarray of int, shape (n, 3, 3)
-        Rotation parts.
-    translations : ndarray of int, shape (n, 3)
-        In units of 1/GRID.
-
-    Returns
-    -------
-    images : ndarray of int, shape (multiplicity, 3)
-        Distinct positions in the conventional cell.
-    """
-    images = (rotations @ position + translations) % GRID
-    images = np.unique(images, axis=0)
-    if len(images) > 1:
-        delta = np.abs(images[:, None] - images[None])
-        delta = np.minimum(delta, GRID - delta).max(axis=2)
-        twin = np.tril(delta <= _SAME, -1).any(axis=1)
-        images = images[~twin]
-    return images
-
-
-@lru_cache(maxsize=600)
-def setting(hall: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Operations of a space-group setting, and its primitive lattice vectors.
-
-    Parameters
-    ----------
-    hall : int
-        Number of the setting in spglib.
-
-    Returns
-    -------
-    rotations : ndarray of int, shape (n, 3, 3)
-        Of the conventional cell.
-    translations : ndarray of int, shape (n, 3)
-        In units of 1/GRID.
-    primitive : ndarray of shape (3, 3)
-        Primitive vectors in terms of the conventional ones.
-    """
-    import spglib
-
-    with warnings.catch_warnings():
-        # spglib 2.7 warns of its own change of error handling
-        warnings.simplefilter("ignore", DeprecationWarning)
-        symmetry = spglib.get_symmetry_from_database(hall)
-    assert symmetry is not None
-    rotations = symmetry["rotations"].astype(np.int64)
-    translations = np.rint(symmetry["translations"] * GRID).astype(np.int64)
-    pure = translations[(rotations == np.eye(3, dtype=int)).all(axis=(1, 2))] % GRID
-    return rotations, translations, _primitive_vectors(pure / GRID)
-
-
-def _primitive_vectors(centring: np.ndarray) -> np.ndarray:
-    """Rows span the lattice that whole vectors and the centring translations span."""
-    found = {tuple(np.round(t, 3)) for t in centring}
-    half = 0.5
-    if len(found) == 4:
-        return np.array([[0, half, half], [half, 0, half], [half, half, 0]])
-    if len(found) == 3:
-        third = 1 / 3
-        obverse = np.array([[2, 1, 1], [-1, 1, 1], [-1, -2, 1]]) * third
-        reverse = np.array([[1, 2, 1], [-2, -1, 1], [1, -1, 1]]) * third
-        return obverse if (0.667, 0.333, 0.333) in found else reverse
-    if (half, half, half) in found:
-        return np.array([[-half, half, half], [half, -half, half], [half, half, -half]])
-    if (half, half, 0.0) in found:
-        return np.array([[half, half, 0], [-half, half, 0], [0, 0, 1]])
-    if (0.0, half, half) in found:
-        return np.array([[1, 0, 0], [0, half, half], [0, -half, half]])
-    if (half, 0.0, half) in found:
-        return np.array([[half, 0, half], [0, 1, 0], [-half, 0, half]])
-    return np.eye(3)
-
-
 def _first_of_each(coords: np.ndarray) -> np.ndarray:
     """Find the positions that are not a lattice translation of an earlier one."""
     delta = coords[:, None] - coords[None]
     delta = np.abs(delta - np.rint(delta)).max(axis=2)
     return np.flatnonzero(~np.tril(delta < 1e-3, -1).any(axis=1))
-
-
-def lattice_vectors(parameters: np.ndarray) -> np.ndarray:
-    """Vectors of a cell from its lengths and angles.
-
-    Parameters
-    ----------
-    parameters : ndarray of shape (6,)
-        a, b, c in Angstrom; alpha, beta, gamma in degrees.
-
-    Returns
-    -------
-    vectors : ndarray of shape (3, 3)
-        One per row; c along z.
-    """
-    from pymatgen.core import Lattice
-
-    return Lattice.from_parameters(*parameters.tolist()).matrix.copy()
 
 
 _lock = threading.Lock()
@@ -408,8 +302,7 @@ def load_library(path: str | Path | None = None) -> PrototypeLibrary:
     Parameters
     ----------
     path : str, Path or None, default=None
-        A file written by :func:`sklearn_kt.structures.build.build_library`; None
-        is the one in the package.
+        A file as ``making/prototypes.py`` writes; None is the one in the package.
 
     Returns
     -------
@@ -470,7 +363,7 @@ def _load(path: str) -> PrototypeLibrary:
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
         raise CheckpointError(
             f"the prototype library {path} cannot be read ({error}); reinstall sklearn_kt, or "
-            "write one with python -m sklearn_kt.structures.build."
+            "write one with python -m making.prototypes, in a clone of the repository."
         ) from error
     problem = _problem(arrays)
     if problem:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-import pandas as pd
-
-from sklearn_kt.exceptions import CompositionWarning, DatasetError, InputError
-
-from .base import Candidate, FormulaGenerator
+from .base import FormulaGenerator
+from .candidate import Candidate
+from .reading import read_structures
 from .stoichiometry import Stoichiometry, integer_formula
 
-__all__ = ["StructureLookup", "read_structures"]
-
-_SHOWN = 3
-_COLUMNS = ("structure", "cif")
+__all__ = ["StructureLookup"]
 
 
 class StructureLookup(FormulaGenerator):
@@ -124,126 +115,6 @@ class StructureLookup(FormulaGenerator):
                 candidates.sort(key=lambda c: c.provenance.get("energy", 0.0))
             cached = self._index = (self.source, index)
         return cached[1]
-
-
-def read_structures(source: Any, *, skip_bad: bool = False) -> list[Candidate]:
-    """Read crystals from a folder of CIF files, a table, or objects.
-
-    Parameters
-    ----------
-    source : str, Path, DataFrame or sequence of pymatgen.core.Structure
-        As for :class:`StructureLookup`.
-    skip_bad : bool, default=False
-        Leave out what cannot be read, with a warning.
-
-    Returns
-    -------
-    candidates : list of Candidate
-        With the place each was read from in its provenance.
-
-    Raises
-    ------
-    DatasetError
-        If the folder or file is missing, or has no crystals in the form expected.
-    InputError
-        If a crystal cannot be read, is disordered, or has overlapping atoms.
-
-    Warns
-    -----
-    CompositionWarning
-        If crystals were left out.
-    """
-    candidates, bad = [], []
-    for place, read in _entries(source):
-        try:
-            structure, energy = read()
-            extra = {} if energy is None or np.isnan(energy) else {"energy": float(energy)}
-            candidate = Candidate.from_structure(
-                structure, 1.0, generator="StructureLookup", source=place, **extra
-            )
-            if not candidate.is_sound():
-                raise InputError("atoms overlap, or the cell is not finite")
-        except (ValueError, KeyError, TypeError, AssertionError, IndexError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            bad.append(f"{place} ({reason[:200]})")
-            continue
-        candidates.append(candidate)
-    if bad:
-        shown = "; ".join(bad[:_SHOWN])
-        more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        text = f"{len(bad)} of {len(bad) + len(candidates)} crystals cannot be used: {shown}{more}."
-        if not skip_bad:
-            raise InputError(f"{text} Repair them, or pass skip_bad=True.")
-        warnings.warn(f"{text} They are left out.", CompositionWarning, stacklevel=3)
-    return candidates
-
-
-def _entries(source: Any) -> Iterator[tuple[str, Any]]:
-    """Name of each crystal, and a function that reads it with its energy."""
-    from pymatgen.core import Structure
-
-    if isinstance(source, pd.DataFrame):
-        yield from _rows(source, "row")
-        return
-    if not isinstance(source, str | Path):
-        if isinstance(source, Mapping) or not isinstance(source, Iterable):
-            raise InputError(
-                "the source of structures must be a folder, a table or a sequence of "
-                f"pymatgen structures, not {type(source).__name__}."
-            )
-        for i, structure in enumerate(source):
-            if not isinstance(structure, Structure):
-                raise InputError(
-                    f"structure {i} is a {type(structure).__name__}, not a pymatgen Structure."
-                )
-            yield f"structure {i}", lambda structure=structure: (structure, None)
-        return
-    path = Path(source)
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() == ".cif")
-        if not files:
-            raise DatasetError(f"the folder {path} has no .cif files.")
-        for file in files:
-            yield str(file.relative_to(path)), lambda file=file: (_of_cif(file.read_text()), None)
-        return
-    readers = {".csv": pd.read_csv, ".json": pd.read_json, ".parquet": pd.read_parquet}
-    if not path.is_file():
-        raise DatasetError(f"{path} is neither a folder nor a file.")
-    if path.suffix not in readers:
-        raise DatasetError(f"{path}: structures are read from folders, .csv, .json or .parquet.")
-    yield from _rows(readers[path.suffix](path), path.name)
-
-
-def _rows(frame: pd.DataFrame, name: str) -> Iterator[tuple[str, Any]]:
-    from pymatgen.core import Structure
-
-    column = next((c for c in _COLUMNS if c in frame), None)
-    if column is None:
-        raise DatasetError(
-            f"a table of structures needs a column 'structure' or 'cif'; it has "
-            f"{', '.join(map(str, frame.columns[:8]))}."
-        )
-
-    def read(value: Any, energy: Any) -> tuple[Structure, float | None]:
-        if isinstance(value, str) and column == "structure":
-            value = json.loads(value)
-        if isinstance(value, str):
-            structure = _of_cif(value)
-        else:
-            structure = value if isinstance(value, Structure) else Structure.from_dict(value)
-        return structure, None if energy is None else float(energy)
-
-    energies = frame["energy"].tolist() if "energy" in frame else [None] * len(frame)
-    for i, (value, energy) in enumerate(zip(frame[column].tolist(), energies, strict=True)):
-        yield f"{name} {i}", lambda value=value, energy=energy: read(value, energy)
-
-
-def _of_cif(text: str) -> Any:
-    from pymatgen.core import Structure
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return Structure.from_str(text, fmt="cif")
 
 
 def _key(counts: Mapping[int, int]) -> tuple[tuple[int, int], ...]:

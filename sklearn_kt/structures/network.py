@@ -18,7 +18,7 @@ from torch import nn
 
 from sklearn_kt.encoder.training import Inputs, one_thread
 
-from .base import Candidate
+from .candidate import Candidate
 from .chgnet import crystal_graph, load_chgnet
 
 __all__ = ["CrystalNetwork", "CrystalRows", "run_network"]

@@ -15,7 +15,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_kt.compositions import ELEMENTS
 
-from .base import Candidate, FormulaGenerator
+from .base import FormulaGenerator
+from .candidate import Candidate
 from .library import PrototypeLibrary, library_digest, load_library
 from .stoichiometry import Stoichiometry
 
@@ -77,7 +78,6 @@ class PrototypeGenerator(FormulaGenerator):
     --------
     StructureLookup : Crystals of your own.
     EnsembleGenerator : Several generators as one.
-    sklearn_kt.structures.build : How the library is made.
 
     Notes
     -----

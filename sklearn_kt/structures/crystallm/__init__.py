@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from .cif_tokenizer import CIFTokenizer
 from .generator import CrystaLLMGenerator
 from .model import CrystaLLM, load_crystallm, new_crystallm
 from .text import CIFRejectedError, crystal_of_text, text_of_crystal
-from .tokenizer import CIFTokenizer
-from .training import TrainingPlan, train_crystallm
+from .trainer import TrainingPlan, train_crystallm
 
 __all__ = [
     "CIFRejectedError",

@@ -16,17 +16,18 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.structures.base import Candidate, FormulaGenerator
+from sklearn_kt.structures.base import FormulaGenerator
+from sklearn_kt.structures.candidate import Candidate
 from sklearn_kt.structures.chgnet import rank_by_energy
 from sklearn_kt.structures.ensemble import alike
 from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula
 
+from .cif_tokenizer import ELEMENT_TOKENS, CIFTokenizer
 from .guide import Guide
 from .model import SHIPPED, CrystaLLM, load_crystallm
 from .search import Found, tree_search
 from .short import lengthen
 from .text import CIFRejectedError, crystal_of_text, prompt
-from .tokenizer import ELEMENT_TOKENS, CIFTokenizer
 
 __all__ = ["CrystaLLMGenerator"]
 

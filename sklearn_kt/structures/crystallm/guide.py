@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 
+from sklearn_kt.structures.symmetry import hall_numbers
+
+from .cif_tokenizer import CIFTokenizer
 from .short import GROUP_KEY, free_parameters, short_fraction
 from .sites import sites_of_hall
-from .text import hall_numbers
-from .tokenizer import CIFTokenizer
 
 __all__ = ["Guide"]
 

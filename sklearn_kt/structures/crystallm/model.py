@@ -16,9 +16,9 @@ from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import CheckpointError
 from sklearn_kt.hub import model_folder, read_settings
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
-from sklearn_kt.structures.build import element_features
+from sklearn_kt.structures.elements import element_features
 
-from .tokenizer import ELEMENT_TOKENS, CIFTokenizer
+from .cif_tokenizer import ELEMENT_TOKENS, CIFTokenizer
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel

@@ -15,10 +15,16 @@ import warnings
 import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS
-from sklearn_kt.structures.library import GRID, lattice_vectors, orbit_images, setting
+from sklearn_kt.structures.symmetry import (
+    GRID,
+    hall_numbers,
+    lattice_vectors,
+    orbit_images,
+    setting,
+)
 
 from .sites import sites_of_hall
-from .text import CIFRejectedError, atom_properties, field, hall_numbers, sites_of
+from .text import CIFRejectedError, atom_properties, field, sites_of
 
 __all__ = ["GROUP_KEY", "free_parameters", "is_short", "lengthen", "short_fraction", "shorten"]
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sklearn_kt.structures.library import GRID, setting
+from sklearn_kt.structures.symmetry import GRID, setting
 
 __all__ = ["Sites", "sites_of_hall"]
 

@@ -18,9 +18,17 @@ import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.structures.base import Candidate
-from sklearn_kt.structures.build import analyse
-from sklearn_kt.structures.library import GRID, lattice_vectors, orbit_images, setting
+from sklearn_kt.structures.candidate import Candidate
+from sklearn_kt.structures.symmetry import (
+    GRID,
+    analyse,
+    found_group,
+    group_of_hall,
+    hall_numbers,
+    lattice_vectors,
+    orbit_images,
+    setting,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -34,7 +42,6 @@ __all__ = [
     "text_of_orbits",
 ]
 
-_SYMPREC = 0.1
 _LENGTHS = (0.5, 1000.0)
 _ANGLES = (10.0, 170.0)
 # A model of 1024 tokens writes about 40 rows.
@@ -104,8 +111,7 @@ def text_of_crystal(structure: Structure) -> str:
     """
     if not structure.is_ordered:
         raise InputError("CrystaLLM's text has no partially occupied sites.")
-    numbers = [site.specie.Z for site in structure]
-    found = analyse(structure.lattice.matrix, numbers, structure.frac_coords)
+    found = analyse(Candidate.from_structure(structure))
     if found is None:
         raise InputError("the crystal has no symmetry that spglib finds.")
     return text_of_orbits(found.hall, found.lattice, found.orbits)
@@ -268,7 +274,7 @@ def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
     )
     if not candidate.is_sound():
         raise CIFRejectedError("overlap", "atoms are on top of each other")
-    found = _found_group(candidate)
+    found = found_group(candidate)
     if found != halls[symbol][1]:
         raise CIFRejectedError("space group", f"{symbol} is stated, but the crystal has {found}")
     if check_bonds:
@@ -318,41 +324,6 @@ def bond_score(structure: Structure, orbits: Mapping[int, int] | None = None) ->
                 total += weight
                 good += weight * (ratio < limit if limit else abs(ratio - 1) < _BOND_TOLERANCE)
     return good / total if total else 0.0
-
-
-@lru_cache(maxsize=1)
-def hall_numbers() -> dict[str, tuple[int, int]]:
-    """Look up spglib's standard setting, and the space group, of each symbol.
-
-    Returns
-    -------
-    numbers : dict of str to (int, int)
-        By short Hermann-Mauguin symbol.
-    """
-    import spglib
-
-    out: dict[str, tuple[int, int]] = {}
-    seen: set[int] = set()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        for hall in range(1, 531):
-            kind = spglib.get_spacegroup_type(hall)
-            if kind is not None and kind.number not in seen:
-                seen.add(kind.number)
-                out[kind.international_short] = (hall, int(kind.number))
-    return out
-
-
-@lru_cache(maxsize=600)
-def group_of_hall(hall: int) -> tuple[str, int]:
-    """Symbol and number of the space group of a setting."""
-    import spglib
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        kind = spglib.get_spacegroup_type(hall)
-    assert kind is not None
-    return str(kind.international_short), int(kind.number)
 
 
 @lru_cache(maxsize=120)
@@ -453,16 +424,6 @@ def _check_formula(text: str, numbers: list[int]) -> None:
             raise CIFRejectedError(
                 "multiplicity", f"data_ says {found[1]}, the sites are {sites.formula}"
             )
-
-
-def _found_group(candidate: Candidate) -> int | None:
-    import spglib
-
-    cell: Any = (candidate.lattice, candidate.coords, candidate.numbers)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        found = spglib.get_symmetry_dataset(cell, symprec=_SYMPREC)
-    return None if found is None else int(found.number)
 
 
 def _expected_length(first: Any, second: Any) -> float:

@@ -22,13 +22,12 @@ import numpy as np
 from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError, TrainingError
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
-from sklearn_kt.structures.build import read_rows
-from sklearn_kt.structures.lookup import read_structures
+from sklearn_kt.structures.reading import read_rows, read_structure, read_structures
 
+from .cif_tokenizer import CIFTokenizer
 from .model import CrystaLLM, load_crystallm, new_crystallm, without_bars
 from .short import shorten
 from .text import text_of_crystal
-from .tokenizer import CIFTokenizer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -381,11 +380,7 @@ class _Crystals:
 
 def _structures(source: Any, skip_bad: bool) -> Iterable[Structure | str]:
     if isinstance(source, str | Path) and str(source).endswith(".jsonl.gz"):
-        from pymatgen.core import Lattice, Structure
-
-        for row in read_rows(Path(source)):
-            species = [symbol for symbol, count in row["species"] for _ in range(count)]
-            yield Structure(Lattice.from_parameters(*row["lattice"]), species, row["coords"])
+        yield from map(read_structure, read_rows(Path(source)))
     elif isinstance(source, Iterator):
         yield from source
     else:

@@ -1,4 +1,4 @@
-"""Making a prototype library: ``python -m sklearn_kt.structures.build``.
+"""Making the prototype library: ``python -m making.prototypes``.
 
 Reads crystals, finds their symmetry with spglib, keeps one crystal per composition
 and prototype, and fits two tables to them: the distance between elements, by
@@ -15,35 +15,25 @@ References
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
-import os
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from math import gcd
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sklearn_kt._files import replacing
 from sklearn_kt.compositions import ELEMENTS
-from sklearn_kt.exceptions import DatasetError, InputError
+from sklearn_kt.datasets import data_home
+from sklearn_kt.exceptions import InputError
+from sklearn_kt.structures.candidate import Candidate
+from sklearn_kt.structures.elements import element_features, families
+from sklearn_kt.structures.library import FORMAT_VERSION, PrototypeLibrary, has_anion
+from sklearn_kt.structures.prototypes import permutations_of
+from sklearn_kt.structures.reading import read_rows, read_structure
+from sklearn_kt.structures.symmetry import Crystal, analyse
 
-from .base import Candidate
-from .library import (
-    FORMAT_VERSION,
-    GRID,
-    PrototypeLibrary,
-    has_anion,
-    orbit_images,
-    setting,
-)
-from .prototypes import permutations_of
-
-__all__ = ["HELD_OUT", "LIBRARY_SOURCES", "Crystal", "build_library", "crystals_of", "main"]
+__all__ = ["HELD_OUT", "LIBRARY_SOURCES", "Entry", "build_library", "crystals_of", "main"]
 
 #: Files of the shipped library, most trusted first: path in the data folder, splits
 #: to take (all if empty), and key of the energy above the hull.
@@ -62,7 +52,6 @@ HELD_OUT: tuple[tuple[str, str], ...] = (
     ("structures/mpts52_val_test.jsonl.gz", "test"),
 )
 
-SYMPREC = 0.1
 _MAX_ATOMS = 200
 _MAX_ELEMENTS = 10
 # Cells of one composition and prototype whose volumes differ by less are one crystal.
@@ -75,193 +64,47 @@ _BATCH = 64
 _MAX_NEIGHBOURS = 1500
 
 
-@dataclass(frozen=True)
-class Crystal:
-    """A crystal by its asymmetric unit.
+class Entry(NamedTuple):
+    """A crystal, where it is from, and its energy above the hull (eV/atom; NaN if not known)."""
 
-    Parameters
-    ----------
-    hall : int
-        Setting of the space group, numbered as in spglib.
-    lattice : tuple of float
-        Conventional a, b, c (Angstrom), alpha, beta, gamma (degrees).
-    volume : float
-        Per atom, in Angstrom^3.
-    orbits : list of (int, int, tuple of int)
-        Atomic number, multiplicity in the conventional cell, position on the grid.
-    elements, amounts : tuple of int
-        Atomic numbers by slot, and their reduced amounts in ascending order.
-    label : str
-        Name of the prototype.
-    identifier : str
-        In the data it is from.
-    e_hull : float
-        Energy above the hull in eV/atom; NaN if not known.
-    """
-
-    hall: int
-    lattice: tuple[float, ...]
-    volume: float
-    orbits: list[tuple[int, int, tuple[int, ...]]]
-    elements: tuple[int, ...]
-    amounts: tuple[int, ...]
-    label: str
+    crystal: Crystal
     identifier: str
     e_hull: float
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Read crystals from a ``.jsonl.gz`` file.
-
-    Parameters
-    ----------
-    path : Path
-        One JSON object per line, with ``id``, ``lattice``, ``species`` and ``coords``.
-
-    Yields
-    ------
-    dict
-        The objects.
-
-    Raises
-    ------
-    DatasetError
-        If the file is missing.
-    """
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing; set SKLEARN_KT_DATA to a folder that has it.")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
-def analyse(
-    lattice: Any,
-    species: Sequence[int],
-    coords: Any,
-    identifier: str = "",
-    e_hull: float = float("nan"),
-) -> Crystal | None:
-    """Find the asymmetric unit of a crystal.
-
-    Parameters
-    ----------
-    lattice : array-like of shape (3, 3)
-        Lattice vectors in Angstrom.
-    species : sequence of int, length n
-        Atomic numbers.
-    coords : array-like of shape (n, 3)
-        Fractional coordinates.
-    identifier : str, default=""
-        Kept.
-    e_hull : float, default=nan
-        Kept.
-
-    Returns
-    -------
-    crystal : Crystal or None
-        None if atoms overlap, if spglib finds no symmetry, or if the asymmetric unit
-        does not give the crystal back.
-    """
-    import spglib
-
-    if not Candidate(
-        np.asarray(lattice), np.asarray(species), np.asarray(coords, float)
-    ).is_sound():
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        found = spglib.get_symmetry_dataset((lattice, coords, species), symprec=SYMPREC)
-    if found is None:
-        return None
-    vectors = np.asarray(found.std_lattice)
-    lengths = np.linalg.norm(vectors, axis=1)
-    cosines = [
-        vectors[i] @ vectors[j] / lengths[i] / lengths[j] for i, j in ((1, 2), (0, 2), (0, 1))
-    ]
-    angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
-    rotations, translations, _ = setting(int(found.hall_number))
-    # orbits of the standardised cell, through the atoms of the input they stem from
-    origin = {int(p): i for i, p in reversed(list(enumerate(found.mapping_to_primitive)))}
-    orbits: list[tuple[int, int, tuple[int, ...]]] = []
-    sites: dict[int, list[str]] = {}
-    seen: set[int] = set()
-    for k, atom in enumerate(found.std_mapping_to_primitive):
-        source = origin[int(atom)]
-        orbit = int(found.crystallographic_orbits[source])
-        if orbit in seen:
-            continue
-        seen.add(orbit)
-        position = np.rint(np.asarray(found.std_positions[k]) * GRID).astype(np.int64) % GRID
-        multiplicity = len(orbit_images(position, rotations, translations))
-        number = int(species[source])
-        orbits.append((number, multiplicity, tuple(position.tolist())))
-        symbol = found.site_symmetry_symbols[source]
-        sites.setdefault(number, []).append(f"{multiplicity}{symbol.replace('.', '')}")
-    if sum(m for _, m, _ in orbits) != len(found.std_positions):
-        return None
-    counts = {z: sum(m for n, m, _ in orbits if n == z) for z in sites}
-    divisor = gcd(*counts.values())
-    slots = sorted((c // divisor, "+".join(sorted(sites[z])), z) for z, c in counts.items())
-    if len(slots) > _MAX_ELEMENTS or max(a for a, _, _ in slots) > np.iinfo(np.uint16).max:
-        return None
-    label = f"{found.number}:" + ",".join(f"{a}({s})" for a, s, _ in slots)
-    return Crystal(
-        hall=int(found.hall_number),
-        lattice=(*lengths.tolist(), *angles.tolist()),
-        volume=abs(float(np.linalg.det(vectors))) / len(found.std_positions),
-        orbits=orbits,
-        elements=tuple(z for _, _, z in slots),
-        amounts=tuple(a for a, _, _ in slots),
-        label=label,
-        identifier=identifier,
-        e_hull=e_hull,
-    )
-
-
-def crystals_of(
-    rows: Iterable[dict[str, Any]], e_hull: str | None = None
-) -> Iterator[Crystal | None]:
+def crystals_of(rows: Iterable[dict[str, Any]], e_hull: str | None = None) -> Iterator[Entry]:
     """Analyse crystals as the data files hold them.
 
     Parameters
     ----------
     rows : iterable of dict
-        With ``id``, ``lattice``, ``species`` and ``coords``.
+        As :func:`~sklearn_kt.structures.reading.read_structure` takes, with ``id``.
     e_hull : str, optional
         Key of the energy above the hull.
 
     Yields
     ------
-    Crystal or None
-        None for a crystal that cannot be analysed, or is too large.
+    Entry
+        Without crystals that cannot be analysed, or are too large for a library.
     """
-    from pymatgen.core import Lattice
-
-    number = {symbol: z for z, symbol in enumerate(ELEMENTS, start=1)}
     for row in rows:
-        species = [number[s] for s, count in row["species"] for _ in range(count)]
-        if len(species) > _MAX_ATOMS:
-            yield None
+        if sum(count for _, count in row["species"]) > _MAX_ATOMS:
+            continue
+        crystal = analyse(Candidate.from_structure(read_structure(row)))
+        if crystal is None or len(crystal.elements) > _MAX_ELEMENTS:
             continue
         energy = row.get(e_hull) if e_hull else None
-        yield analyse(
-            Lattice.from_parameters(*row["lattice"]).matrix,
-            species,
-            row["coords"],
-            row["id"],
-            float("nan") if energy is None else float(energy),
-        )
+        yield Entry(crystal, row["id"], float("nan") if energy is None else float(energy))
 
 
 def build_library(
-    crystals: Iterable[Crystal | None], *, random_state: int = 0, verbose: int = 0
+    crystals: Iterable[Entry], *, random_state: int = 0, verbose: int = 0
 ) -> PrototypeLibrary:
     """Make a library of crystals.
 
     Parameters
     ----------
-    crystals : iterable of Crystal or None
+    crystals : iterable of Entry
         Most trusted first. Of those with one composition, one prototype and nearly
         one volume the first is kept.
     random_state : int, default=0
@@ -279,16 +122,15 @@ def build_library(
     InputError
         If no crystal is left.
     """
-    kept: list[Crystal] = []
+    kept: list[Entry] = []
     known: dict[tuple, list[float]] = {}
-    for crystal in crystals:
-        if crystal is None:
-            continue
+    for entry in crystals:
+        crystal = entry.crystal
         key = (frozenset(zip(crystal.elements, crystal.amounts, strict=True)), crystal.label)
         volumes = known.setdefault(key, [])
         if all(abs(v / crystal.volume - 1) > _SAME_VOLUME for v in volumes):
             volumes.append(crystal.volume)
-            kept.append(crystal)
+            kept.append(entry)
     if not kept:
         raise InputError("there is no crystal to make a library of.")
     arrays = _pack(kept)
@@ -297,10 +139,12 @@ def build_library(
     return PrototypeLibrary(arrays)
 
 
-def _pack(crystals: Sequence[Crystal]) -> dict[str, np.ndarray]:
-    n = len(crystals)
+def _pack(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
+    n = len(entries)
+    crystals = [entry.crystal for entry in entries]
     labels, prototype = _numbered(c.label for c in crystals)
-    names, source = _numbered(c.identifier.rpartition("-")[0] for c in crystals)
+    places = [entry.identifier.rpartition("-") for entry in entries]
+    names, source = _numbered(place for place, _, _ in places)
     elements = np.zeros((n, _MAX_ELEMENTS), np.uint8)
     amounts = np.zeros((n, _MAX_ELEMENTS), np.uint16)
     for row, crystal in enumerate(crystals):
@@ -312,7 +156,7 @@ def _pack(crystals: Sequence[Crystal]) -> dict[str, np.ndarray]:
         "hall": np.array([c.hall for c in crystals], np.uint16),
         "lattice": np.round([c.lattice for c in crystals], 4).astype(np.float32),
         "volume": np.array([c.volume for c in crystals], np.float32),
-        "e_hull": np.array([c.e_hull for c in crystals], np.float32),
+        "e_hull": np.array([entry.e_hull for entry in entries], np.float32),
         "prototype": prototype,
         "elements": elements,
         "amounts": amounts,
@@ -322,9 +166,7 @@ def _pack(crystals: Sequence[Crystal]) -> dict[str, np.ndarray]:
         "orbit_position": np.array([o[2] for o in orbits], np.uint16),
         "source": source.astype(np.uint8),
         "source_name": names,
-        "source_number": np.array([int(c.identifier.rpartition("-")[2]) for c in crystals]).astype(
-            np.int32
-        ),
+        "source_number": np.array([int(number) for _, _, number in places], np.int32),
         "labels": labels,
     }
 
@@ -360,59 +202,6 @@ def _fit_sizes(arrays: dict[str, np.ndarray]) -> np.ndarray:
     within = design - (means / counts[:, None])[arrays["prototype"]]
     sizes = ridge(within, target - level[arrays["prototype"]], pooled)
     return sizes.reshape(2, width).astype(np.float32)
-
-
-def element_features() -> np.ndarray:
-    """Standardised properties that element distances start from.
-
-    Returns
-    -------
-    features : ndarray of shape (n_elements + 1, n_features)
-        Row Z is the element with atomic number Z; row 0 is zero.
-    """
-    from pymatgen.core import Element
-
-    blocks = "spdf"
-    rows = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # noble gases have no electronegativity
-        for symbol in ELEMENTS:
-            element = Element(symbol)
-            states = element.common_oxidation_states or element.oxidation_states or (0,)
-            radius = element.atomic_radius or element.atomic_radius_calculated or np.nan
-            rows.append(
-                [
-                    element.X,
-                    float(element.mendeleev_no or np.nan),
-                    float(radius),
-                    element.group,
-                    element.row,
-                    float(max(states)),
-                    float(min(states)),
-                    *(2.0 * (element.block == block) for block in blocks),
-                ]
-            )
-    table = np.array(rows, float)
-    table = np.where(np.isfinite(table), table, np.nanmean(table, axis=0))
-    table = (table - table.mean(axis=0)) / table.std(axis=0)
-    return np.vstack([np.zeros(table.shape[1]), table])
-
-
-def families() -> np.ndarray:
-    """Chemical family of each atomic number: group of the table, lanthanides and actinides.
-
-    Returns
-    -------
-    family : ndarray of int, shape (n_elements + 1,)
-        Equal numbers are one family.
-    """
-    from pymatgen.core import Element
-
-    out = np.zeros(len(ELEMENTS) + 1, int)
-    for z, symbol in enumerate(ELEMENTS, start=1):
-        element = Element(symbol)
-        out[z] = 19 if element.is_lanthanoid else 20 if element.is_actinoid else element.group
-    return out
 
 
 def _fit_distances(
@@ -574,12 +363,12 @@ def save_library(library: PrototypeLibrary, path: Path) -> None:
         np.savez_compressed(file, **library.arrays)  # type: ignore[arg-type]
 
 
-def held_out_ids(data_home: Path) -> set[str]:
+def held_out_ids(home: Path) -> set[str]:
     """Collect identifiers of crystals that are kept for evaluation.
 
     Parameters
     ----------
-    data_home : Path
+    home : Path
         Folder with the sub-folder ``structures``.
 
     Returns
@@ -590,7 +379,7 @@ def held_out_ids(data_home: Path) -> set[str]:
     return {
         row["id"]
         for path, split in HELD_OUT
-        for row in read_rows(data_home / path)
+        for row in read_rows(home / path)
         if row["split"] == split
     }
 
@@ -611,18 +400,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
     parser = argparse.ArgumentParser(
-        prog="python -m sklearn_kt.structures.build", description="Write a prototype library."
+        prog="python -m making.prototypes", description="Write a prototype library."
     )
-    parser.add_argument("--data-dir", default=os.environ.get("SKLEARN_KT_DATA"), metavar="DIR")
+    parser.add_argument("--data-dir", type=Path, default=data_home(), metavar="DIR")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE")
     parser.add_argument("--random-state", type=int, default=0, metavar="SEED")
     args = parser.parse_args(argv)
     if args.data_dir is None:
         parser.error("set SKLEARN_KT_DATA or pass --data-dir")
-    home = Path(args.data_dir)
+    home = args.data_dir
     held_out = held_out_ids(home)
 
-    def crystals() -> Iterator[Crystal | None]:
+    def crystals() -> Iterator[Entry]:
         for path, splits, e_hull in LIBRARY_SOURCES:
             rows = (
                 row

@@ -12,11 +12,9 @@ from numpy.testing import assert_array_equal
 from sklearn_kt.cli import main
 from sklearn_kt.exceptions import CheckpointError
 from sklearn_kt.structures import EnsembleGenerator, PrototypeGenerator, RandomGenerator
-from sklearn_kt.structures import random as random_module
-from sklearn_kt.structures.build import analyse
-from sklearn_kt.structures.crystallm.text import group_of_hall
-from sklearn_kt.structures.library import setting
-from sklearn_kt.structures.random import volume_per_atom
+from sklearn_kt.structures import chance as chance_module
+from sklearn_kt.structures.chance import volume_per_atom
+from sklearn_kt.structures.symmetry import analyse, group_of_hall, setting
 
 # the library has no crystal of this anonymous formula
 STRANGE = "Na13Cl7F23"
@@ -32,7 +30,7 @@ def test_crystals_of_the_composition() -> None:
             assert candidate.is_sound()
             structure = candidate.structure
             assert structure.volume / len(structure) == pytest.approx(volume, rel=0.2)
-            found_group = analyse(candidate.lattice, candidate.numbers, candidate.coords)
+            found_group = analyse(candidate)
             assert found_group is not None
             # a draw may come out more symmetric than it was asked to
             operations = len(setting(found_group.hall)[0])
@@ -63,7 +61,7 @@ def test_unknown_elements_have_none() -> None:
 
 def test_groups_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
     # Ia-3d has no position for one atom of each of two elements
-    monkeypatch.setattr(random_module, "_group_shares", lambda: (np.array([230]), np.array([1.0])))
+    monkeypatch.setattr(chance_module, "_group_shares", lambda: (np.array([230]), np.array([1.0])))
     assert RandomGenerator(n_samples=1, max_cell_atoms=2).generate(["NaCl"]) == [[]]
 
 

@@ -16,9 +16,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import CheckpointError
 
-from .base import Candidate, FormulaGenerator
+from .base import FormulaGenerator
+from .candidate import Candidate
 from .library import load_library, log_sizes
 from .stoichiometry import Stoichiometry
+from .symmetry import group_of_hall
 
 __all__ = ["RandomGenerator"]
 
@@ -196,8 +198,6 @@ def _typical_packing() -> float:
 @lru_cache(maxsize=1)
 def _group_shares() -> tuple[np.ndarray, np.ndarray]:
     """Space groups of known crystals, and their shares."""
-    from .crystallm.text import group_of_hall
-
     counts: Counter[int] = Counter()
     for hall, n in zip(*np.unique(load_library().arrays["hall"], return_counts=True), strict=True):
         counts[group_of_hall(int(hall))[1]] += int(n)

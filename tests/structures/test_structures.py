@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from _crystals import SALTS, as_row, rocksalt
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -22,7 +23,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_kt import pretraining
+from making.prototypes import Entry, build_library, crystals_of, save_library
 from sklearn_kt.cli import main
 from sklearn_kt.compositions import ELEMENTS, read_compositions
 from sklearn_kt.exceptions import (
@@ -41,16 +42,6 @@ from sklearn_kt.structures import (
     load_library,
 )
 from sklearn_kt.structures import base as base_module
-from sklearn_kt.structures.build import (
-    LIBRARY_SOURCES,
-    analyse,
-    build_library,
-    crystals_of,
-    held_out_ids,
-    read_rows,
-    save_library,
-)
-from sklearn_kt.structures.build import main as build_main
 from sklearn_kt.structures.cache import DiskCache
 from sklearn_kt.structures.stoichiometry import (
     Stoichiometry,
@@ -58,42 +49,7 @@ from sklearn_kt.structures.stoichiometry import (
     integer_formulas,
     near_formulas,
 )
-
-
-def rocksalt(first: str, second: str, a: float) -> Structure:
-    return Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(a), [first, second], [[0, 0, 0], [0.5, 0.5, 0.5]]
-    )
-
-
-def perovskite(a: str, b: str, x: str, length: float) -> Structure:
-    return Structure(
-        Lattice.cubic(length),
-        [a, b, x, x, x],
-        [[0, 0, 0], [0.5, 0.5, 0.5], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]],
-    )
-
-
-def as_row(structure: Structure, identifier: str) -> dict[str, Any]:
-    return {
-        "id": identifier,
-        "lattice": list(structure.lattice.parameters),
-        "species": [[site.specie.symbol, 1] for site in structure],
-        "coords": structure.frac_coords.tolist(),
-        "e": 0.0,
-    }
-
-
-SALTS = [
-    rocksalt("Na", "Cl", 5.69),
-    rocksalt("K", "Cl", 6.36),
-    rocksalt("K", "Br", 6.68),
-    rocksalt("Na", "Br", 6.05),
-    perovskite("Sr", "Ti", "O", 3.94),
-    perovskite("Ba", "Ti", "O", 4.03),
-    Structure(Lattice.cubic(4.2), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
-    Structure(Lattice.cubic(4.34), ["Cs", "Br"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
-]
+from sklearn_kt.structures.symmetry import analyse
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +69,7 @@ class TestLibrary:
             lattice, numbers, coords = library.cell(row)
             candidate = Candidate(lattice, numbers, coords)
             assert candidate.formula == library.formula(row)
-            again = analyse(lattice, numbers.tolist(), coords)
+            again = analyse(candidate)
             assert again is not None
             assert again.label == library.labels[library.arrays["prototype"][row]]
             assert again.volume == pytest.approx(float(library.arrays["volume"][row]), rel=1e-3)
@@ -135,33 +91,12 @@ class TestLibrary:
         structure = Structure.from_spacegroup(
             group, lattice, ["Na", "Cl"], [[0, 0, 0], second]
         ).get_primitive_structure()
-        crystal = analyse(
-            structure.lattice.matrix, structure.atomic_numbers, structure.frac_coords, "x-1"
-        )
+        crystal = analyse(Candidate.from_structure(structure))
         assert crystal is not None
-        rebuilt = Candidate(*build_library([crystal]).cell(0)).structure
+        library = build_library([Entry(crystal, "x-1", float("nan"))])
+        rebuilt = Candidate(*library.cell(0)).structure
         assert len(rebuilt) == len(structure)
         assert StructureMatcher(scale=False, primitive_cell=False).fit(structure, rebuilt)
-
-    def test_sources_are_those_of_pretraining(self) -> None:
-        allowed = {source.path for source in pretraining.SOURCES}
-        assert {path for path, _, _ in LIBRARY_SOURCES} <= allowed
-
-    def test_held_out_crystals_are_not_in_it(self, data_dir: Path) -> None:
-        library = load_library()
-        held_out = held_out_ids(data_dir)
-        assert len(held_out) > 10_000
-        sources = {library.source(row) for row in range(len(library))}
-        assert not sources & held_out
-
-    def test_duplicates_are_kept_once(self) -> None:
-        rows = [as_row(SALTS[0], "a-1"), as_row(SALTS[0], "a-2"), as_row(SALTS[1], "a-3")]
-        assert len(build_library(crystals_of(rows))) == 2
-
-    def test_nothing_to_build_of(self) -> None:
-        overlapping = as_row(SALTS[6], "a-1") | {"coords": [[0, 0, 0], [0, 0, 0]]}
-        with pytest.raises(InputError, match="no crystal"):
-            build_library(crystals_of([overlapping]))
 
     def test_damaged_file(self, tmp_path: Path, small_library: Path) -> None:
         path = tmp_path / "damaged.npz"
@@ -188,12 +123,6 @@ class TestLibrary:
         np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
         with pytest.raises(CheckpointError, match=reason):
             load_library(path)
-
-    def test_build_command(self, data_dir: Path, tmp_path: Path) -> None:
-        with pytest.raises(DatasetError, match="is missing"):
-            build_main(["--data-dir", str(tmp_path), "--output", str(tmp_path / "x.npz")])
-        row = next(read_rows(data_dir / "structures/oqmd_icsd_32k.jsonl.gz"))
-        assert {"id", "lattice", "species", "coords", "stability"} <= set(row)
 
 
 class TestPrototypeGenerator:

@@ -1,9 +1,7 @@
-"""Write the table of element properties that the elemental descriptors are made of.
+"""Making the table of element properties: ``python -m making.elements FILE``.
 
 The package ships the table rather than asking pymatgen at run time, so that a fitted
 model gives the same predictions under every version of pymatgen.
-
-    python benchmarks/build_elements.py sklearn_kt/data/elements.csv
 """
 
 from __future__ import annotations

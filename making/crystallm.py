@@ -1,20 +1,17 @@
-"""Training the model in the package: ``python -m sklearn_kt.structures.crystallm.build``."""
+"""Training the CrystaLLM of the package: ``python -m making.crystallm``."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Iterator
-from math import gcd
 from pathlib import Path
 
-from sklearn_kt.compositions import ELEMENTS
-from sklearn_kt.structures.build import read_rows
+from sklearn_kt.datasets import data_home
+from sklearn_kt.structures.crystallm.text import text_of_orbits
+from sklearn_kt.structures.crystallm.trainer import TrainingPlan, train_crystallm
 from sklearn_kt.structures.library import load_library
-
-from .text import text_of_orbits
-from .training import TrainingPlan, train_crystallm
+from sklearn_kt.structures.reading import counts_of_row, read_rows
+from sklearn_kt.structures.stoichiometry import integer_formula
 
 __all__ = ["HELD_OUT", "SHIPPED_PLAN", "held_out_compositions", "main", "training_texts"]
 
@@ -44,16 +41,11 @@ def held_out_compositions(data_dir: Path) -> set[frozenset[tuple[int, int]]]:
     compositions : set of frozenset of (int, int)
         Atomic numbers and reduced amounts.
     """
-    number = {symbol: z for z, symbol in enumerate(ELEMENTS, start=1)}
     found = set()
     for name, split in HELD_OUT:
         for row in read_rows(data_dir / name):
             if split is None or row["split"] == split:
-                counts: dict[int, int] = {}
-                for symbol, count in row["species"]:
-                    counts[number[symbol]] = counts.get(number[symbol], 0) + count
-                divisor = gcd(*counts.values())
-                found.add(frozenset((z, n // divisor) for z, n in counts.items()))
+                found.add(frozenset(integer_formula(counts_of_row(row)).counts.items()))
     return found
 
 
@@ -93,18 +85,18 @@ def main(argv: list[str] | None = None) -> None:
         Arguments; those of the process by default.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m sklearn_kt.structures.crystallm.build",
+        prog="python -m making.crystallm",
         description="Train the CrystaLLM of the package; the same command goes on with a run.",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--data-dir", type=Path, default=os.environ.get("SKLEARN_KT_DATA"))
+    parser.add_argument("--data-dir", type=Path, default=data_home())
     parser.add_argument("--steps", type=int, default=SHIPPED_PLAN.steps, metavar="N")
     args = parser.parse_args(argv)
     if args.data_dir is None:
         parser.error("set SKLEARN_KT_DATA or pass --data-dir")
     plan = TrainingPlan(**{**vars(SHIPPED_PLAN), "steps": args.steps})
     train_crystallm(training_texts(args.data_dir), args.output, plan, verbose=1)
-    print((args.output / "README.md").read_text(encoding="utf-8"), file=sys.stdout)
+    print((args.output / "README.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""How the data in the package were made: run ``python -m making.prototypes`` in a clone."""
