@@ -30,7 +30,7 @@ from external import EXTERNAL, install  # noqa: E402 - the path is set above
 from summary import FAST, MAIN, SCRATCH, SHOWN  # noqa: E402
 from zoo import LOCAL, OURS, PEERS, SEED, model  # noqa: E402
 
-import sklearn_kt  # noqa: E402
+from sklearn_kt._files import DATA  # noqa: E402
 from sklearn_kt.benchmarking import (  # noqa: E402
     COMPOSITION_TASKS,
     HEADLINES,
@@ -66,7 +66,7 @@ from sklearn_kt.evaluation import library_versions, plain  # noqa: E402
 
 RESULTS = HERE / "results"
 # peers are scored on the rows that our pretraining has not seen, too
-POOL = Path(sklearn_kt.__file__).parent / "checkpoints" / "default" / POOL_FILE
+POOL = DATA / "checkpoints" / "default" / POOL_FILE
 SCORES = {"mae": "MAE", "r2": "R²", "roc_auc": "ROC AUC", "roc_auc_of_labels": "AUC of labels"}
 # where one class is all there is, no other score is defined
 UNSEEN_SCORES = SCORES | {"accuracy": "accuracy"}

@@ -18,6 +18,8 @@ from sklearn_kt.datasets import load_seebeck
 from sklearn_kt.encoder import list_checkpoints
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.screening import screen
+from sklearn_kt.structures import PrototypeGenerator
+from sklearn_kt.structures.crystallm import load_crystallm
 
 
 def main() -> None:
@@ -26,6 +28,8 @@ def main() -> None:
     assert "site-packages" in package.parts, f"{package} is not an installed package"
     assert list_checkpoints() == ["default"]
     assert (package / "py.typed").is_file()
+    assert all(PrototypeGenerator().generate(["NaCl", "CsPbI3"], 1))
+    assert load_crystallm().form == "short"
     X, y = load_seebeck(n_samples=60, random_state=0, return_X_y=True)
     model = ImplicitKTRegressor(readout="fast", random_state=0).fit(X, y)
     mean, std = model.predict(["PbTe", "Bi2Te3"], return_std=True)

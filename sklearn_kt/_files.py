@@ -22,7 +22,10 @@ from pathlib import Path
 
 from .exceptions import InputError
 
-__all__ = ["new_folder", "remove_folder", "replacing"]
+__all__ = ["DATA", "new_folder", "remove_folder", "replacing"]
+
+#: What the package ships beside code; its README.md says what each file is.
+DATA = Path(__file__).parent / "data"
 
 # of links that lead to one another
 _MAX_LINKS = 40

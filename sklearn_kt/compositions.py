@@ -51,7 +51,6 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from itertools import pairwise
 from numbers import Number, Real
 from typing import Any, NamedTuple
@@ -60,6 +59,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from ._files import DATA
 from .exceptions import CompositionError, CompositionWarning, InputError
 
 __all__ = [
@@ -900,8 +900,8 @@ def _from_weights(value: object, read: dict[int, float]) -> dict[int, float]:
 @cache
 def _atomic_masses() -> list[float]:
     """Masses of the elements in u, in the order of :data:`ELEMENTS`."""
-    with (files("sklearn_kt") / "data" / "elements.csv").open(encoding="utf-8") as file:
-        masses = pd.read_csv(file, index_col="symbol", usecols=["symbol", "atomic_mass"])
+    columns = ["symbol", "atomic_mass"]
+    masses = pd.read_csv(DATA / "elements.csv", index_col="symbol", usecols=columns)
     return masses.loc[list(ELEMENTS), "atomic_mass"].tolist()
 
 

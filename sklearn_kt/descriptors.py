@@ -7,16 +7,17 @@ embedding; these columns also cost microseconds. The recipe is that of Magpie.
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from sklearn_kt._files import DATA
 
 from .compositions import ELEMENTS, CompositionBatch
 
 __all__ = ["descriptor_names", "elemental_descriptors"]
 
-_TABLE = Path(__file__).parent / "data" / "elements.csv"
+_TABLE = DATA / "elements.csv"
 _STATISTICS = ("mean", "deviation", "maximum", "minimum", "range", "mode")
 # Norms of the fractions: how even a composition is.
 _NORMS = (2, 3, 5, 10)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sklearn_kt
 from sklearn_kt import ImplicitKTRegressor
+from sklearn_kt._files import DATA
 from sklearn_kt.benchmarking import (
     QUANTITIES,
     BenchmarkTask,
@@ -58,7 +58,7 @@ def test_folds_and_audit_agree() -> None:
 
 
 def test_shipped_pool_knows_decimal_spellings() -> None:
-    folder = Path(sklearn_kt.__file__).parent / "checkpoints" / "default"
+    folder = DATA / "checkpoints" / "default"
     pool = CompositionPool.load(folder / "pool.npz")
     asked = ["NaCl", "BaMg0.333O3Ta0.667", "Ba0.2Mg0.0666O0.6Ta0.1334", "HeXe"]
     assert pool.contains(asked).tolist() == [True, True, True, False]

@@ -17,7 +17,7 @@ import torch
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 
-import sklearn_kt
+from sklearn_kt._files import DATA
 from sklearn_kt.cli import main
 from sklearn_kt.encoder import load_checkpoint
 from sklearn_kt.encoder.modeling import build_backbone
@@ -416,7 +416,7 @@ def test_shipped_checkpoint() -> None:
     spec, state = load_checkpoint("default")
     build_backbone(spec).load_state_dict(state)
     assert all(np.isfinite(value.numpy()).all() for value in state.values())
-    folder = Path(sklearn_kt.__file__).parent / "checkpoints" / "default"
+    folder = DATA / "checkpoints" / "default"
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
     card = (folder / "README.md").read_text(encoding="utf-8")
     # what it was trained on is on the allow-list, and everything it predicts comes from there

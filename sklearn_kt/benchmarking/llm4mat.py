@@ -44,6 +44,7 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
+from sklearn_kt._files import DATA
 from sklearn_kt.evaluation import TaskKind
 from sklearn_kt.exceptions import DatasetError, InputError
 
@@ -61,7 +62,7 @@ __all__ = [
     "run_llm4mat",
 ]
 
-_TABLE = Path(__file__).with_name("llm4mat.csv")
+_TABLE = DATA / "llm4mat.csv"
 _PARTS = ("train", "validation", "test")
 _FORMULAS = ("formula", "formula_pretty")
 _STRUCTURES = ("cif_structure", "structure")

@@ -40,7 +40,7 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.metrics import max_error, roc_auc_score
 
-from sklearn_kt._files import replacing
+from sklearn_kt._files import DATA, replacing
 from sklearn_kt._settings import own_settings
 from sklearn_kt.evaluation import (
     METRICS,
@@ -556,7 +556,7 @@ def checkpoint_folders(estimator: Any) -> list[Path]:
     """Folders of the pretrained weights that an estimator and its parts start from."""
     from sklearn_kt.encoder import list_checkpoints
 
-    bundled = Path(__file__).parents[1] / "checkpoints"
+    bundled = DATA / "checkpoints"
     found = {
         str(value)
         for key, value in estimator.get_params(deep=True).items()

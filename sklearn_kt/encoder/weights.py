@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklearn_kt._files import new_folder
+from sklearn_kt._files import DATA, new_folder
 from sklearn_kt.exceptions import CheckpointError, InputError
 from sklearn_kt.hub import model_folder, read_settings
 from sklearn_kt.randomness import torch_generator_kept
@@ -56,7 +56,7 @@ PRESETS: dict[str, dict[str, int]] = {
 #: Layout of a checkpoint folder; raised when an older package could misread it.
 FORMAT_VERSION = 1
 
-_CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+_CHECKPOINTS = DATA / "checkpoints"
 _MODEL_TYPE = "composition_encoder"
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
 # of the folder, not of the encoder

@@ -15,11 +15,11 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from sklearn_kt._files import DATA
 from sklearn_kt.exceptions import CheckpointError
 
 from .stoichiometry import reduced_formula
@@ -345,7 +345,7 @@ def library_digest(path: str | Path | None = None) -> str:
 
 def _path(path: str | Path | None) -> str:
     if path is None:
-        path = Path(str(resources.files("sklearn_kt.structures"))) / "prototypes.npz"
+        path = DATA / "prototypes.npz"
     return str(path)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from sklearn_kt._files import DATA
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import CheckpointError
 from sklearn_kt.hub import model_folder, read_settings
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SHIPPED", "CrystaLLM", "Sample", "load_crystallm", "new_crystallm"]
 
 #: The model in the package.
-SHIPPED = Path(__file__).parent / "checkpoint"
+SHIPPED = DATA / "crystallm"
 
 Allowed: TypeAlias = Callable[[Sequence[int]], Sequence[int]]
 
