@@ -674,6 +674,26 @@ def test_models_are_known_by_what_they_learned(model: Any, tmp_path: Path) -> No
     assert found.stdout.split() == [model_digest(load_model(path)) for path in paths]
 
 
+def test_searches_are_known_by_what_they_found() -> None:
+    X, y = np.arange(24.0)[:, None] ** 2, np.arange(24.0)
+    one, same, other = (
+        GridSearchCV(Ridge(), {"alpha": alphas}, cv=2).fit(X, y)
+        for alphas in ([1, 2], [1, 2], [1, 3])
+    )
+    for search in (one, same, other):
+        # they differ from run to run
+        for name in [name for name in search.cv_results_ if "_time" in name]:
+            del search.cv_results_[name]
+        del search.refit_time_
+    assert model_digest(one) == model_digest(same) != model_digest(other)
+    values, mask = np.array([1, 2]), np.array([False, True])
+    digests = [
+        model_digest(np.ma.MaskedArray(data, hidden))
+        for data, hidden in ((values, mask), (values + mask, mask), (values, ~mask))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_models_are_known_by_their_functions() -> None:
     # a function without a name is known by what it does
     twice, thrice = (FunctionTransformer(lambda x, by=by: x * by) for by in (2, 3))

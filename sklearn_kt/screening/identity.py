@@ -118,6 +118,9 @@ class _Hasher(NumpyHasher):
             # NumPy has no bfloat16
             data = obj.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             obj = ("tensor", str(obj.dtype), tuple(obj.shape), data)
+        elif isinstance(obj, np.ma.MaskedArray):
+            # as in the results of searches; behind the mask there is whatever was in memory
+            obj = ("masked", obj.filled(0), np.ma.getmaskarray(obj))
         elif isinstance(obj, np.ndarray) and obj.dtype.names:
             # between the fields of a tree's nodes there are bytes that nobody has set
             obj = ("array", [(name, np.ascontiguousarray(obj[name])) for name in obj.dtype.names])
