@@ -42,7 +42,7 @@ def measure(name: str, n_formulas: int) -> dict[str, Any]:
     from sklearn_kt import ImplicitKTRegressor
     from sklearn_kt.compositions import read_compositions
     from sklearn_kt.datasets import load_seebeck
-    from sklearn_kt.explain import explain_dataset
+    from sklearn_kt.explanation import explain_dataset
 
     X, y = load_seebeck(return_X_y=True)
     four = X[read_compositions(X).n_elements == 4][:n_formulas]

@@ -13,10 +13,9 @@ import tempfile
 from pathlib import Path
 
 import sklearn_kt
-from sklearn_kt import ImplicitKTRegressor
+from sklearn_kt import ImplicitKTRegressor, load_model, save_model
 from sklearn_kt.datasets import load_seebeck
 from sklearn_kt.encoder import list_checkpoints
-from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.screening import screen
 from sklearn_kt.structures import PrototypeGenerator
 from sklearn_kt.structures.crystallm import load_crystallm

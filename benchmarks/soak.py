@@ -61,9 +61,8 @@ def state() -> dict[str, float]:
 
 def round_of_work(number: int, folder: Path, X: np.ndarray, y: np.ndarray) -> None:
     """Do a bit of everything, never the same."""
-    from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
+    from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor, explain
     from sklearn_kt.exceptions import InputError
-    from sklearn_kt.explain import explain
     from sklearn_kt.persistence import load_model, save_model
     from sklearn_kt.screening import screen
 

@@ -23,7 +23,7 @@ model = ImplicitKTRegressor(readout="fast", random_state=0).fit(data.data, data.
 # sub-formula. Four elements have 16 coalitions, all of which go through the model in one batch.
 # Values of single elements and of pairs add up to the prediction minus the baseline.
 
-from sklearn_kt.explain import explain
+from sklearn_kt import explain
 
 values = explain(model, "LiFePO4")
 print(values)
@@ -59,7 +59,7 @@ print(background)
 # The mean over many formulas says what the model has learned of each element. ``min_support``
 # leaves out elements and pairs that occur in few rows, where a mean is an anecdote.
 
-from sklearn_kt.explain import explain_dataset
+from sklearn_kt.explanation import explain_dataset
 from sklearn_kt.plotting import plot_pair_matrix, plot_periodic_table
 
 table = explain_dataset(model, data.data[:250], min_support=3)

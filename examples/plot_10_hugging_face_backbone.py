@@ -26,7 +26,7 @@ print(sorted(path.name for path in folder.iterdir()))
 # Formulas are spelled as element names with amounts. A tokenizer without capital letters would
 # read ``Co`` and ``CO`` as the same word.
 
-from sklearn_kt.compositions import read_compositions
+from sklearn_kt import read_compositions
 from sklearn_kt.tokenizer import composition_text
 
 print(composition_text(read_compositions(["LiFePO4", "Co", "CO"])))

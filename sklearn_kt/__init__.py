@@ -17,18 +17,23 @@ if TYPE_CHECKING:
     from .estimators.embedder import CompositionEmbedder
     from .estimators.explicit import ExplicitKTClassifier, ExplicitKTRegressor
     from .estimators.implicit import ImplicitKTClassifier, ImplicitKTRegressor
+    from .explanation import explain
+    from .persistence import load_model, save_model
     from .tokenizer import CompositionTokenizer
 
 _PUBLIC = {
+    "BlendedKTClassifier": "estimators.blending",
+    "BlendedKTRegressor": "estimators.blending",
     "CompositionEmbedder": "estimators.embedder",
     "CompositionTokenizer": "tokenizer",
     "ExplicitKTClassifier": "estimators.explicit",
     "ExplicitKTRegressor": "estimators.explicit",
     "ImplicitKTClassifier": "estimators.implicit",
     "ImplicitKTRegressor": "estimators.implicit",
-    "BlendedKTClassifier": "estimators.blending",
-    "BlendedKTRegressor": "estimators.blending",
+    "explain": "explanation",
+    "load_model": "persistence",
     "read_compositions": "compositions",
+    "save_model": "persistence",
 }
 
 __all__ = [
@@ -41,7 +46,10 @@ __all__ = [
     "ImplicitKTClassifier",
     "ImplicitKTRegressor",
     "__version__",
+    "explain",
+    "load_model",
     "read_compositions",
+    "save_model",
 ]
 
 

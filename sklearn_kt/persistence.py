@@ -203,7 +203,7 @@ def save_model(model: Any, path: str | Path) -> Path:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from sklearn_kt import ImplicitKTRegressor
-    >>> from sklearn_kt.persistence import load_model, save_model
+    >>> from sklearn_kt import load_model, save_model
     >>> model = ImplicitKTRegressor(
     ...     None, backbone="tiny", readout="head", n_estimators=1, max_epochs=2, random_state=0
     ... ).fit(["NaCl", "MgO", "Si"], [8.5, 7.8, 1.1])
@@ -270,7 +270,7 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
 
     Examples
     --------
-    >>> from sklearn_kt.persistence import load_model
+    >>> from sklearn_kt import load_model
     >>> load_model("no_such.model")
     Traceback (most recent call last):
         ...

@@ -30,14 +30,14 @@ from ._files import replacing
 from ._settings import own_settings
 from .compositions import ELEMENTS
 from .exceptions import InputError
-from .explain import explain
+from .explanation import explain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-    from .games import CompositionInteractions
+    from .explanation import CompositionInteractions
     from .structures import Candidate
 
 __all__ = [
@@ -83,7 +83,7 @@ class InteractionDisplay:
     Parameters
     ----------
     values : CompositionInteractions
-        Of :func:`~sklearn_kt.explain.explain`.
+        Of :func:`~sklearn_kt.explain`.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class InteractionDisplay:
 
     See Also
     --------
-    sklearn_kt.explain.explain : Computes the values.
+    sklearn_kt.explain : Computes the values.
     plot_periodic_table : Effects of elements over a data set.
     plot_pair_matrix : Interactions of pairs over a data set.
 
@@ -137,13 +137,13 @@ class InteractionDisplay:
         Parameters
         ----------
         estimator : fitted estimator or callable
-            As for :func:`~sklearn_kt.explain.explain`.
+            As for :func:`~sklearn_kt.explain`.
         composition : str, pymatgen Composition or dict
             What is explained.
         kind, label, max_display, ax
             As for :meth:`plot`.
         **options
-            Of :func:`~sklearn_kt.explain.explain`, such as ``max_order``.
+            Of :func:`~sklearn_kt.explain`, such as ``max_order``.
 
         Returns
         -------
@@ -1020,7 +1020,7 @@ def plot_periodic_table(
     Parameters
     ----------
     values : mapping or Series of symbol to number, or DataFrame
-        A table of :func:`~sklearn_kt.explain.explain_dataset` gives its elements.
+        A table of :func:`~sklearn_kt.explanation.explain_dataset` gives its elements.
     column : str, default="mean"
         Column of a DataFrame.
     label : str, default=""
@@ -1094,7 +1094,7 @@ def plot_pair_matrix(
     Parameters
     ----------
     table : pandas.DataFrame
-        Of :func:`~sklearn_kt.explain.explain_dataset`, with pairs.
+        Of :func:`~sklearn_kt.explanation.explain_dataset`, with pairs.
     column : str, default="mean"
         What is shown.
     elements : sequence of str, default=None
@@ -1119,7 +1119,7 @@ def plot_pair_matrix(
 
     Examples
     --------
-    >>> from sklearn_kt.explain import explain_dataset
+    >>> from sklearn_kt.explanation import explain_dataset
     >>> from sklearn_kt.plotting import plot_pair_matrix
     >>> def iron_oxide(formulas):
     ...     return [2.0 * ("Fe" in f and "O" in f) for f in formulas]
@@ -1236,7 +1236,7 @@ def write_explanation(
     Parameters
     ----------
     values : CompositionInteractions
-        Of :func:`~sklearn_kt.explain.explain`. Those of SII, which do not add up, are
+        Of :func:`~sklearn_kt.explain`. Those of SII, which do not add up, are
         shown as bars instead of steps.
     path : path-like
         Image file to write; its suffix gives the format, such as ``.png``.
@@ -1251,7 +1251,7 @@ def write_explanation(
     Examples
     --------
     >>> import tempfile
-    >>> from sklearn_kt.explain import explain
+    >>> from sklearn_kt import explain
     >>> from sklearn_kt.plotting import write_explanation
     >>> values = explain(lambda formulas: [1.0 * len(f) for f in formulas], "LiFePO4")
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_kt import CompositionTokenizer, ImplicitKTRegressor
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.games import CompositionInteractions
+from sklearn_kt.explanation import CompositionInteractions
 from sklearn_kt.plotting import (
     EmbeddingDisplay,
     InteractionDisplay,

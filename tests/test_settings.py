@@ -25,10 +25,10 @@ from sklearn_kt import (
     ExplicitKTRegressor,
     ImplicitKTClassifier,
     ImplicitKTRegressor,
+    explain,
 )
 from sklearn_kt.benchmarking import BenchmarkTask, run_benchmark
 from sklearn_kt.evaluation import cross_validate_models, fold_metrics, make_folds
-from sklearn_kt.explain import explain
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.plotting import EmbeddingDisplay
 from sklearn_kt.screening import screen

@@ -24,7 +24,7 @@ from .options import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sklearn_kt.games import CompositionInteractions
+    from sklearn_kt.explanation import CompositionInteractions
 
 
 def add_parser(commands: Any) -> None:
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
 def _explanation(args: argparse.Namespace) -> CompositionInteractions:
     from sklearn.exceptions import NotFittedError
 
-    from sklearn_kt.explain import explain
+    from sklearn_kt.explanation import explain
 
     model = load_model(args)
     background = _background(args) if args.background else None

@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "fit",
         help="train a model and save it",
-        description="Train a model on a table and save it (sklearn_kt.persistence.save_model)."
+        description="Train a model on a table and save it (sklearn_kt.save_model)."
         " Loading such a file runs no code from it.",
     )
     parser.add_argument("data", metavar="DATA", help=f"table: {FORMATS}, or - (CSV from stdin)")

@@ -13,8 +13,7 @@ from _commands import Run
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
-from sklearn_kt import CompositionTokenizer
-from sklearn_kt.explain import explain
+from sklearn_kt import CompositionTokenizer, explain
 from sklearn_kt.persistence import load_model, save_model
 
 FORMULAS = ["NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "LiFePO4", "GaAs", "ZnS", "KBr"]

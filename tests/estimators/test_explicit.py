@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from _crystals import QUICK
 from _shims import SpelledClassifier, SpelledRegressor
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Composition, Lattice, Structure
@@ -23,7 +24,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn_kt import ExplicitKTClassifier, ExplicitKTRegressor
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
 from sklearn_kt.structures import (
-    Candidate,
     CrystalGraphClassifier,
     CrystalGraphRegressor,
     PrototypeGenerator,
@@ -34,37 +34,6 @@ METALS = ("Li", "Na", "K", "Rb", "Mg", "Ca")
 FORMULAS = [f"{m}{n}{x}" for m in METALS for x in ("F", "Cl", "Br", "O") for n in (1, 2)]
 TARGET = np.array([Composition(f).average_electroneg for f in FORMULAS])
 LABELS = np.where(np.median(TARGET) < TARGET, "ionic", "metallic")
-
-
-class Cubes(BaseEstimator):
-    """A generator of cubes with one atom, that grow with its number; none of technetium."""
-
-    def generate(self, compositions: Any, n_candidates: int) -> list[list[Candidate]]:
-        out = []
-        for row in range(len(compositions)):
-            batch = compositions[[row]]
-            size = 3 + np.average(batch.atomic_numbers, weights=batch.amounts) / 20
-            cubes = [
-                Candidate((size + i) * np.eye(3), np.array([11]), np.zeros((1, 3)))
-                for i in range(n_candidates)
-            ]
-            out.append([] if 43 in batch.atomic_numbers else cubes)
-        return out
-
-
-class Size(TransformerMixin, BaseEstimator):
-    """An embedder that sees cells only."""
-
-    def transform(self, X: list) -> np.ndarray:
-        def size(row: Any) -> float:
-            row = row if isinstance(row, list) else [row]
-            volumes = [c.structure.volume if isinstance(c, Candidate) else c.volume for c in row]
-            return float(np.mean(volumes)) if row else np.nan
-
-        return np.array([[size(row)] for row in X])
-
-
-QUICK: dict[str, Any] = {"generator": Cubes(), "embedder": Size(), "random_state": 0}
 TREES = ExtraTreesRegressor(20)
 VOTES = ExtraTreesClassifier(20)
 LOGISTIC = make_pipeline(StandardScaler(), LogisticRegression())

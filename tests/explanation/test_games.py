@@ -10,7 +10,7 @@ import pytest
 from shapiq.game_theory.exact import ExactComputer
 
 from sklearn_kt.compositions import read_compositions
-from sklearn_kt.games import (
+from sklearn_kt.explanation.games import (
     Coalitions,
     CompositionGame,
     CompositionInteractions,

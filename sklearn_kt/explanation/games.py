@@ -1,7 +1,6 @@
 """Compositions as cooperative games of shapiq.
 
-This module imports shapiq, which takes seconds; :mod:`sklearn_kt.explain` imports
-it inside functions.
+This module imports shapiq, which takes seconds: it is imported inside functions.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import pandas as pd
 from shapiq.game import Game
 from shapiq.interaction_values import InteractionValues
 
-from .compositions import ELEMENTS, CompositionBatch
+from sklearn_kt.compositions import ELEMENTS, CompositionBatch
 
 __all__ = ["Coalitions", "CompositionGame", "CompositionInteractions", "Players", "all_coalitions"]
 
@@ -185,12 +184,14 @@ class CompositionInteractions(InteractionValues):
 
     Parameters
     ----------
-    *args, **kwargs
+    *args
         Of :class:`shapiq.InteractionValues`.
     player_names : sequence of str
         One per player; interactions are tuples of positions in it.
     formula : str
         The composition.
+    **kwargs
+        Of :class:`shapiq.InteractionValues`.
 
     Attributes
     ----------
@@ -207,7 +208,7 @@ class CompositionInteractions(InteractionValues):
 
     Examples
     --------
-    >>> from sklearn_kt.explain import explain
+    >>> from sklearn_kt import explain
     >>> values = explain(lambda formulas: [len(f) for f in formulas], "NaCl", max_order=1)
     >>> values.player_names
     ['Na', 'Cl']

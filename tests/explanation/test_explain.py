@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from _crystals import QUICK
 from pymatgen.core import Composition
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
@@ -20,7 +21,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
-from test_explicit import QUICK
 
 from sklearn_kt import (
     BlendedKTRegressor,
@@ -32,7 +32,7 @@ from sklearn_kt import (
 from sklearn_kt.compositions import parse_formula, read_compositions
 from sklearn_kt.evaluation import MagpieFeaturizer
 from sklearn_kt.exceptions import CompositionError, ExplanationWarning, InputError
-from sklearn_kt.explain import INDICES, explain, explain_dataset
+from sklearn_kt.explanation import INDICES, explain, explain_dataset
 
 EFFICIENT = [index for index in INDICES if index != "SII"]
 FORMULAS = ["LiFePO4", "Fe2O3", "NaCl", "SiO2", "Li2O", "FeP", "MgO", "Al2O3", "GaAs", "P2O5"]
@@ -593,7 +593,7 @@ def test_function_of_another_shape() -> None:
 def test_shapiq_is_optional() -> None:
     code = (
         "import sys; sys.modules['shapiq'] = None\n"
-        "from sklearn_kt.explain import explain\n"
+        "from sklearn_kt import explain\n"
         "explain(lambda formulas: [1.0] * len(formulas), 'NaCl')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -660,7 +660,7 @@ def test_dataset_support_and_order() -> None:
 
 def test_dataset_in_several_batches(monkeypatch) -> None:
     whole = explain_dataset(is_iron_oxide, FORMULAS)
-    monkeypatch.setattr("sklearn_kt.explain._CHUNK", 8)
+    monkeypatch.setattr("sklearn_kt.explanation.values.CHUNK", 8)
     pd.testing.assert_frame_equal(explain_dataset(is_iron_oxide, FORMULAS), whole)
 
 

@@ -1,0 +1,168 @@
+"""A fitted model as a function of compositions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_kt.compositions import CompositionBatch, composition_groups
+from sklearn_kt.estimators.implicit import ImplicitKTClassifier, ImplicitKTRegressor
+from sklearn_kt.exceptions import ExplanationWarning, InputError
+
+__all__ = ["Model"]
+
+_SMALLEST_PROBABILITY = 1e-6
+
+
+class Model:
+    """A fitted model as a function from compositions to one number each."""
+
+    def __init__(self, estimator: Any, target: Any, response: str, *, objects: bool) -> None:
+        self.predicts = hasattr(estimator, "predict")
+        if not self.predicts and not callable(estimator):
+            raise InputError(
+                f"a fitted estimator or a function of formulas is needed, got "
+                f"{type(estimator).__name__}."
+            )
+        if hasattr(estimator, "fit"):
+            check_is_fitted(estimator)
+        self.classifies = self.predicts and hasattr(estimator, "classes_")
+        if self.classifies and not hasattr(estimator, "predict_proba"):
+            raise InputError(
+                f"{type(estimator).__name__} has no predict_proba, but the probability of a class "
+                "is what is explained; fit a classifier with probabilities."
+            )
+        self.estimator = estimator
+        self.target = target
+        self.response = response
+        self.objects = objects
+        self.column: int | None = None
+
+    def choose_class(self, row: CompositionBatch | None) -> None:
+        """Find the column of the class; without a row, two classes have a default."""
+        if not self.classifies:
+            if self.target is not None and not isinstance(self.target, Integral):
+                raise InputError(
+                    f"target must be the number of an output column, got {self.target!r}."
+                )
+            self.column = None if self.target is None else int(self.target)
+            return
+        classes = list(self.estimator.classes_)
+        if self.target is None and len(classes) == 2:
+            self.column = 1
+        elif self.target is None and row is None:
+            raise InputError(f"target is needed: one of the classes {_listed(classes)}.")
+        elif self.target is None:
+            self.column = classes.index(self._ask(self.estimator.predict, row)[0])
+        elif self.target in classes:
+            self.column = classes.index(self.target)
+        else:
+            raise InputError(f"target={self.target!r} is none of the classes {_listed(classes)}.")
+
+    def groups(self, batch: CompositionBatch) -> np.ndarray:
+        """Give rows numbers, so that equal ones are predicted only once."""
+        if self.predicts:
+            return composition_groups(batch)
+        # a function may tell Fe2O3 from Fe4O6
+        return pd.factorize(np.array(batch.formulas(), dtype=object))[0]
+
+    def __call__(self, batch: CompositionBatch) -> np.ndarray:
+        """Predict the number that is explained, of shape (n_rows,)."""
+        _, first, inverse = np.unique(self.groups(batch), return_index=True, return_inverse=True)
+        values = self.select(self.outputs(batch[first]))
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            formula = batch[first[bad[:1]]].formulas()[0]
+            raise InputError(
+                f"the model predicts {values[bad[0]]} for {formula}, a coalition of the elements "
+                "to explain; use baseline='background' with compositions like those it was fitted "
+                "on."
+            )
+        return values[inverse]
+
+    def outputs(self, batch: Any) -> np.ndarray:
+        """Predict all outputs, of shape (n_rows, n_outputs)."""
+        if not self.predicts:
+            method = lambda rows: self.estimator(rows.tolist())  # noqa: E731
+        elif self.classifies:
+            method = self.estimator.predict_proba
+        else:
+            method = self.estimator.predict
+        outputs = self._ask(method, batch, np.float64)
+        if outputs.ndim not in (1, 2) or len(outputs) != len(batch):
+            raise InputError(
+                f"the model gave numbers of shape {outputs.shape} for {len(batch)} formulas; one "
+                "row per formula is needed."
+            )
+        return outputs.reshape(len(batch), -1)
+
+    def _ask(self, method: Callable[[Any], Any], batch: Any, dtype: Any = None) -> np.ndarray:
+        rows = self._rows(batch)
+        try:
+            return np.asarray(method(rows), dtype=dtype)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"the model cannot predict {batch[:3].formulas()} or others of {len(batch)} "
+                f"compositions ({str(error).splitlines()[0]}). It has to read formulas, and with "
+                "baseline='drop' also those of pure elements; baseline='background' asks only "
+                "for mixtures with compositions like those it was fitted on."
+            ) from error
+
+    def select(self, outputs: np.ndarray) -> np.ndarray:
+        """Choose the number that is explained, of shape (n_rows,)."""
+        n = outputs.shape[1]
+        column = self.column
+        if column is None:
+            if n > 1:
+                raise InputError(f"the model has {n} outputs; choose one with target=0 to {n - 1}.")
+            column = 0
+        elif not 0 <= column < n:
+            raise InputError(f"target={column} is none of the model's {n} outputs, 0 to {n - 1}.")
+        values = outputs[:, column]
+        if not self.classifies or self.response == "probability":
+            return values
+        clipped = np.clip(values, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+        changed = int((clipped != values).sum())
+        if changed:
+            warnings.warn(
+                f"{changed} of {len(values)} coalitions have a probability of (nearly) 0 or 1, "
+                f"whose log-odds are cut off at ±{logit(1 - _SMALLEST_PROBABILITY):.1f}; "
+                "response='probability' has no such limit.",
+                ExplanationWarning,
+                stacklevel=2,
+            )
+        return logit(clipped)
+
+    def _rows(self, batch: CompositionBatch) -> Any:
+        """Give the batch the form that the model was fitted on."""
+        if isinstance(self.estimator, ImplicitKTRegressor | ImplicitKTClassifier):
+            return batch
+        rows = np.empty(len(batch), dtype=object)
+        rows[:] = batch.formulas()
+        if self.objects:
+            from pymatgen.core import Composition
+
+            rows[:] = [Composition(formula) for formula in rows]
+        names = getattr(self.estimator, "feature_names_in_", None)
+        width = 1 if names is None else len(names)
+        width = getattr(self.estimator, "n_features_in_", width)
+        if width != 1:
+            raise InputError(
+                f"{type(self.estimator).__name__} was fitted on {width} columns, but a formula is "
+                "one; pass a function of formulas that fills in the others."
+            )
+        if names is not None:
+            return pd.DataFrame({names[0]: rows})
+        # who counts features was fitted on a column, and some insist on one
+        return rows[:, None] if hasattr(self.estimator, "n_features_in_") else rows
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(repr, np.asarray(values).tolist()))
