@@ -199,6 +199,11 @@ def open_table(source: str | Path, batch_rows: int) -> Iterator[Table]:
         return
     path = Path(source)
     kind = readable_format(path)
+    if not kind.startswith((".csv", ".tsv")) and path.exists() and not path.is_file():
+        raise InputError(
+            f"{path} is no regular file, and {kind} is not read in one go: write it to a file"
+            " first. CSV can be a stream."
+        )
     if kind == ".parquet":
         with arrow_errors(str(path)), pq.ParquetFile(path) as file:
             rows = file.metadata.num_rows

@@ -360,6 +360,11 @@ def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
         screen(model, 5, sink)
     with pytest.raises(InputError, match="as text"):
         screen(model, [{"Na": 1}], sink)
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder" / "b.parquet").mkdir(parents=True)
+    for source in (tmp_path / "pipe.csv", tmp_path / "folder"):
+        with pytest.raises(InputError, match="no regular file"):
+            screen(model, source, sink)
     sink.write_bytes(b"")
     with pytest.raises(InputError, match="exists already"):
         screen(model, ["NaCl"], sink)

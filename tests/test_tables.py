@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -261,3 +262,14 @@ def test_any_text_survives(rows: list[tuple[str, str]], delimiter: str) -> None:
     table = _delimited(io.StringIO(buffer.getvalue(), newline=""), "t", 2, None, lambda _: None)
     found = [tuple(row.values()) for batch in table.batches for row in batch.table.to_pylist()]
     assert found == rows
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "xlsx"])
+def test_streams_of_what_is_read_twice_are_refused(ending: str, tmp_path: Path) -> None:
+    # it would wait for a second writer, for ever
+    os.mkfifo(tmp_path / f"pipe.{ending}")
+    with (
+        pytest.raises(InputError, match="no regular file"),
+        tables.open_table(tmp_path / f"pipe.{ending}", 10),
+    ):
+        pass

@@ -164,8 +164,14 @@ def open_source(
         paths = sorted(file for file in path.iterdir() if file.suffix.lower() == ".parquet")
     if not paths:
         raise InputError(f"The folder {path} holds no .parquet files.")
-    if not paths[0].is_file():
-        raise InputError(f"There is no file {path}.")
+    for file in paths:
+        if not file.exists():
+            raise InputError(f"There is no file {file}.")
+        if not file.is_file():
+            raise InputError(
+                f"{file} is no regular file, and a source is read more than once: write it to a"
+                " file first."
+            )
     if readable_format(paths[0]) != ".parquet":
         return _table_source(path, formula_column, columns, numbers, task_rows)
     if numbers:
