@@ -24,12 +24,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pymatgen.core import Composition, DummySpecies, Element, Lattice, Species, Structure
 
+from sklearn_kt._formula import file_stem
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
     composition_groups,
     composition_keys,
-    file_stem,
     is_composition_input,
     parse_formula,
     read_compositions,

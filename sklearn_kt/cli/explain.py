@@ -94,7 +94,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from sklearn_kt.compositions import file_stem
+    from sklearn_kt._formula import file_stem
     from sklearn_kt.plotting import image_format, write_explanation
 
     if args.output is not None:

@@ -112,7 +112,7 @@ def _tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
 def _row(candidate: Candidate, folder: Path, formula: str, place: int) -> dict[str, str]:
     from pymatgen.io.cif import CifWriter
 
-    from sklearn_kt.compositions import file_stem
+    from sklearn_kt._formula import file_stem
 
     structure = candidate.structure
     name = f"{file_stem(formula)}_{place}.cif"
