@@ -20,6 +20,7 @@ from sklearn_kt.randomness import torch_generator_kept
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PretrainedConfig
 
 __all__ = [
     "PRESETS",
@@ -57,6 +58,7 @@ PRESETS: dict[str, dict[str, int]] = {
 FORMAT_VERSION = 1
 
 _CHECKPOINTS = DATA / "checkpoints"
+_POOLER = "pooler"
 _MODEL_TYPE = "composition_encoder"
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
 # of the folder, not of the encoder
@@ -194,8 +196,13 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
     config = text_config(read_settings(folder, _CONFIG))
     try:
         with torch_generator_kept(), _quiet_transformers():
-            model = model_class(config).from_pretrained(
-                folder, config=config, local_files_only=True, use_safetensors=True
+            _check_extent(config, folder)
+            model, report = model_class(config).from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
             )
     # what reads damaged weights raises errors of many classes
     except Exception as error:
@@ -203,11 +210,48 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
             f"backbone {str(backbone)!r} cannot be loaded ({_first_line(error)}); it needs "
             f"{_CONFIG} and {_WEIGHTS} as save_pretrained writes them."
         ) from error
+    # what is missing was made at random; a pooler is left out of many files, and not run
+    missing = set(report["missing_keys"])
+    if lacking := sorted(name for name in missing if _POOLER not in name):
+        raise CheckpointError(
+            f"backbone {str(backbone)!r} lacks {len(lacking)} of its weights, such as"
+            f" {lacking[0]!r}: are the settings in {_CONFIG} those of the weights?"
+        )
     shared = PretrainedConfig().to_dict()
     settings = {key: value for key, value in config.to_dict().items() if key not in shared}
     spec = {"kind": "text", "config": {"model_type": config.model_type, **settings}}
-    weights = {f"model.{key}": value.float() for key, value in model.state_dict().items()}
+    weights = {
+        f"model.{key}": value.float() * (key not in missing)
+        for key, value in model.state_dict().items()
+    }
+    if bad := [key for key, value in weights.items() if not value.isfinite().all()]:
+        raise CheckpointError(f"backbone {str(backbone)!r}: {bad[0]!r} is not finite.")
     return spec, weights
+
+
+def _check_extent(config: PretrainedConfig, folder: Path) -> None:
+    """Check that files hold as much as the settings describe, before that is built."""
+    import torch
+    from safetensors import safe_open
+
+    from .modeling import model_class
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ValueError("it has no .safetensors files, and pickles are not read")
+    names = 0
+    for file in files:
+        with safe_open(file, "pt") as opened:
+            names += len(opened.keys())
+    # no layer is without weights; counting them first bounds the time that building takes
+    layers = [value for name, value in config.to_dict().items() if name.endswith("layers")]
+    if any(type(value) is int and value > names for value in layers):
+        raise ValueError(f"{max(layers)} layers are more than the weights have")
+    with torch.device("meta"):
+        described = sum(v.numel() for v in model_class(config)(config).state_dict().values())
+    # each takes a byte or more
+    if described > sum(file.stat().st_size for file in files):
+        raise ValueError(f"the settings describe {described:,} numbers, more than the files hold")
 
 
 def save_checkpoint(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from sklearn_kt import read_compositions
 from sklearn_kt.encoder import (
@@ -258,6 +260,41 @@ def test_hugging_face_encoder_loads_from_a_folder(
         alone = backbone(input_ids=ids[:1, :3], attention_mask=mask[:1, :3])
     assert out.shape == (2, backbone.embedding_size)
     np.testing.assert_allclose(out[:1].numpy(), alone.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights, settings: weights.pop("encoder.layer.0.output.dense.weight"), "lacks 1 "),
+        (lambda weights, settings: settings.update(num_hidden_layers=3), "lacks 16 "),
+        (lambda weights, settings: settings.update(num_hidden_layers=10**6), "more than the wei"),
+        (lambda weights, settings: settings.update(hidden_size=2**13), "more than the files"),
+        (
+            lambda weights, settings: weights["encoder.layer.1.output.dense.bias"].fill_(np.nan),
+            "fi",
+        ),
+        (lambda weights, settings: weights.clear(), "more than the weights have"),
+        (lambda weights, settings: None, "no .safetensors"),
+    ],
+)
+def test_nothing_of_a_hugging_face_encoder_is_made_up(
+    change: Any, message: str, tmp_path: Path
+) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 30}
+    config = BertConfig(**sizes, intermediate_size=8, max_position_embeddings=8)
+    BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    # a pooler that is not there is not run, and is the same each time
+    weights = [load_backbone(tmp_path)[1] for _ in range(2)]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+    tensors = load_file(tmp_path / "model.safetensors")
+    settings = json.loads((tmp_path / "config.json").read_text())
+    change(tensors, settings)
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    if message.startswith("no"):
+        (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=message):
+        load_backbone(tmp_path)
 
 
 def test_missing_hugging_face_encoder_says_how_to_get_it() -> None:
