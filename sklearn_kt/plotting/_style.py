@@ -1,0 +1,94 @@
+"""What the pictures share: colours, axes, text."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sklearn_kt.exceptions import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "COLOURS",
+    "GREY",
+    "MAX_BARS",
+    "MAX_DOTS",
+    "NEGATIVE",
+    "POSITIVE",
+    "figure_of",
+    "formula_text",
+    "image_format",
+    "new_axes",
+    "number_text",
+    "plain_text",
+]
+
+# Okabe and Ito: distinct to readers with any colour vision
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+NEGATIVE, POSITIVE = COLOURS[:2]
+GREY = "0.55"
+# above these numbers of rows bars, then single dots, hide each other
+MAX_BARS = 300
+MAX_DOTS = 1500
+_TITLE = 32
+# characters of a label beside an axis
+_MAX_LABEL = 48
+
+
+def new_axes(size: tuple[float, float]) -> Axes:
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots(figsize=size, layout="constrained")
+    return ax
+
+
+def figure_of(ax: Axes) -> Figure:
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def plain_text(text: Any, longest: int = _MAX_LABEL) -> str:
+    """Make any text a label: one line of a length that fits, without mathematics.
+
+    ``cost $_{US$`` would be read by matplotlib as a formula, and end the drawing.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    if len(line) > longest:
+        line = f"{line[:longest]}…"
+    return line.replace("$", r"\$")
+
+
+def formula_text(formula: str) -> str:
+    if len(formula) > _TITLE:
+        return f"{formula[:_TITLE]}…"
+    return re.sub(r"(?<=[A-Za-z])(\d[\d.]*(?:e-?\d+)?)", r"$_{\\mathregular{\1}}$", formula)
+
+
+def number_text(value: float, room: float) -> str:
+    """Write a number with the digits that matter on a scale of so much room."""
+    decimals = int(np.clip(2 - math.floor(math.log10(room)), 0, 6)) if room > 0 else 2
+    text = f"{value:.{decimals}f}"
+    # no negative zero; a true minus sign, as on matplotlib's axes
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def image_format(path: str | os.PathLike[str]) -> str:
+    """Tell the format of a picture by its name; without an ending it is PNG."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    ending = Path(path).suffix[1:].lower() or "png"
+    known = FigureCanvasBase.get_supported_filetypes()
+    if ending not in known:
+        raise InputError(
+            f"{path}: pictures cannot be written as .{ending}. The formats are {', '.join(known)}."
+        )
+    return ending
