@@ -27,6 +27,13 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "peers"))
 
 from external import EXTERNAL, install  # noqa: E402 - the path is set above
+from sklearn_kt.benchmarking.audit import POOL_FILE  # noqa: E402
+from sklearn_kt.benchmarking.tables import (  # noqa: E402
+    audit_lines,
+    comparison_text,
+    leaderboard_text,
+    summary_text,
+)
 from summary import FAST, MAIN, SCRATCH, SHOWN  # noqa: E402
 from zoo import LOCAL, OURS, PEERS, SEED, model  # noqa: E402
 
@@ -50,17 +57,10 @@ from sklearn_kt.benchmarking import (  # noqa: E402
     run_matbench,
     win_tie_loss,
 )
-from sklearn_kt.benchmarking.audit import POOL_FILE  # noqa: E402
 from sklearn_kt.benchmarking.matbench import (  # noqa: E402
     RELATIONS,
     find_leaderboard,
     sibling_tasks,
-)
-from sklearn_kt.benchmarking.tables import (  # noqa: E402
-    audit_lines,
-    comparison_text,
-    leaderboard_text,
-    summary_text,
 )
 from sklearn_kt.evaluation import library_versions, plain  # noqa: E402
 

@@ -9,25 +9,22 @@ a strong baseline, and a new method has to be compared with it on the same folds
 # %%
 # Same rows, same folds
 # ---------------------
-# :func:`~sklearn_kt.evaluation.cross_validate_models` fits every model on the same folds. Folds
-# are made by composition: without that, polymorphs of a training compound would be in the test
-# part and every score would flatter.
+# :func:`~sklearn_kt.evaluation.evaluate` fits every model on the same folds. Those of
+# :func:`~sklearn_kt.evaluation.table_task` are made by composition: without that, polymorphs of a
+# training compound would be in the test part and every score would flatter.
 
 from sklearn_kt.datasets import load_seebeck
-from sklearn_kt.evaluation import cross_validate_models, make_folds
+from sklearn_kt.evaluation import evaluate, table_task
 
 data = load_seebeck(n_samples=450, random_state=0)
-folds = make_folds(data.data, data.target, task_kind="regression", n_splits=3, random_state=0)
+task = table_task(data.data, data.target, kind="regression", n_splits=3, random_state=0)
 
 # %%
 # Three models by name: the mean of the training values, 300 random trees on Magpie features, and
 # this package's transfer in its fast form.
 
-result = cross_validate_models(
-    ["dummy", "rf-magpie", "imkt-fast"], data.data, data.target, folds, task_kind="regression"
-)
-table = result.to_frame()
-print(table.groupby("model", sort=False)[["mae", "r2", "fit_seconds"]].mean().round(2))
+result = evaluate(["dummy", "rf-magpie", "imkt-fast"], task)
+print(result.summary()[["model", "mae", "r2", "fit_seconds"]].round(2))
 
 # %%
 # Is the difference real?
@@ -38,7 +35,7 @@ print(table.groupby("model", sort=False)[["mae", "r2", "fit_seconds"]].mean().ro
 
 import numpy as np
 
-errors = {name: np.abs(scores.predictions - data.target) for name, scores in result.models.items()}
+errors = {name: result.absolute_errors(task.name, name)[0] for name in result.models}
 difference = errors["rf-magpie"] - errors["imkt-fast"]
 rng = np.random.default_rng(0)
 means = rng.choice(difference, (2000, len(difference))).mean(axis=1)
@@ -50,7 +47,7 @@ print(
 
 # %%
 # An interval that lies above zero says that the transfer's lead is more than the luck of these
-# rows. :func:`~sklearn_kt.benchmarking.compare_models` does this for whole benchmarks, and
+# rows. :func:`~sklearn_kt.evaluation.compare_models` does this for whole benchmarks, and
 # corrects for what folds have in common.
 #
 # Where are the differences?

@@ -18,7 +18,7 @@ in the package took 20,000 steps on 422,000 compositions.
 import numpy as np
 
 from sklearn_kt.datasets import load_seebeck
-from sklearn_kt.evaluation import composition_groups
+from sklearn_kt.compositions import composition_groups
 
 small = load_seebeck("p", n_samples=700, random_state=0)
 large = load_seebeck("n", n_samples=5000, random_state=1)

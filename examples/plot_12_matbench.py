@@ -15,44 +15,38 @@ and so is what counts as a score: the mean over five folds, each fitted from the
 # .. code-block:: python
 #
 #    from sklearn_kt import ImplicitKTRegressor
-#    from sklearn_kt.benchmarking import compare_models, run_matbench
+#    from sklearn_kt.benchmarking import matbench_tasks
+#    from sklearn_kt.evaluation import compare_models, evaluate
 #
 #    models = {"imkt": ImplicitKTRegressor(random_state=0), "rf-magpie": "rf-magpie"}
-#    result = run_matbench(
-#        models, ["matbench_steels", "matbench_expt_gap"],
-#        data_dir="matbench", output_dir="results", n_jobs=2, verbose=1,
-#    )
+#    tasks = matbench_tasks(["matbench_steels", "matbench_expt_gap"], "matbench")
+#    result = evaluate(models, tasks, output_dir="results", n_jobs=2, verbose=1)
 #    print(result.summary())
 #    print(compare_models(result, "rf-magpie"))
 #
 # ``output_dir`` keeps every fold as soon as it is done: a run that was stopped goes on from there.
-# At its end the folder holds the file that a submission to MatBench needs.
+# :func:`~sklearn_kt.benchmarking.write_official` writes what a submission to MatBench needs.
 #
 # The same on this page
 # ---------------------
 # MatBench's tables are not part of any package. If they are not found here, the page runs the same
 # protocol on a bundled table, cut into five folds in the same way.
 
-import numpy as np
-
-from sklearn_kt.benchmarking import BenchmarkTask, matbench_task
+from sklearn_kt.benchmarking import matbench_tasks
 from sklearn_kt.datasets import load_seebeck
-from sklearn_kt.evaluation import make_folds
+from sklearn_kt.evaluation import table_task
 from sklearn_kt.exceptions import DatasetError
 
 try:
-    task = matbench_task("matbench_steels")
+    [task] = matbench_tasks("matbench_steels")
 except DatasetError as error:
     print(error)
     data = load_seebeck(n_samples=300, random_state=0)
-    folds = make_folds(data.data, data.target, task_kind="regression")
-    task = BenchmarkTask(
-        "seebeck300",
-        "regression",
+    task = table_task(
         data.data,
         data.target,
-        np.arange(len(data.data)),
-        dict(enumerate(folds)),
+        kind="regression",
+        name="seebeck300",
         target="Seebeck coefficient",
         unit="µV/K",
     )
@@ -63,13 +57,13 @@ print(task.name, len(task.y), "rows,", task.target, f"({task.unit})")
 # scores: leave ``folds`` out for those.
 
 from sklearn_kt import ImplicitKTRegressor
-from sklearn_kt.benchmarking import run_benchmark
+from sklearn_kt.evaluation import evaluate
 
 models = {
     "imkt-fast": ImplicitKTRegressor(readout="fast", random_state=0),
     "rf-magpie": "rf-magpie",
 }
-result = run_benchmark("gallery", models, [task], folds=[0, 1])
+result = evaluate(models, task, folds=[0, 1])
 print(result.summary()[["model", "task", "n_folds", "mae", "mae_std", "fit_seconds"]].round(1))
 
 # %%
@@ -79,7 +73,7 @@ print(result.summary()[["model", "task", "n_folds", "mae", "mae_std", "fit_secon
 # corrects for that; two folds give a very wide interval, and an honest "tie" unless the models are
 # far apart.
 
-from sklearn_kt.benchmarking import compare_models
+from sklearn_kt.evaluation import compare_models
 
 comparison = compare_models(result, "rf-magpie")
 print(comparison[["model", "baseline", "difference", "low", "high", "verdict"]].round(1))

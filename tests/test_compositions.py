@@ -1152,8 +1152,7 @@ _counts = st.dictionaries(
 
 @given(_counts, st.integers(2, 9), st.randoms(use_true_random=False))
 def test_whoever_asks_gets_one_answer(counts: dict[str, int], factor: int, random: Any) -> None:
-    from sklearn_kt.benchmarking import BenchmarkTask, CompositionPool, audit_tasks
-    from sklearn_kt.evaluation import make_folds
+    from sklearn_kt.evaluation import CompositionPool, Task, audit_tasks, make_folds
     from sklearn_kt.pretraining import CorpusTable
     from sklearn_kt.screening.screener import _keys
     from sklearn_kt.structures.stoichiometry import integer_formulas
@@ -1179,7 +1178,7 @@ def test_whoever_asks_gets_one_answer(counts: dict[str, int], factor: int, rando
     for spelling in (spellings[0], spellings[3]):
         pool = CompositionPool.from_tables([CorpusTable([spelling])])
         assert pool.contains(rows).tolist() == same
-        task = BenchmarkTask(
+        task = Task(
             "made",
             "regression",
             np.array(rows.formulas(), dtype=object),
@@ -1190,7 +1189,7 @@ def test_whoever_asks_gets_one_answer(counts: dict[str, int], factor: int, rando
         report, unseen = audit_tasks([task], pool=pool)
         assert report["tasks"]["made"]["test_rows_in_train"] == len(spellings) - 1
         assert (~unseen["made"]).tolist() == same
-    folds = make_folds(rows, np.arange(len(rows)), task_kind="regression", n_splits=2)
+    folds = make_folds(rows, np.arange(len(rows)), kind="regression", n_splits=2)
     assert sorted(test.tolist() for _, test in folds) == [[*range(len(spellings))], [len(rows) - 1]]
 
 

@@ -195,7 +195,7 @@ def test_forests_to_compare_with_are_the_same_bits(kind: Any) -> None:
     found = [
         fit_and_predict(
             make_model("et-fractions", kind, random_state=0, n_jobs=n_jobs),
-            FORMULAS, y, FORMULAS, task_kind=kind,
+            FORMULAS, y, FORMULAS, kind=kind,
         )
         for n_jobs in (1, 4)
     ]  # fmt: skip

@@ -27,8 +27,7 @@ from sklearn_kt import (
     ImplicitKTRegressor,
     explain,
 )
-from sklearn_kt.benchmarking import BenchmarkTask, run_benchmark
-from sklearn_kt.evaluation import cross_validate_models, fold_metrics, make_folds
+from sklearn_kt.evaluation import evaluate, score_predictions, table_task
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.plotting import EmbeddingDisplay
 from sklearn_kt.screening import screen
@@ -175,29 +174,25 @@ def test_missing_numbers_are_refused_though_the_host_assumes_there_are_none(wher
         with pytest.raises(ValueError, match="contains NaN"):
             ImplicitKTRegressor(None, readout=Ridge()).fit(NUMBERS, GAPS).predict(X * np.nan)
         with pytest.raises(ValueError, match="contains NaN"):
-            fold_metrics(GAPS, GAPS * np.nan, task_kind="regression")
+            score_predictions("regression", GAPS, GAPS * np.nan)
 
 
 def test_functions_give_the_same(tmp_path: Path) -> None:
     pipeline = make_pipeline(CompositionEmbedder(None), _scaled(Ridge()))
     models = {"ours": MODELS["own readout"][0], "pipeline": pipeline}
-    folds = make_folds(FORMULAS, GAPS, task_kind="regression", n_splits=2)
-    rows = np.array(FORMULAS, dtype=object)
-    task = BenchmarkTask("gaps", "regression", rows, GAPS, rows, {0: folds[0]})
+    task = table_task(FORMULAS, GAPS, kind="regression", n_splits=2)
     fitted = clone(models["ours"]).fit(FORMULAS, GAPS)
     save_model(fitted, tmp_path / "model")
 
     def run(sub: str) -> list[Any]:
         (tmp_path / sub).mkdir()
-        evaluated = cross_validate_models(models, FORMULAS, GAPS, folds, task_kind="regression")
-        ran = run_benchmark("gaps", models, [task])
+        evaluated = evaluate(models, task)
         screen(fitted, UNSEEN, tmp_path / sub / "out.parquet", return_std=False)
         plotted = EmbeddingDisplay.from_estimator(
             CompositionEmbedder(None).fit(FORMULAS), FORMULAS, GAPS
         )
         return [
-            *(scores.predictions for scores in evaluated.models.values()),
-            *(record.predictions for record in ran.records),
+            *(record.predictions for record in evaluated.records),
             pd.read_parquet(tmp_path / sub / "out.parquet")["prediction"].to_numpy(),
             load_model(tmp_path / "model").predict(UNSEEN),
             explain(fitted, "NaCl", background=FORMULAS, baseline="background").values,  # noqa: PD011

@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge
 
 from sklearn_kt import BlendedKTRegressor, ExplicitKTRegressor, ImplicitKTRegressor
 from sklearn_kt._targets import as_numbers
-from sklearn_kt.evaluation import cross_validate_models
+from sklearn_kt.evaluation import table_task
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.structures import CrystalGraphRegressor
 
@@ -47,11 +47,8 @@ def test_what_is_no_usable_number_is_named(regressor: Any, y: Any, message: str)
 
 
 def test_evaluation_refuses_dates() -> None:
-    folds = [([0, 1], [2, 3]), ([2, 3], [0, 1])]
     with pytest.raises(InputError, match="must be numbers"):
-        cross_validate_models(
-            ["dummy"], ["Fe", "Co", "Ni", "Cu"], BAD["dates"][0], folds, task_kind="regression"
-        )
+        table_task(["Fe", "Co", "Ni", "Cu"], BAD["dates"][0], kind="regression")
 
 
 @pytest.mark.parametrize("y", [[1, 2.5, Decimal(3), True], pd.Series([1, 2, 3, 4], dtype="Int64")])

@@ -12,10 +12,10 @@ import argparse
 from pathlib import Path
 
 from external import EXTERNAL, install
+from sklearn_kt.benchmarking.tables import summary_text
 from zoo import OURS, PEERS, model
 
 from sklearn_kt.benchmarking import COMPOSITION_TASKS, JARVIS_TABLES, run_jarvis, run_matbench
-from sklearn_kt.benchmarking.tables import summary_text
 
 RESULTS = Path(__file__).parents[1] / "results"
 

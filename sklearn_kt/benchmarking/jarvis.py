@@ -23,13 +23,10 @@ import numpy as np
 import pandas as pd
 
 from sklearn_kt.datasets import data_home
+from sklearn_kt.evaluation import Task
 from sklearn_kt.exceptions import DatasetError, InputError
 
-from .audit import CompositionPool
-from .protocol import run_benchmark
-from .runner import BenchmarkResult, BenchmarkTask, Model
-
-__all__ = ["JARVIS_TABLES", "JarvisTable", "jarvis_task", "run_jarvis"]
+__all__ = ["JARVIS_TABLES", "JarvisTable", "jarvis_tasks"]
 
 _FOLDERS = (".", "jarvis_crossproperty", "composition/jarvis_crossproperty")
 _SUFFIXES = (".csv.gz", ".csv")
@@ -48,7 +45,7 @@ class JarvisTable:
     unit : str, default=""
         Its unit; empty for numbers without one.
     quantity : str or None, default=None
-        What it is, in the words of :mod:`sklearn_kt.benchmarking.audit`.
+        What it is, in the words of :data:`~sklearn_kt.evaluation.QUANTITIES`.
     """
 
     n_train: int
@@ -98,13 +95,15 @@ JARVIS_TABLES: Mapping[str, JarvisTable] = {
 _DATES = {"2-Feb": "FeB2", "3-Feb": "FeB3"}
 
 
-def jarvis_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> BenchmarkTask:
-    """Load a table with its split.
+def jarvis_tasks(
+    names: str | Iterable[str] | None = None, data_dir: str | os.PathLike[str] | None = None
+) -> list[Task]:
+    """Load tables with their split.
 
     Parameters
     ----------
-    name : str
-        A key of :data:`JARVIS_TABLES`.
+    names : str, iterable of str or None, default=None
+        Keys of :data:`JARVIS_TABLES`; None takes all 30.
     data_dir : path-like or None, default=None
         Folder with ``<name>.csv.gz`` (columns ``formula``, ``target`` and ``split``, which is
         "train" or "test"), or one that has it in ``composition/jarvis_crossproperty``; None
@@ -112,13 +111,13 @@ def jarvis_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Be
 
     Returns
     -------
-    task : BenchmarkTask
-        With one fold, number 0.
+    tasks : list of Task
+        With one fold each, number 0.
 
     Raises
     ------
     DatasetError
-        If the file is missing, or its rows are not those of the published split.
+        If a file is missing, or its rows are not those of the published split.
 
     Notes
     -----
@@ -127,12 +126,17 @@ def jarvis_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Be
 
     Examples
     --------
-    >>> from sklearn_kt.benchmarking import jarvis_task
-    >>> jarvis_task("deltae", "no/such/folder")
+    >>> from sklearn_kt.benchmarking import jarvis_tasks
+    >>> jarvis_tasks("deltae", "no/such/folder")
     Traceback (most recent call last):
         ...
     sklearn_kt.exceptions.DatasetError: Neither deltae.csv.gz nor deltae.csv is in ...
     """
+    chosen = JARVIS_TABLES if names is None else [names] if isinstance(names, str) else names
+    return [_task(name, data_dir) for name in chosen]
+
+
+def _task(name: str, data_dir: str | os.PathLike[str] | None) -> Task:
     if name not in JARVIS_TABLES:
         raise InputError(f"{name!r} is not one of the tables: {', '.join(JARVIS_TABLES)}.")
     spec = JARVIS_TABLES[name]
@@ -155,7 +159,7 @@ def jarvis_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Be
         row = int(np.flatnonzero(~np.isfinite(y))[0])
         raise DatasetError(f"{path}, row {row}: the target {y[row]} is not a finite number.")
     ids = np.array([f"{name}-{row}" for row in range(len(y))], dtype=object)
-    return BenchmarkTask(
+    return Task(
         name,
         "regression",
         formulas,
@@ -165,72 +169,6 @@ def jarvis_task(name: str, data_dir: str | os.PathLike[str] | None = None) -> Be
         target=spec.target,
         unit=spec.unit,
         quantity=spec.quantity,
-    )
-
-
-def run_jarvis(
-    estimator: Model | Mapping[str, Model],
-    tables: str | Iterable[str] | None = None,
-    *,
-    data_dir: str | os.PathLike[str] | None = None,
-    output_dir: str | os.PathLike[str] | None = None,
-    pool: CompositionPool | str | os.PathLike[str] | None = None,
-    command: str | None = None,
-    random_state: int | None = 0,
-    n_jobs: int | None = None,
-    verbose: int = 0,
-) -> BenchmarkResult:
-    """Run estimators on JARVIS-DFT tables with their fixed split.
-
-    Parameters
-    ----------
-    estimator : estimator, str, callable, or mapping of str to these
-        As for :func:`~sklearn_kt.benchmarking.run_matbench`.
-    tables : str, iterable of str or None, default=None
-        Keys of :data:`JARVIS_TABLES`; None runs all 30.
-    data_dir : path-like or None, default=None
-        As for :func:`jarvis_task`.
-    output_dir : path-like or None, default=None
-        Folder that keeps each table's predictions at once, in ``folds/``; a run that was
-        stopped goes on from there. At the end it gets ``jarvis.json``.
-    pool : CompositionPool, path-like or None, default=None
-        Compositions that the models were pretrained on, for the audit. None takes
-        ``pool.npz`` in the folders of the checkpoints that the models start from.
-    command : str or None, default=None
-        The command that made the result; kept in ``jarvis.json``.
-    random_state : int or None, default=0
-        Seed of models given by name.
-    n_jobs : int or None, default=None
-        Tables that run at the same time, with joblib.
-    verbose : int, default=0
-        If positive, show progress on stderr.
-
-    Returns
-    -------
-    result : BenchmarkResult
-        Predictions, scores (``mad_mae`` among them) and audit.
-
-    Raises
-    ------
-    DatasetError
-        If a table is missing or not the published one.
-
-    Examples
-    --------
-    >>> from sklearn_kt.benchmarking import run_jarvis
-    >>> result = run_jarvis("rf-magpie", ["piezo_max_dij"])  # doctest: +SKIP
-    """
-    names = JARVIS_TABLES if tables is None else [tables] if isinstance(tables, str) else tables
-    return run_benchmark(
-        "jarvis",
-        estimator,
-        [jarvis_task(name, data_dir) for name in names],
-        output_dir=output_dir,
-        pool=pool,
-        command=command,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        verbose=verbose,
     )
 
 

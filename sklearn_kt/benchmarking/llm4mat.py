@@ -45,12 +45,9 @@ import numpy as np
 import pandas as pd
 
 from sklearn_kt._files import DATA
-from sklearn_kt.evaluation import TaskKind
+from sklearn_kt.evaluation import EvaluationResult, Task
+from sklearn_kt.evaluation.scores import TaskKind
 from sklearn_kt.exceptions import DatasetError, InputError
-
-from .audit import CompositionPool
-from .protocol import run_benchmark
-from .runner import BenchmarkResult, BenchmarkTask, Model
 
 __all__ = [
     "LLM4MAT_DATASETS",
@@ -58,8 +55,7 @@ __all__ = [
     "Llm4MatProperty",
     "llm4mat_averages",
     "llm4mat_comparison",
-    "llm4mat_task",
-    "run_llm4mat",
+    "llm4mat_tasks",
 ]
 
 _TABLE = DATA / "llm4mat.csv"
@@ -93,7 +89,7 @@ class Llm4MatProperty:
     unit : str
         Empty where none is stated.
     quantity : str or None
-        What it is, in the words of :mod:`sklearn_kt.benchmarking.audit`.
+        What it is, in the words of :data:`~sklearn_kt.evaluation.QUANTITIES`.
     samples : int
         Published number of rows with a value, to three or four figures.
     published : dict of str to float
@@ -174,24 +170,24 @@ LLM4MAT_DATASETS: Mapping[str, Llm4MatDataset] = {
 """The ten data sets by name, with sizes, properties and published baselines."""
 
 
-def llm4mat_task(
+def llm4mat_tasks(
     folder: str | os.PathLike[str],
-    dataset: str,
-    column: str,
+    datasets: Names = None,
+    properties: Names = None,
     *,
     include_validation: bool = False,
     subset: bool = False,
-) -> BenchmarkTask:
-    """Read a property of a data set with its split.
+) -> list[Task]:
+    """Read properties of data sets with their split.
 
     Parameters
     ----------
     folder : path-like
-        Folder of the benchmark, with one folder per data set; or that of the data set.
-    dataset : str
-        A key of :data:`LLM4MAT_DATASETS`.
-    column : str
-        A column of its properties.
+        Folder of the benchmark, with one folder per data set; or that of one data set.
+    datasets : str, iterable of str or None, default=None
+        Keys of :data:`LLM4MAT_DATASETS`; None takes those whose folder is in `folder`.
+    properties : str, iterable of str or None, default=None
+        Columns; None takes all of each data set.
     include_validation : bool, default=False
         Train on the validation rows too. The published baselines chose their epoch on them.
     subset : bool, default=False
@@ -200,32 +196,59 @@ def llm4mat_task(
 
     Returns
     -------
-    task : BenchmarkTask
-        Rows that have a value; one fold, number 0. Its name is ``"<dataset>.<column>"``
-        without spaces. Its ``notes`` give the rows of each part in the files, and those without
-        a value.
+    tasks : list of Task
+        Rows that have a value; one fold, number 0. Their names are ``"<dataset>.<column>"``
+        without spaces. Their ``notes`` give the rows of each part in the files, and those
+        without a value.
 
     Raises
     ------
     DatasetError
         If files or columns are missing, a value is not a number or label, or the number of rows
         is not the published one.
+    InputError
+        If a name is unknown.
+
+    See Also
+    --------
+    llm4mat_comparison : A result beside published baselines.
+    llm4mat_averages : The same, averaged over the properties of a data set.
 
     Examples
     --------
-    >>> from sklearn_kt.benchmarking import llm4mat_task
-    >>> llm4mat_task("no/such/folder", "OMDB", "bandgap")
+    >>> from sklearn_kt.benchmarking import llm4mat_comparison, llm4mat_tasks
+    >>> from sklearn_kt.evaluation import evaluate
+    >>> tasks = llm4mat_tasks("LLM4Mat-Bench/data", "SNUMAT")  # doctest: +SKIP
+    >>> print(llm4mat_comparison(evaluate("rf-magpie", tasks)))  # doctest: +SKIP
+    >>> llm4mat_tasks("no/such/folder", "OMDB", "bandgap")
     Traceback (most recent call last):
         ...
     sklearn_kt.exceptions.DatasetError: No train.csv of OMDB is in ...
     """
+    names = _names(datasets) or [
+        name for name, spec in LLM4MAT_DATASETS.items() if _found(Path(folder), spec) is not None
+    ]
+    if not names:
+        known = ", ".join(spec.folders[0] for spec in LLM4MAT_DATASETS.values())
+        raise DatasetError(
+            f"None of the folders {known} is in {folder}; name datasets= if it is the folder of "
+            "one."
+        )
+    return [
+        _task(Path(folder), name, column, include_validation, subset)
+        for name in names
+        for column in _names(properties) or _spec(name).properties
+    ]
+
+
+def _task(folder: Path, dataset: str, column: str, include_validation: bool, subset: bool) -> Task:
     spec = _spec(dataset)
     if column not in spec.properties:
         raise InputError(
             f"{column!r} is not a property of {dataset}, which has {', '.join(spec.properties)}."
         )
     prop = spec.properties[column]
-    home = _home(Path(folder), dataset, spec)
+    home = _home(folder, dataset, spec)
     formulas: list[str] = []
     ids: list[str] = []
     values: list[float] = []
@@ -249,7 +272,7 @@ def llm4mat_task(
     y = np.array(values)
     train = np.arange(0, ends[2] if include_validation else ends[1])
     test = np.arange(ends[2], ends[3])
-    return BenchmarkTask(
+    return Task(
         f"{dataset}.{column}".replace(" ", "_"),
         prop.kind,
         np.array(formulas, dtype=object),
@@ -270,109 +293,13 @@ def llm4mat_task(
     )
 
 
-def run_llm4mat(
-    estimator: Model | Mapping[str, Model],
-    folder: str | os.PathLike[str],
-    dataset: Names = None,
-    properties: Names = None,
-    *,
-    include_validation: bool = False,
-    subset: bool = False,
-    output_dir: str | os.PathLike[str] | None = None,
-    pool: CompositionPool | str | os.PathLike[str] | None = None,
-    command: str | None = None,
-    random_state: int | None = 0,
-    n_jobs: int | None = None,
-    verbose: int = 0,
-) -> BenchmarkResult:
-    """Run estimators on LLM4Mat-Bench.
-
-    Parameters
-    ----------
-    estimator : estimator, str, callable, or mapping of str to these
-        As for :func:`~sklearn_kt.benchmarking.run_matbench`.
-    folder : path-like
-        Folder of the benchmark, with one folder per data set; or that of one data set.
-    dataset : str, iterable of str or None, default=None
-        Keys of :data:`LLM4MAT_DATASETS`; None runs those whose folder is in `folder`.
-    properties : str, iterable of str or None, default=None
-        Columns; None runs all of each data set.
-    include_validation : bool, default=False
-        Train on the validation rows too. The published baselines chose their epoch on them.
-    subset : bool, default=False
-        Accept files that do not have the published number of rows.
-    output_dir : path-like or None, default=None
-        Folder that keeps each task's predictions at once, in ``folds/``; a run that was
-        stopped goes on from there. At the end it gets ``llm4mat.json``.
-    pool : CompositionPool, path-like or None, default=None
-        Compositions that the models were pretrained on, for the audit. None takes
-        ``pool.npz`` in the folders of the checkpoints that the models start from.
-    command : str or None, default=None
-        The command that made the result; kept in ``llm4mat.json``.
-    random_state : int or None, default=0
-        Seed of models given by name.
-    n_jobs : int or None, default=None
-        Tasks that run at the same time, with joblib.
-    verbose : int, default=0
-        If positive, show progress on stderr.
-
-    Returns
-    -------
-    result : BenchmarkResult
-        Predictions, scores and audit.
-
-    Raises
-    ------
-    DatasetError
-        If files or columns are missing or are not the published ones.
-    InputError
-        If a name is unknown or an estimator does not suit a task.
-
-    See Also
-    --------
-    llm4mat_comparison : The result beside published baselines.
-    llm4mat_averages : The same, averaged over the properties of a data set.
-
-    Examples
-    --------
-    >>> from sklearn_kt.benchmarking import llm4mat_comparison, run_llm4mat
-    >>> result = run_llm4mat("rf-magpie", "LLM4Mat-Bench/data", "SNUMAT")  # doctest: +SKIP
-    >>> print(llm4mat_comparison(result))  # doctest: +SKIP
-    """
-    names = _names(dataset) or [
-        name for name, spec in LLM4MAT_DATASETS.items() if _found(Path(folder), spec) is not None
-    ]
-    wanted = _names(properties)
-    tasks = [
-        llm4mat_task(folder, name, column, include_validation=include_validation, subset=subset)
-        for name in names
-        for column in wanted or _spec(name).properties
-    ]
-    if not tasks:
-        known = ", ".join(spec.folders[0] for spec in LLM4MAT_DATASETS.values())
-        raise DatasetError(
-            f"None of the folders {known} is in {folder}; name dataset= if it is the folder of one."
-        )
-    return run_benchmark(
-        "llm4mat",
-        estimator,
-        tasks,
-        output_dir=output_dir,
-        pool=pool,
-        command=command,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        verbose=verbose,
-    )
-
-
-def llm4mat_comparison(result: BenchmarkResult) -> pd.DataFrame:
+def llm4mat_comparison(result: EvaluationResult) -> pd.DataFrame:
     """Put a result beside published baselines, property by property.
 
     Parameters
     ----------
-    result : BenchmarkResult
-        Of :func:`run_llm4mat`.
+    result : EvaluationResult
+        Of tasks of :func:`llm4mat_tasks`.
 
     Returns
     -------
@@ -410,13 +337,13 @@ def llm4mat_comparison(result: BenchmarkResult) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def llm4mat_averages(result: BenchmarkResult) -> pd.DataFrame:
+def llm4mat_averages(result: EvaluationResult) -> pd.DataFrame:
     """Average a result over the properties of each data set, as the paper's table does.
 
     Parameters
     ----------
-    result : BenchmarkResult
-        Of :func:`run_llm4mat`.
+    result : EvaluationResult
+        Of tasks of :func:`llm4mat_tasks`.
 
     Returns
     -------

@@ -1,46 +1,50 @@
-"""``sklearn-kt evaluate``: models on the same folds."""
+"""``sklearn-kt evaluate``: models on the same folds, of a table or of public benchmarks."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._files import replacing
-from sklearn_kt.exceptions import InputError, PretrainingOverlapWarning
+from sklearn_kt.exceptions import InputError
 
-from .console import print_table, tell
-from .options import FORMATS, add_columns, add_data_dir, add_models, add_training, positive
-from .problem import Problem, table_problem
+from .console import print_table, printable, tell
+from .options import FORMATS, add_columns, add_data_dir, add_models, add_seed, positive
+from .problem import table_problem
 
 if TYPE_CHECKING:
-    from sklearn_kt.evaluation import EvaluationResult, TaskKind
+    import pandas as pd
+
+    from sklearn_kt.evaluation import EvaluationResult, Task
 
 _SEEBECK = "seebeck"
-_RESULTS = "results.json"
+_PREDICTIONS, _REPORT = "predictions.csv", "report.html"
+# of a submission to MatBench, in a folder of the model
+_OFFICIAL = "results.json.gz"
 
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "evaluate",
-        help="cross-validate models on identical folds",
+        help="cross-validate models on identical folds; run public benchmarks",
         description="Cross-validate models on identical folds and print a table of scores (mean"
-        " ± standard deviation over the folds). Rows of one composition stay on one side of"
-        " each fold; MatBench tasks use their official folds.",
+        " ± standard deviation over the folds), an audit of what test rows share with training"
+        " and pretraining, and differences with their intervals. Rows of one composition stay on"
+        " one side of each fold; public benchmarks have their official folds, and MatBench its"
+        " leaderboard.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", metavar="FILE", help=f"table: {FORMATS}")
     source.add_argument(
         "--dataset",
-        metavar="NAME",
-        help="seebeck (47,737 compounds, always there) or a MatBench v0.1 task such as"
-        " matbench_expt_gap",
+        metavar="A,B,...",
+        help="seebeck (47,737 compounds, always there); matbench (the four tasks of MatBench v0.1"
+        " whose input is a formula), matbench_all (structure tasks by composition, too) or a task"
+        " such as matbench_expt_gap; jarvis (30 tables) or one of them, such as meps",
     )
     add_columns(parser)
     parser.add_argument(
@@ -52,7 +56,21 @@ def add_parser(commands: Any) -> None:
     )
     add_models(parser)
     parser.add_argument("--folds", type=positive, metavar="K", help="number of folds (default: 5)")
-    add_training(parser)
+    add_seed(parser)
+    parser.add_argument(
+        "--n-jobs", type=int, default=1, metavar="N", help="folds run at the same time (default: 1)"
+    )
+    parser.add_argument(
+        "--pool",
+        metavar="FILE",
+        help="compositions that the checkpoint was pretrained on (default: those beside it)",
+    )
+    parser.add_argument(
+        "--leaderboard",
+        metavar="PATH",
+        help="recorded scores of submissions to MatBench by fold: a CSV file, or a folder with"
+        " leaderboard_scores.csv (default: the data folder, if it has that file)",
+    )
     parser.add_argument(
         "--show-predictions",
         type=positive,
@@ -62,179 +80,258 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--output-dir",
         metavar="DIR",
-        help="write results.json, a figure (PNG) and report.html there",
+        help="keep the predictions of each fold there, so that the same command goes on where it"
+        f" was stopped, and write results.json, {_PREDICTIONS}, figures (PNG), {_REPORT} and the"
+        " official results files of MatBench",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from sklearn_kt.evaluation import cross_validate_models, make_folds, make_model
+    from sklearn_kt.evaluation import evaluate
 
-    names = [name.strip() for name in args.models.split(",")]
-    if len(set(names)) < len(names):
-        raise InputError(f"A model is named twice in --models {args.models}.")
-    problem = _dataset(args) if args.dataset else table_problem(args, args.data, args.n_samples)
-    for name in names:
-        make_model(name, problem.task)
-    folds = problem.folds or make_folds(
+    tasks = _benchmarks(args) if args.dataset else [_table(args)]
+    for task in tasks:
+        if args.task not in ("auto", task.kind):
+            raise InputError(f"{args.dataset or task.name} is a {task.kind}, not a {args.task}.")
+    if args.output_dir:
+        args.interrupted = "the same command goes on with the folds that are missing"
+    with _output_folder(args.output_dir) as folder:
+        result = evaluate(
+            [name.strip() for name in args.models.split(",")],
+            tasks,
+            output_dir=folder,
+            pool=args.pool,
+            command=args.command_line,
+            random_state=args.random_state,
+            n_jobs=args.n_jobs,
+            verbose=1,
+        )
+        if folder is not None:
+            # whatever happens to the pictures
+            args.interrupted = "results.json was written"
+        _print(result, args)
+        if folder is not None:
+            tell("wrote", ", ".join(map(str, _write(result, folder, args))))
+
+
+def _table(args: argparse.Namespace) -> Task:
+    from sklearn_kt.evaluation import table_task
+
+    problem = table_problem(args, args.data, args.n_samples)
+    return table_task(
         problem.formulas,
         problem.target,
-        task_kind=problem.task,
+        kind=problem.task,
         n_splits=args.folds or 5,
         random_state=args.random_state,
+        name=problem.title,
+        target=problem.target_name,
     )
-    with _output_files(args.output_dir, problem.task) as (results, pictures):
-        with results as path:
-            result = cross_validate_models(
-                names,
-                problem.formulas,
-                problem.target,
-                folds,
-                task_kind=problem.task,
-                random_state=args.random_state,
-                n_jobs=args.n_jobs,
-                verbose=1,
-            )
-            if path is not None:
-                _write_results(result, problem, args.command_line, path)
-        if path is not None:
-            # whatever happens to the pictures
-            args.interrupted = f"{_RESULTS} was written"
-        _print_evaluation(result, problem, args)
-        if pictures:
-            _draw_results(result, problem, args.command_line, *pictures)
-    if args.output_dir:
-        written = [str(Path(args.output_dir) / name) for name in _file_names(problem.task)]
-        tell("wrote", ", ".join(written))
 
 
-def _dataset(args: argparse.Namespace) -> Problem:
-    from sklearn_kt.datasets import MATBENCH_TASKS, load_matbench, load_seebeck
+def _benchmarks(args: argparse.Namespace) -> list[Task]:
+    """Load tasks by the names of data sets."""
+    from sklearn_kt.benchmarking import (
+        COMPOSITION_TASKS,
+        JARVIS_TABLES,
+        jarvis_tasks,
+        matbench_tasks,
+    )
+    from sklearn_kt.datasets import MATBENCH_TASKS
 
     if args.target is not None or args.decimal != ".":
         raise InputError("--target and --decimal belong to --data; a data set has its own target.")
-    if args.dataset == _SEEBECK:
-        seebeck: Any = load_seebeck(
-            args.carrier, n_samples=args.n_samples, random_state=args.random_state
-        )
-        problem = Problem(
-            seebeck.data,
-            seebeck.target,
-            "regression",
-            title="Seebeck coefficients at 300 K",
-            target_name=f"{args.carrier}-type Seebeck coefficient",
-            unit="µV/K",
-            description=seebeck.DESCR,
-        )
-    elif args.dataset in MATBENCH_TASKS:
-        if args.n_samples or args.folds not in (None, 5):
+    groups = {
+        "matbench": COMPOSITION_TASKS,
+        "matbench_all": tuple(MATBENCH_TASKS),
+        "jarvis": tuple(JARVIS_TABLES),
+    }
+    asked = [name.strip() for name in args.dataset.split(",")]
+    names = [name for given in asked for name in groups.get(given, (given,))]
+    if len(set(names)) < len(names):
+        raise InputError(f"A data set is named twice in --dataset {args.dataset}.")
+    tasks = []
+    for name in names:
+        if name == _SEEBECK:
+            tasks.append(_seebeck(args))
+            continue
+        if name not in MATBENCH_TASKS and name not in JARVIS_TABLES:
             raise InputError(
-                f"{args.dataset} has five official folds of all its rows: leave out --n-samples"
-                " and --folds."
+                f"Unknown data set {name!r}. There are: {_SEEBECK}, {', '.join(groups)},"
+                f" {', '.join(MATBENCH_TASKS)}, {', '.join(JARVIS_TABLES)}."
             )
-        with warnings.catch_warnings():
-            # told below if it concerns one of the models
-            warnings.simplefilter("ignore", PretrainingOverlapWarning)
-            bunch: Any = load_matbench(args.dataset, args.data_dir)
-        spec = MATBENCH_TASKS[args.dataset]
-        pretrained = {"imkt", "imkt-fast", "exkt", "blended"} & set(args.models.split(","))
-        if spec.has_structures and pretrained:
-            tell(
-                "warning",
-                f"the checkpoint of {' and '.join(sorted(pretrained))} was pretrained on data like"
-                f" those of {args.dataset}; a score there says nothing, and imkt-scratch is the"
-                " one to read.",
+        if args.n_samples or args.folds:
+            raise InputError(
+                f"{name} has official folds of all its rows: leave out --n-samples and --folds."
             )
-        problem = Problem(
-            bunch.data,
-            bunch.target,
-            spec.kind,
-            title=args.dataset,
-            target_name=spec.target,
-            unit=spec.unit,
-            description=bunch.DESCR,
-            folds=bunch.folds,
-        )
-    else:
-        raise InputError(
-            f"Unknown data set {args.dataset!r}. There are: {_SEEBECK},"
-            f" {', '.join(MATBENCH_TASKS)}."
-        )
-    if args.task not in ("auto", problem.task):
-        raise InputError(f"{args.dataset} is a {problem.task}, not a {args.task}.")
-    return problem
+        load = matbench_tasks if name in MATBENCH_TASKS else jarvis_tasks
+        tasks += load(name, args.data_dir)
+        if name in MATBENCH_TASKS and MATBENCH_TASKS[name].has_structures:
+            _warn_pretrained(name, args.models)
+    return tasks
 
 
-def _file_names(task: TaskKind) -> tuple[str, str, str]:
-    return _RESULTS, "parity.png" if task == "regression" else "roc.png", "report.html"
+def _seebeck(args: argparse.Namespace) -> Task:
+    from sklearn_kt.datasets import load_seebeck
+    from sklearn_kt.evaluation import table_task
+
+    data: Any = load_seebeck(args.carrier, n_samples=args.n_samples, random_state=args.random_state)
+    return table_task(
+        data.data,
+        data.target,
+        kind="regression",
+        n_splits=args.folds or 5,
+        random_state=args.random_state,
+        name="Seebeck coefficients at 300 K",
+        target=f"{args.carrier}-type Seebeck coefficient",
+        unit="µV/K",
+        quantity="Seebeck coefficient",
+        description=data.DESCR,
+    )
+
+
+def _warn_pretrained(task: str, models: str) -> None:
+    from sklearn_kt.evaluation import MODELS
+
+    asked = {name.strip() for name in models.split(",")}
+    pretrained = [name for name in MODELS if name in asked and MODELS[name].pretrained]
+    if pretrained:
+        tell(
+            "warning",
+            f"the checkpoint of {' and '.join(pretrained)} was pretrained on data like those of"
+            f" {task}; a score there says nothing, and imkt-scratch is the one to read.",
+        )
 
 
 @contextlib.contextmanager
-def _output_files(
-    folder: str | None, task: TaskKind
-) -> Iterator[tuple[AbstractContextManager[Path | None], list[Path]]]:
-    """Yield what gives a path for the results, and temporary paths of the pictures."""
-    if folder is None:
-        yield contextlib.nullcontext(), []
+def _output_folder(name: str | None) -> Iterator[Path | None]:
+    """Make the folder; with an error before anything is in it, it goes away again."""
+    if name is None:
+        yield None
         return
-    path = Path(folder)
-    created = not path.exists()
-    path.mkdir(parents=True, exist_ok=True)
+    folder = Path(name)
+    created = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        results, *pictures = [path / name for name in _file_names(task)]
-        with contextlib.ExitStack() as stack:
-            yield replacing(results), [stack.enter_context(replacing(p)) for p in pictures]
+        yield folder
     except BaseException:
-        if created and not any(path.iterdir()):
-            path.rmdir()
+        if created and not any(folder.iterdir()):
+            folder.rmdir()
         raise
 
 
-def _write_results(result: EvaluationResult, problem: Problem, command: str, path: Path) -> None:
-    dataset = {
-        "name": problem.title,
-        "target": problem.target_name,
-        "unit": problem.unit,
-        "description": problem.description,
-    }
-    content = result.to_dict(dataset=dataset, command=command)
-    path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+def _print(result: EvaluationResult, args: argparse.Namespace) -> None:
+    from sklearn_kt.evaluation import audit_lines
+
+    for title, table, lines in _parts(result, args):
+        print_table(title, table)
+        print(*(f"\n{line}" for line in lines), sep="", end="\n\n" if lines else "\n")
+    print(*map(printable, audit_lines(result.audit)), sep="\n")
 
 
-def _print_evaluation(result: EvaluationResult, problem: Problem, args: argparse.Namespace) -> None:
-    from sklearn_kt.report import format_sample, prediction_sample, summary_table
+def _parts(
+    result: EvaluationResult, args: argparse.Namespace
+) -> Iterator[tuple[str, pd.DataFrame, Sequence[str]]]:
+    """Yield title, table and closing lines of each part."""
+    from sklearn_kt.evaluation import compare_models, comparison_text
+    from sklearn_kt.evaluation.report import format_sample, prediction_sample
 
-    in_unit = f" in {problem.unit}" if problem.unit else ""
-    title = (
-        f"{problem.title}: {problem.task} of {problem.target_name}{in_unit},"
-        f" {len(problem.target)} rows, {result.n_folds} folds"
-    )
-    print_table(title, summary_table(result))
-    if args.show_predictions:
+    for title, table in _score_tables(result, "all", times=True):
+        yield title, table, []
+    for name, task in result.tasks.items() if args.show_predictions else ():
         model, sample = prediction_sample(
-            result, args.show_predictions, random_state=args.random_state
+            result, args.show_predictions, task=name, random_state=args.random_state
         )
-        print()
-        title = f"{len(sample)} out-of-fold predictions of {model}{in_unit}"
-        print_table(title, format_sample(sample))
+        unit = f" in {task.unit}" if task.unit else ""
+        of = f" on {name}" if len(result.tasks) > 1 else ""
+        title = f"{len(sample)} out-of-fold predictions of {model}{of}{unit}"
+        yield title, format_sample(sample), []
+    yield from _leaderboards(result, args)
+    comparable = _comparable(result)
+    if len(result.models) > 1 and comparable.tasks:
+        differences = comparison_text(compare_models(comparable, result.models[0]))
+        if len(result.tasks) == 1:
+            differences = differences.drop(columns="task")
+        lines = ["fold by fold; 95 % intervals, corrected for overlapping training parts"]
+        yield "Paired differences", differences, lines
+    if result.unseen:
+        for title, table in _score_tables(result, "unseen", times=False):
+            yield f"Test rows that pretraining has not seen: {title}", table, []
 
 
-def _draw_results(
-    result: EvaluationResult, problem: Problem, command: str, figure: Path, page: Path
-) -> None:
-    from sklearn_kt.report import write_html_report, write_parity_plot, write_roc_plot
+def _score_tables(
+    result: EvaluationResult, rows: str, *, times: bool
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield a title and a table for each task kind."""
+    from sklearn_kt.evaluation import summary_text
 
-    labels = {"target_name": problem.target_name, "unit": problem.unit}
-    if result.task_kind == "regression":
-        write_parity_plot(result, figure, **labels)
-    else:
-        write_roc_plot(result, figure)
-    write_html_report(
-        result,
-        page,
-        title=problem.title,
-        description=problem.description,
-        command=command,
-        **labels,
+    summary = result.summary(rows)
+    kinds = summary["task"].map({name: task.kind for name, task in result.tasks.items()})
+    for kind, part in summary.groupby(kinds, sort=False):
+        tasks = [task for task in result.tasks.values() if task.kind == kind]
+        text = summary_text(part, rows=rows == "unseen", times=times)
+        title = f"{len(tasks)} tasks of {kind}"
+        if len(tasks) == 1:
+            text = text.drop(columns="task")
+            n_test = part["n_test"].iloc[0]
+            n_folds = len(tasks[0].folds)
+            title = f"{tasks[0].title}, {n_test} rows, {n_folds} fold{'s' * (n_folds > 1)}"
+        yield title, text
+
+
+def _leaderboards(
+    result: EvaluationResult, args: argparse.Namespace
+) -> Iterator[tuple[str, pd.DataFrame, Sequence[str]]]:
+    from sklearn_kt.benchmarking import leaderboard, leaderboard_text, read_leaderboard
+    from sklearn_kt.benchmarking.published import find_leaderboard
+    from sklearn_kt.datasets import MATBENCH_TASKS
+
+    path = args.leaderboard or find_leaderboard(args.data_dir)
+    for name in result.tasks:
+        if path is not None and name in MATBENCH_TASKS:
+            table = leaderboard_text(leaderboard(result, read_leaderboard(path), name))
+            lines = ["* run here; the others are recorded scores of published submissions"]
+            yield f"Leaderboard of {name}", table, lines
+
+
+def _comparable(result: EvaluationResult) -> EvaluationResult:
+    """Leave out classes of one split, for which there is no interval."""
+    from sklearn_kt.evaluation import EvaluationResult
+
+    tasks = {
+        name: task
+        for name, task in result.tasks.items()
+        if len(task.folds) > 1 or task.kind == "regression"
+    }
+    records = [record for record in result.records if record.task in tasks]
+    return EvaluationResult(tasks, records, result.audit, result.unseen)
+
+
+def _write(result: EvaluationResult, folder: Path, args: argparse.Namespace) -> list[Path]:
+    """Write what can be made of the results; return all files."""
+    from sklearn_kt.benchmarking import official, write_official
+    from sklearn_kt.datasets import MATBENCH_TASKS
+    from sklearn_kt.evaluation import report
+
+    written = [folder / "results.json"]
+    with replacing(folder / _PREDICTIONS) as part:
+        result.predictions().to_csv(part, index=False)
+    written.append(folder / _PREDICTIONS)
+    for name, task in result.tasks.items():
+        draw = report.write_parity_plot if task.kind == "regression" else report.write_roc_plot
+        kind = "parity" if task.kind == "regression" else "roc"
+        picture = f"{kind}.png" if len(result.tasks) == 1 else f"{kind}-{name}.png"
+        written.append(draw(result, folder / picture, task=name))
+    title = next(iter(result.tasks)) if len(result.tasks) == 1 else str(args.dataset)
+    written.append(
+        report.write_html_report(result, folder / _REPORT, title=title, command=args.command_line)
     )
+    is_matbench = set(result.tasks) <= set(MATBENCH_TASKS)
+    for model in official.complete_models(result) if is_matbench else ():
+        (folder / model).mkdir(exist_ok=True)
+        path = folder / model / _OFFICIAL
+        write_official(result, path, model, metadata={"command": args.command_line})
+        written.append(path)
+    return written

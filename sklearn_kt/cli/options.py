@@ -63,8 +63,8 @@ class _ListModels(argparse.Action):
         # slow to import, and only for who asks
         from sklearn_kt.evaluation import MODELS
 
-        for name, factory in MODELS.items():
-            print(f"{name:14}{factory.__doc__}")
+        for name, model in MODELS.items():
+            print(f"{name:14}{model.label}")
         parser.exit()
 
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     model = load_model(args)
     classes = list(model.classes_) if hasattr(model, "predict_proba") else []
     if args.return_std:
-        from sklearn_kt.evaluation import offers_std
+        from sklearn_kt.evaluation.runner import offers_std
 
         if not offers_std(model):
             raise InputError(

@@ -16,7 +16,7 @@ from .options import BATCH_ROWS
 if TYPE_CHECKING:
     import numpy as np
 
-    from sklearn_kt.evaluation import Fold, TaskKind
+    from sklearn_kt.evaluation.scores import TaskKind
 
 __all__ = ["Problem", "table_problem"]
 
@@ -30,9 +30,6 @@ class Problem:
     task: TaskKind
     title: str
     target_name: str
-    unit: str = ""
-    description: str = ""
-    folds: list[Fold] | None = None
 
 
 def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) -> Problem:

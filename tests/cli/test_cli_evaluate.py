@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from _benchmarks import formulas, small_matbench
 from _commands import FORMULAS, GAPS, Run, assert_one_line, files
-from sklearn.dummy import DummyRegressor
+from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from sklearn_kt import evaluation
-from sklearn_kt.evaluation import MODELS
+from sklearn_kt.evaluation import MODELS, CompositionPool, NamedModel
+from sklearn_kt.pretraining import CorpusTable
+
+WRITTEN = ["folds", "parity.png", "predictions.csv", "report.html", "results.json"]
 
 
 def test_evaluate_table(run: Run, table: Path) -> None:
@@ -25,14 +29,17 @@ def test_evaluate_table(run: Run, table: Path) -> None:
     assert code == 0
     lines = out.splitlines()
     assert lines[0] == f"{table}: regression of gap, 12 rows, 3 folds"
-    assert lines[2].split() == ["model", "MAE", "RMSE", "R²", "fit", "s", "predict", "rows/s"]
+    times = ["fit", "s", "predict", "s", "peak", "MB"]
+    assert lines[2].split() == ["model", "MAE", "RMSE", "R²", *times]
     assert [line.split()[0] for line in lines[3:5]] == ["dummy", "et-fractions"]
     # aligned: the last column ends where its name does
     assert len({len(line) for line in lines[2:5]}) == 1
     assert "4 out-of-fold predictions of dummy" in lines[6]
     assert lines[8].split() == ["formula", "true", "predicted"]
-    assert len(lines) == 13
-    assert "et-fractions, fold 3 of 3" in err
+    assert lines[14] == "Paired differences"
+    assert lines[17].split()[:4] == ["et-fractions", "vs.", "dummy", "MAE"]
+    assert lines[-1] == f"{table}, of 12 test rows: composition also in train 0"
+    assert f"et-fractions, {table}, fold 2: MAE" in err
     assert files(table.parent) == ["gaps.csv"]
 
 
@@ -41,23 +48,27 @@ def test_evaluate_writes_results(run: Run, table: Path, tmp_path: Path) -> None:
     code, _, err = run(*arguments, "--output-dir", "new/results", "--random-state", 3)
     assert code == 0
     folder = tmp_path / "new" / "results"
-    assert files(folder) == ["parity.png", "report.html", "results.json"]
+    assert files(folder) == WRITTEN
     assert "new/results/report.html" in err
     content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert content["command"] == (
         "sklearn-kt evaluate --data gaps.csv --target gap --models dummy"
         " --output-dir new/results --random-state 3"
     )
-    assert content["dataset"]["target"] == "gap"
-    assert content["random_state"] == 3
-    assert content["rows"]["formula"] == FORMULAS
+    assert content["tasks"]["gaps.csv"]["target"] == "gap"
+    frame = pd.read_csv(folder / "predictions.csv", keep_default_na=False)
+    assert sorted(frame["formula"]) == sorted(FORMULAS)
     assert content["command"] in (folder / "report.html").read_text(encoding="utf-8")
     assert (folder / "parity.png").read_bytes().startswith(b"\x89PNG")
-    # a second run replaces them
-    assert run(*arguments, "--output-dir", "new/results")[0] == 0
-    content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    assert content["random_state"] == 0
-    assert files(folder) == ["parity.png", "report.html", "results.json"]
+    # what is there is not run again
+    code, _, err = run(*arguments, "--output-dir", "new/results", "--random-state", 3)
+    assert code == 0
+    assert "fold 4: found, not run again" in err
+    # other folds are another table
+    code, _, err = run(*arguments, "--output-dir", "new/results")
+    assert code == 2
+    assert_one_line(err, "another table or split than gaps.csv", "use another output folder")
+    assert files(folder) == WRITTEN
 
 
 def test_evaluate_classification(run: Run, table: Path, tmp_path: Path) -> None:
@@ -70,7 +81,7 @@ def test_evaluate_classification(run: Run, table: Path, tmp_path: Path) -> None:
     assert code == 0
     assert "classification of kind" in out
     assert "balanced accuracy" in out
-    assert files(tmp_path / "out") == ["report.html", "results.json", "roc.png"]
+    assert files(tmp_path / "out") == sorted({*WRITTEN, "roc.png"} - {"parity.png"})
     code, out, err = run(*arguments, "--target", "wide")
     assert code == 2
     assert_one_line(err, "two different numbers", "--task")
@@ -98,11 +109,11 @@ def test_evaluate_seebeck(run: Run, tmp_path: Path) -> None:
     assert "10.1038/sdata.2017.85" in page
 
 
-@pytest.mark.filterwarnings("always::sklearn_kt.exceptions.CompositionWarning")
 def test_pretrained_model_is_not_believed_on_its_own_data(
     run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(evaluation.MODELS, "imkt", MODELS["dummy"])  # type: ignore[index]
+    dummy = replace(MODELS["dummy"], pretrained=True)
+    monkeypatch.setitem(MODELS, "imkt", dummy)  # type: ignore[arg-type]
     arguments = ["evaluate", "--data-dir", data_dir / "matbench", "--models", "imkt"]
     code, _, err = run(*arguments, "--dataset", "matbench_jdft2d")
     assert code == 0
@@ -111,20 +122,19 @@ def test_pretrained_model_is_not_believed_on_its_own_data(
     assert "pretrained" not in err
 
 
-@pytest.mark.filterwarnings("always::sklearn_kt.exceptions.CompositionWarning")
 def test_evaluate_matbench(run: Run, data_dir: Path) -> None:
     arguments = ["evaluate", "--data-dir", data_dir / "matbench", "--models", "dummy"]
-    code, out, err = run(*arguments, "--dataset", "matbench_expt_gap")
+    code, out, _ = run(*arguments, "--dataset", "matbench_expt_gap")
     assert code == 0
     # Cu1.8S1 and Cu9S5 are one composition
-    assert "sklearn-kt: warning: 4 of 4604 test rows" in err
+    assert "matbench_expt_gap, of 4604 test rows: composition also in train 4;" in out
     assert "regression of gap expt in eV, 4604 rows, 5 folds" in out
     # the recorded score of MatBench's dummy, which guesses the mean
-    assert out.splitlines()[3].split()[:4] == ["dummy", "1.14", "±", "0.03"]
+    assert out.splitlines()[3].split()[:4] == ["dummy", "1.1435", "±", "0.0310"]
     code, out, _ = run(*arguments, "--dataset", "matbench_glass")
     assert code == 0
     assert "classification of gfa, 5680 rows" in out
-    assert "0.500 ± 0.000" in out
+    assert "0.5000 ± 0.0000" in out
 
 
 @pytest.mark.parametrize(
@@ -136,8 +146,8 @@ def test_evaluate_matbench(run: Run, data_dir: Path) -> None:
         (["--dataset", "seebeck", "--task", "classification"], "seebeck is a regression"),
         (["--dataset", "seebeck", "--n-samples", "99999"], "between 1 and 47737"),
         (["--dataset", "expt_gap"], "Unknown data set 'expt_gap'"),
-        (["--dataset", "matbench_steels", "--folds", "3"], "five official folds"),
-        (["--dataset", "matbench_steels", "--n-samples", "9"], "five official folds"),
+        (["--dataset", "matbench_steels", "--folds", "3"], "has official folds"),
+        (["--dataset", "matbench_steels", "--n-samples", "9"], "has official folds"),
         (["--dataset", "matbench_steels", "--data-dir", "nowhere"], "is in: nowhere"),
         (["--data", "gaps.csv"], "--target is needed"),
         (["--data", "gaps.csv", "--target", "e"], "'e' is not among the columns of gaps.csv: id,"),
@@ -168,18 +178,21 @@ def test_evaluate_failure_leaves_old_results(
 ) -> None:
     arguments = ["evaluate", "--data", "gaps.csv", "--target", "gap", "--models", "dummy"]
     assert run(*arguments, "--output-dir", "out")[0] == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in written if "folds" not in path.parts}
+    (tmp_path / "out" / "folds" / "dummy.parquet").unlink()
 
     class Interrupted(DummyRegressor):
         def predict(self, X: Any) -> Any:  # type: ignore[override]
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(evaluation.MODELS, "dummy", lambda *_: Interrupted())  # type: ignore[arg-type]
+    dummy = replace(MODELS["dummy"], build=lambda *_: Interrupted())
+    monkeypatch.setitem(MODELS, "dummy", dummy)  # type: ignore[arg-type]
     for folder in ("out", "other"):
         code, out, err = run(*arguments, "--output-dir", folder)
         assert (code, out) == (130, "")
-        assert err.endswith("sklearn-kt: interrupted: no file was written\n")
-    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+        assert "interrupted: the same command goes on with the folds that are missing" in err
+    assert {path: path.read_bytes() for path in before} == before
     assert files(tmp_path) == ["gaps.csv", "out"]
 
 
@@ -190,17 +203,17 @@ def test_results_are_kept_whatever_happens_to_the_pictures(
     pd.read_csv(table, keep_default_na=False).rename(columns={"gap": name}).to_csv("t.csv")
     arguments = ["evaluate", "--data", "t.csv", "--target", name, "--models", "dummy"]
     assert run(*arguments, "--output-dir", "out")[0] == 0
-    assert files(tmp_path / "out") == ["parity.png", "report.html", "results.json"]
+    assert files(tmp_path / "out") == WRITTEN
 
     def fails(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sklearn_kt.report.write_parity_plot", fails)
+    monkeypatch.setattr("sklearn_kt.evaluation.report.write_parity_plot", fails)
     code, out, err = run(*arguments, "--output-dir", "other")
     assert code == 130
     assert "MAE" in out
     assert "interrupted: results.json was written" in err
-    assert files(tmp_path / "other") == ["results.json"]
+    assert files(tmp_path / "other") == ["folds", "predictions.csv", "results.json"]
 
 
 def test_names_neither_command_the_terminal_nor_lose_results(run: Run, tmp_path: Path) -> None:
@@ -215,8 +228,46 @@ def test_names_neither_command_the_terminal_nor_lose_results(run: Run, tmp_path:
     code, out, _ = run(*arguments, "--target", name)
     assert code == 0
     assert "regression of \\x1b[31mgap\\nnew" in out.splitlines()[0]
-    assert files(tmp_path / "out") == ["parity.png", "report.html", "results.json"]
+    assert files(tmp_path / "out") == WRITTEN
     code, _, err = run(*arguments, "--target", "gap")
     assert code == 2
     assert_one_line(err, "'gap' is not among the columns", "\\udcff", "\\x1b[31mgap")
     assert "\x1b" not in out + err
+
+
+def test_benchmarks_with_leaderboard_pool_and_official_files(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = small_matbench(monkeypatch, tmp_path / "tables")
+    uniform = NamedModel(
+        "",
+        lambda kind, *_: (
+            DummyRegressor(strategy="median") if kind == "regression" else DummyClassifier()
+        ),
+    )
+    monkeypatch.setitem(MODELS, "middle", uniform)  # type: ignore[arg-type]
+    recorded = [
+        {"algorithm": "Good", "task": "matbench_expt_gap", "fold": fold, "mae": 0.1 + fold / 100}
+        for fold in range(5)
+    ]
+    pd.DataFrame(recorded).to_csv(tables / "leaderboard_scores.csv", index=False)
+    CompositionPool.from_tables([CorpusTable(formulas(5))]).save(tmp_path / "pool.npz")
+    names = "matbench_expt_gap,matbench_expt_is_metal"
+    command = ["evaluate", "--models", "dummy,middle", "--dataset", names]
+    command += ["--data-dir", tables, "--pool", "pool.npz", "--output-dir", "out"]
+    code, out, err = run(*command)
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert ["1", "Good", "0.1200", "±", "0.0141", "-"] in lines
+    assert any(line[1:3] == ["dummy", "*"] for line in lines)
+    assert "1 tasks" not in out
+    assert "of 40 test rows: composition also in train 0; in the pool 5" in out
+    assert "pretraining has not seen: matbench_expt_gap: regression" in out
+    assert "Paired differences" in out
+    assert "dummy, matbench_expt_gap, fold 4: MAE" in err
+    for model in ("dummy", "middle"):
+        assert (tmp_path / "out" / model / "results.json.gz").is_file()
+    assert {"parity-matbench_expt_gap.png", "roc-matbench_expt_is_metal.png"} <= set(
+        files(tmp_path / "out")
+    )
+    assert run(*command)[1] == out

@@ -229,7 +229,7 @@ def test_options_out_of_range(run: Run, table: Path) -> None:
         assert_one_line(err, f"The '{parameter}' parameter of")
 
 
-@pytest.mark.parametrize("command", ["evaluate", "fit", "matbench"])
+@pytest.mark.parametrize("command", ["evaluate", "fit"])
 def test_models_are_listed(command: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as left:
         main([command, "--list-models"])

@@ -3,109 +3,79 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .runner import SCORES
+from .scores import SCORES
 
-__all__ = ["audit_lines", "comparison_text", "leaderboard_text", "summary_text"]
+__all__ = ["audit_lines", "comparison_text", "figure", "summary_text"]
 
 _TIMES = {"fit_seconds": "fit s", "predict_seconds": "predict s", "peak_mb": "peak MB"}
 
 
-def figure(mean: float, spread: float | None = None) -> str:
-    """Spell a score, with its spread over the folds."""
+def figure(mean: float, spread: float | None = None, *, in_target_units: bool = True) -> str:
+    """Spell a score, with its spread over the folds; targets may be small numbers."""
     if mean is None or not math.isfinite(mean):
         return "-"
     if isinstance(mean, int | np.integer):
         return str(mean)
     decimals = 4 if abs(mean) < 10 else 2
+    if in_target_units and 0 < abs(mean) < 0.01:
+        decimals = 2 - math.floor(math.log10(abs(mean)))
     if spread is None or not math.isfinite(spread):
         return f"{mean:.{decimals}f}"
     return f"{mean:.{decimals}f} ± {spread:.{decimals}f}"
 
 
-def leaderboard_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Spell a leaderboard; our models are marked with an asterisk.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`~sklearn_kt.benchmarking.leaderboard`.
-
-    Returns
-    -------
-    text : DataFrame of str
-        Rank, model, and each score as mean ± standard deviation over the folds.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from sklearn_kt.benchmarking import leaderboard
-    >>> from sklearn_kt.benchmarking.tables import leaderboard_text
-    >>> published = pd.DataFrame(
-    ...     {"model": "a", "task": "matbench_steels", "fold": [0, 1], "mae": [90.0, 80.0]}
-    ... )
-    >>> leaderboard_text(leaderboard(None, published, "matbench_steels"))
-      rank model           MAE
-    0    1     a  85.00 ± 5.00
-    """
-    labels = {name: label for kind in SCORES.values() for name, label in kind.items()}
-    labels["roc_auc_of_labels"] = "ROC AUC (MatBench's rule)"
-    labels["roc_auc"] = "ROC AUC (of scores)"
-    text = pd.DataFrame()
-    text["rank"] = ["-" if pd.isna(rank) else str(rank) for rank in table["rank"]]
-    text["model"] = [
-        f"{name} *" if ours else name
-        for name, ours in zip(table["model"], table["ours"], strict=True)
-    ]
-    for name in table:
-        if name in labels:
-            text[labels[name]] = [
-                figure(mean, spread)
-                for mean, spread in zip(table[name], table[f"{name}_std"], strict=True)
-            ]
-    return text
-
-
 def summary_text(
-    summary: pd.DataFrame, scores: Mapping[str, str], *, times: bool = True
+    summary: pd.DataFrame,
+    scores: Iterable[str] | None = None,
+    *,
+    rows: bool = False,
+    times: bool = True,
 ) -> pd.DataFrame:
     """Spell the summary of a result.
 
     Parameters
     ----------
     summary : DataFrame
-        Of :meth:`~sklearn_kt.benchmarking.BenchmarkResult.summary`, or some of its rows.
-    scores : mapping of str to str
-        Columns to show, with their titles.
+        Of :meth:`~sklearn_kt.evaluation.EvaluationResult.summary`, or some of its rows.
+    scores : iterable of str or None, default=None
+        Scores to show; None takes those that tables show, as far as they are there.
+    rows : bool, default=False
+        Show the number of test rows.
     times : bool, default=True
         Show seconds and memory too.
 
     Returns
     -------
     text : DataFrame of str
-        Model, task, scores, and seconds and memory of a fold.
+        Model, task, scores (mean ± standard deviation over the folds), and seconds and memory
+        of a fold.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> from sklearn_kt.benchmarking.tables import summary_text
-    >>> summary = pd.DataFrame({"model": ["a"], "task": ["gaps"], "mae": [0.5]})
-    >>> summary_text(summary, {"mae": "MAE"})
+    >>> from sklearn_kt.evaluation import summary_text
+    >>> summary_text(pd.DataFrame({"model": ["a"], "task": ["gaps"], "mae": [0.5]}))
       model  task     MAE
     0     a  gaps  0.5000
     """
+    if scores is None:
+        shown = (name for name, score in SCORES.items() if score.shown and name in summary)
+        scores = [name for name in shown if summary[name].notna().any()]
     text = summary[["model", "task"]].astype(str)
-    for name, label in scores.items():
+    if rows:
+        text["rows"] = summary["n_test"].map(str)
+    for name in scores:
         spread = summary.get(f"{name}_std", pd.Series(math.nan, summary.index))
         # one fold has no spread
         single = summary.get("n_folds", pd.Series(2, summary.index)) < 2
-        text[label] = [
-            figure(mean, None if alone else std)
+        text[SCORES[name].label] = [
+            figure(mean, None if alone else std, in_target_units=SCORES[name].in_target_units)
             for mean, std, alone in zip(summary[name], spread, single, strict=True)
         ]
     for name, label in _TIMES.items():
@@ -120,7 +90,7 @@ def comparison_text(comparison: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     comparison : DataFrame
-        Of :func:`~sklearn_kt.benchmarking.compare_models`.
+        Of :func:`~sklearn_kt.evaluation.compare_models`.
 
     Returns
     -------
@@ -130,17 +100,16 @@ def comparison_text(comparison: pd.DataFrame) -> pd.DataFrame:
     Examples
     --------
     >>> import pandas as pd
-    >>> from sklearn_kt.benchmarking.tables import comparison_text
+    >>> from sklearn_kt.evaluation import comparison_text
     >>> row = {"task": "gap", "model": "a", "baseline": "b", "score": "mae", "difference": -0.5}
     >>> row |= {"low": -0.7, "high": -0.3, "verdict": "win"}
     >>> comparison_text(pd.DataFrame([row]))
       task   models score            difference verdict
     0  gap  a vs. b   MAE  -0.50 (-0.70, -0.30)     win
     """
-    labels = {name: label for kind in SCORES.values() for name, label in kind.items()}
     text = comparison[["task"]].astype(str)
     text["models"] = comparison["model"] + " vs. " + comparison["baseline"]
-    text["score"] = comparison["score"].map(labels)
+    text["score"] = [SCORES[name].label for name in comparison["score"]]
     text["difference"] = [
         f"{difference:.{_decimals(high - low)}f} ({low:.{_decimals(high - low)}f},"
         f" {high:.{_decimals(high - low)}f})"
@@ -163,7 +132,7 @@ def audit_lines(audit: Mapping[str, Any]) -> list[str]:
     Parameters
     ----------
     audit : mapping
-        The report of :func:`~sklearn_kt.benchmarking.audit_tasks`.
+        The report of :func:`~sklearn_kt.evaluation.audit_tasks`.
 
     Returns
     -------
@@ -172,7 +141,7 @@ def audit_lines(audit: Mapping[str, Any]) -> list[str]:
 
     Examples
     --------
-    >>> from sklearn_kt.benchmarking.tables import audit_lines
+    >>> from sklearn_kt.evaluation import audit_lines
     >>> audit_lines({"pool": {"missing": "no pool was given"}, "tasks": {}})
     ['pretraining pool: not checked (no pool was given)']
     """

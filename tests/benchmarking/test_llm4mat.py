@@ -12,12 +12,11 @@ import pytest
 
 from sklearn_kt.benchmarking import (
     LLM4MAT_DATASETS,
-    QUANTITIES,
     llm4mat_averages,
     llm4mat_comparison,
-    llm4mat_task,
-    run_llm4mat,
+    llm4mat_tasks,
 )
+from sklearn_kt.evaluation import QUANTITIES, evaluate
 from sklearn_kt.exceptions import DatasetError, InputError
 
 PARTS = ("train", "validation", "test")
@@ -73,7 +72,7 @@ def change(path: Path, column: str, row: int, value: Any) -> None:
 @pytest.mark.parametrize("dataset", LLM4MAT_DATASETS)
 def test_every_property_runs(dataset: str, tmp_path: Path) -> None:
     write(tmp_path, dataset)
-    result = run_llm4mat("dummy", tmp_path, dataset, subset=True)
+    result = evaluate("dummy", llm4mat_tasks(tmp_path, dataset, subset=True))
     table = llm4mat_comparison(result)
     assert len(table) == len(LLM4MAT_DATASETS[dataset].properties)
     assert not table["complete"].any()
@@ -99,7 +98,7 @@ def test_what_is_declared() -> None:
 def test_published_averages_are_those_of_the_properties(dataset: str, tmp_path: Path) -> None:
     """Each number was copied from one table; the averages stand in another."""
     write(tmp_path, dataset)
-    averages = llm4mat_averages(run_llm4mat("dummy", tmp_path, dataset, subset=True))
+    averages = llm4mat_averages(evaluate("dummy", llm4mat_tasks(tmp_path, dataset, subset=True)))
     averages = averages.set_index("kind")
     assert (averages["n_properties"] == averages["of"]).all()
     for said in AVERAGES[dataset].split(", "):
@@ -116,7 +115,8 @@ def test_scores(tmp_path: Path) -> None:
     home = write(tmp_path, "SNUMAT")
     properties = ["SOC", "Band_gap_GGA"]
     out = tmp_path / "out"
-    result = run_llm4mat("et-fractions", home, "SNUMAT", properties, subset=True, output_dir=out)
+    tasks = llm4mat_tasks(home, "SNUMAT", properties, subset=True)
+    result = evaluate("et-fractions", tasks, output_dir=out)
     [path] = out.glob("*.json")
     assert set(result.audit["tasks"]) == {"SNUMAT.SOC", "SNUMAT.Band_gap_GGA"}
     assert json.loads(path.read_text(encoding="utf-8"))["audit"] == result.audit
@@ -141,7 +141,7 @@ def test_rows_without_a_value(tmp_path: Path) -> None:
     for row, value in enumerate(["", "nan", "NaN", "inf", "-inf", "na"]):
         change(home / "train.csv", "band_gap", row, value)
     change(home / "test.csv", "formula_pretty", 2, "NaN")
-    task = llm4mat_task(tmp_path, "MP", "band_gap", subset=True)
+    [task] = llm4mat_tasks(tmp_path, "MP", "band_gap", subset=True)
     assert len(task.folds[0][0]) == 6
     assert task.notes["rows_without_value"] == {"train": 6, "validation": 0, "test": 0}
     assert task.ids[0] == "train-6"
@@ -152,19 +152,19 @@ def test_rows_without_a_value(tmp_path: Path) -> None:
 def test_labels(tmp_path: Path) -> None:
     home = write(tmp_path, "SNUMAT")
     change(home / "train.csv", "Direct_or_indirect", 0, "Null")
-    task = llm4mat_task(tmp_path, "SNUMAT", "Direct_or_indirect", subset=True)
+    [task] = llm4mat_tasks(tmp_path, "SNUMAT", "Direct_or_indirect", subset=True)
     assert task.y.dtype == bool
     assert task.y[:3].tolist() == [True, False, True]
     assert task.ids[0] == "train-1"
     change(home / "train.csv", "Direct_or_indirect", 1, "perhaps")
     with pytest.raises(DatasetError, match=r"train.csv, row 1: 'perhaps' .* is not a label"):
-        llm4mat_task(tmp_path, "SNUMAT", "Direct_or_indirect", subset=True)
+        llm4mat_tasks(tmp_path, "SNUMAT", "Direct_or_indirect", subset=True)
 
 
 def test_validation_rows_are_for_training_if_asked(tmp_path: Path) -> None:
     write(tmp_path, "OMDB")
-    without = llm4mat_task(tmp_path, "OMDB", "bandgap", subset=True)
-    with_them = llm4mat_task(tmp_path, "OMDB", "bandgap", subset=True, include_validation=True)
+    [without] = llm4mat_tasks(tmp_path, "OMDB", "bandgap", subset=True)
+    [with_them] = llm4mat_tasks(tmp_path, "OMDB", "bandgap", subset=True, include_validation=True)
     assert len(without.folds[0][0]) == 12
     assert len(with_them.folds[0][0]) == 16
     np.testing.assert_array_equal(without.folds[0][1], with_them.folds[0][1])
@@ -177,26 +177,25 @@ def test_crystals_without_formulas(tmp_path: Path) -> None:
     for part in PARTS:
         table = pd.read_csv(home / f"{part}.csv").drop(columns="formula")
         table.to_csv(home / f"{part}.csv", index=False)
-    task = llm4mat_task(tmp_path, "QMOF", "lcd", subset=True)
+    [task] = llm4mat_tasks(tmp_path, "QMOF", "lcd", subset=True)
     assert set(task.formulas) == {"Na1 Cl1"}
     change(home / "test.csv", "cif_structure", 3, "data_x")
     with pytest.raises(DatasetError, match=r"test.csv, row 3: .* no _chemical_formula_sum"):
-        llm4mat_task(tmp_path, "QMOF", "lcd", subset=True)
+        llm4mat_tasks(tmp_path, "QMOF", "lcd", subset=True)
 
 
 def test_incomplete_files_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "MP")
     with pytest.raises(DatasetError, match=r"has 12 rows; the published train part .* 125,825"):
-        run_llm4mat("dummy", tmp_path, "MP", "band_gap")
+        llm4mat_tasks(tmp_path, "MP", "band_gap")
 
 
 def test_data_sets_that_are_there(tmp_path: Path) -> None:
     write(tmp_path, "OMDB")
     write(tmp_path, "Cantor HEA", name="hea")
-    result = run_llm4mat("dummy", tmp_path, subset=True, properties=None, output_dir=tmp_path)
-    assert {task.notes["dataset"] for task in result.tasks.values()} == {"OMDB", "Cantor HEA"}
-    assert "Cantor_HEA.e_per_atom" in result.tasks
-    assert (tmp_path / "llm4mat.json").is_file()
+    tasks = llm4mat_tasks(tmp_path, subset=True)
+    assert {task.notes["dataset"] for task in tasks} == {"OMDB", "Cantor HEA"}
+    assert "Cantor_HEA.e_per_atom" in {task.name for task in tasks}
 
 
 @pytest.mark.parametrize(
@@ -208,25 +207,25 @@ def test_data_sets_that_are_there(tmp_path: Path) -> None:
 )
 def test_unknown_names(arguments: tuple, match: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=match):
-        run_llm4mat("dummy", tmp_path, *arguments)
+        llm4mat_tasks(tmp_path, *arguments)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="None of the folders mp, jarvis_dft"):
-        run_llm4mat("dummy", tmp_path)
+        llm4mat_tasks(tmp_path)
     with pytest.raises(DatasetError, match=r"No train.csv of OMDB .* subfolder omdb"):
-        run_llm4mat("dummy", tmp_path, "OMDB")
+        llm4mat_tasks(tmp_path, "OMDB")
     home = write(tmp_path, "OMDB")
     (home / "validation.csv").unlink()
     with pytest.raises(DatasetError, match=r"validation.csv cannot be read"):
-        run_llm4mat("dummy", tmp_path, "OMDB", subset=True)
+        llm4mat_tasks(tmp_path, "OMDB", subset=True)
     write(tmp_path, "OMDB")
     change(home / "test.csv", "bandgap", 0, "2 eV")
     with pytest.raises(DatasetError, match=r"row 0: '2 eV' in column 'bandgap' is not a number"):
-        run_llm4mat("dummy", tmp_path, "OMDB", subset=True)
+        llm4mat_tasks(tmp_path, "OMDB", subset=True)
     pd.DataFrame({"formula": ["NaCl"]}).to_csv(home / "train.csv", index=False)
     with pytest.raises(DatasetError, match="has no column 'bandgap'"):
-        run_llm4mat("dummy", tmp_path, "OMDB", subset=True)
+        llm4mat_tasks(tmp_path, "OMDB", subset=True)
     pd.DataFrame({"bandgap": [1.0]}).to_csv(home / "train.csv", index=False)
     with pytest.raises(DatasetError, match="none of the columns formula, formula_pretty"):
-        run_llm4mat("dummy", tmp_path, "OMDB", subset=True)
+        llm4mat_tasks(tmp_path, "OMDB", subset=True)

@@ -1,4 +1,4 @@
-"""What a benchmark's test rows share with training rows, pretraining and sibling tasks.
+"""What test rows share with training rows, pretraining and sibling tasks.
 
 :func:`audit_tasks` counts, task by task, the test rows whose composition is also in the
 training part of their fold, in the pool that a checkpoint was pretrained on (and of which the
@@ -18,7 +18,7 @@ import os
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +27,9 @@ from sklearn_kt.compositions import composition_keys, read_compositions
 from sklearn_kt.exceptions import DatasetError, InputError
 from sklearn_kt.pretraining import PROPERTIES, Corpus, CorpusTable, Property
 
-if TYPE_CHECKING:
-    from .runner import BenchmarkTask
+from .task import Task
 
-__all__ = ["POOL_FILE", "QUANTITIES", "CompositionPool", "Relation", "audit_tasks"]
+__all__ = ["POOL_FILE", "QUANTITIES", "CompositionPool", "audit_tasks"]
 
 POOL_FILE = "pool.npz"
 """Name of a pool's file in the folder of a checkpoint."""
@@ -129,7 +128,7 @@ class CompositionPool:
 
     Examples
     --------
-    >>> from sklearn_kt.benchmarking import CompositionPool
+    >>> from sklearn_kt.evaluation import CompositionPool
     >>> from sklearn_kt.pretraining import CorpusTable
     >>> table = CorpusTable(["NaCl", "Si"], {"band_gap_mp": [5.0, float("nan")]})
     >>> pool = CompositionPool.from_tables([table])
@@ -333,67 +332,22 @@ class CompositionPool:
         return np.where(self.keys[rows] == wanted, rows, -1)
 
 
-class Relation:
-    """Two tasks of which one gives the other's answers away.
-
-    Parameters
-    ----------
-    task, other : str
-        Names of the tasks.
-    why : str
-        What the labels of one say about the other.
-
-    Examples
-    --------
-    >>> from sklearn_kt.benchmarking.audit import Relation
-    >>> Relation("gap", "is_metal", "is_metal is (gap == 0)").other_of("gap")
-    'is_metal'
-    """
-
-    def __init__(self, task: str, other: str, why: str) -> None:
-        self.tasks = (task, other)
-        self.why = why
-
-    def other_of(self, task: str) -> str | None:
-        """Name the sibling of a task.
-
-        Parameters
-        ----------
-        task : str
-            Name of a task.
-
-        Returns
-        -------
-        other : str or None
-            None if the relation is between other tasks.
-        """
-        if task not in self.tasks:
-            return None
-        return self.tasks[1 - self.tasks.index(task)]
-
-
 def audit_tasks(
-    tasks: Sequence[BenchmarkTask],
+    tasks: Sequence[Task],
     *,
     pool: CompositionPool | None = None,
     pool_missing: str = "no pool was given",
-    relations: Sequence[Relation] = (),
-    siblings: Mapping[str, BenchmarkTask] | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Count what test rows share with training rows, pretraining and sibling tasks.
 
     Parameters
     ----------
-    tasks : sequence of BenchmarkTask
+    tasks : sequence of Task
         The tables with their splits.
     pool : CompositionPool or None, default=None
         What the models were pretrained on.
     pool_missing : str, default="no pool was given"
         Why there is no pool; said in the report.
-    relations : sequence of Relation, default=()
-        Known leaks between tasks.
-    siblings : mapping of str to BenchmarkTask or None, default=None
-        Tables of related tasks that are not among `tasks`.
 
     Returns
     -------
@@ -410,21 +364,16 @@ def audit_tasks(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn_kt.benchmarking import BenchmarkTask, CompositionPool, audit_tasks
+    >>> from sklearn_kt.evaluation import CompositionPool, audit_tasks, table_task
     >>> from sklearn_kt.pretraining import CorpusTable
-    >>> formulas = np.array(["NaCl", "Cl2Na2", "Si"], dtype=object)
-    >>> split = {0: (np.array([0]), np.array([1, 2]))}
-    >>> task = BenchmarkTask(
-    ...     "gaps", "regression", formulas, np.zeros(3), np.array(["a", "b", "c"]), split
-    ... )
+    >>> X, split = ["NaCl", "KCl", "Si"], [([0], [1, 2])]
+    >>> task = table_task(X, [8.5, 8.4, 1.1], kind="regression", folds=split, name="gaps")
     >>> pool = CompositionPool.from_tables([CorpusTable(["Si"])])
     >>> report, unseen = audit_tasks([task], pool=pool)
     >>> found = report["tasks"]["gaps"]
     >>> found["test_rows_in_train"], found["test_rows_in_pool"], unseen["gaps"].tolist()
-    (1, 1, [True, True, False])
+    (0, 1, [True, True, False])
     """
-    known = {task.name: task for task in tasks} | dict(siblings or {})
     report: dict[str, Any] = {
         "pool": {"missing": pool_missing}
         if pool is None
@@ -467,16 +416,14 @@ def audit_tasks(
                     if name in pool.properties
                 }
         found["siblings"] = {}
-        for relation in relations:
-            other = relation.other_of(task.name)
-            if other is None:
-                continue
-            about: dict[str, Any] = {"why": relation.why}
-            if other in known:
-                there = composition_keys(read_compositions(known[other].formulas))
-                about["test_rows_there"] = int(np.isin(keys[test_rows], there).sum())
-            else:
+        for other, sibling in task.siblings.items():
+            about: dict[str, Any] = {"why": sibling.why}
+            formulas = sibling.formulas()
+            if formulas is None:
                 about["unchecked"] = f"the table of {other} was not found"
+            else:
+                there = composition_keys(read_compositions(formulas))
+                about["test_rows_there"] = int(np.isin(keys[test_rows], there).sum())
             found["siblings"][other] = about
         report["tasks"][task.name] = found
     return report, unseen

@@ -12,28 +12,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from _benchmarks import MADE, SYMBOLS, formulas, small_matbench
 from pymatgen.core import Composition, Lattice, Structure
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import BayesianRidge, LogisticRegression, Ridge
 from sklearn.model_selection import FixedThresholdClassifier, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from sklearn_kt import CompositionTokenizer, datasets, evaluation
+from sklearn_kt import CompositionTokenizer
 from sklearn_kt.benchmarking import (
     COMPOSITION_TASKS,
-    CompositionPool,
     leaderboard,
-    matbench,
-    matbench_task,
+    matbench_tasks,
+    official,
+    official_results,
+    official_tasks,
     read_leaderboard,
-    rescore_matbench,
-    run_matbench,
-    score_predictions,
+    record_official,
+    rescore_official,
+    write_official,
 )
-from sklearn_kt.cli import main
-from sklearn_kt.datasets import MATBENCH_TASKS, MatbenchTask
+from sklearn_kt.datasets import MATBENCH_TASKS
+from sklearn_kt.evaluation import CompositionPool, EvaluationResult, evaluate, score_predictions
 from sklearn_kt.exceptions import DatasetError, InputError
 from sklearn_kt.pretraining import CorpusTable
 
@@ -42,48 +44,14 @@ needs_matbench = pytest.mark.skipif(
     not HAS_MATBENCH, reason="pip install --no-deps matbench==0.6: no official objects to test with"
 )
 
-# binaries and ternaries, all different
-SYMBOLS = ["Li", "Na", "K", "Rb", "Mg", "Ca", "Al", "Ga", "Fe", "Ni", "Cu", "Zn", "Si", "Ge"]
-MADE = [f"{a}{n}{b}{m}O{k}" for a in SYMBOLS for b in ("S", "Se", "Te") for n in (1, 2, 3)
-        for m in (1, 5) for k in range(1, 24)]  # fmt: skip
-
-
-def formulas(n: int) -> list[str]:
-    assert len(set(MADE)) == len(MADE)
-    return MADE[:n]
-
 
 def fractions(last: Any) -> Any:
     return make_pipeline(CompositionTokenizer("fraction"), last)
 
 
-def _spec(y: np.ndarray, kind: Any, target: str) -> MatbenchTask:
-    weights = np.arange(1, len(y) + 1)
-    return MatbenchTask(
-        len(y), target, "", kind, "Made for tests.", y.mean(), np.average(y, weights=weights), False
-    )
-
-
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Two small tables under the names of real tasks, in a folder."""
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame({"composition": formulas(40), "gap expt": rng.normal(size=40) ** 2})
-    table["is_metal"] = table["gap expt"] < 0.4
-    specs = {
-        "matbench_expt_gap": _spec(table["gap expt"].to_numpy(), "regression", "gap expt"),
-        "matbench_expt_is_metal": _spec(
-            table["is_metal"].to_numpy(float), "classification", "is_metal"
-        ),
-    }
-    for module in (datasets, matbench):
-        monkeypatch.setattr(module, "MATBENCH_TASKS", specs)
-    monkeypatch.setattr(matbench, "COMPOSITION_TASKS", tuple(specs))
-    folder = tmp_path / "tables"
-    folder.mkdir()
-    for name, spec in specs.items():
-        table[["composition", spec.target]].to_csv(folder / f"{name}.csv", index=False)
-    return folder
+    return small_matbench(monkeypatch, tmp_path / "tables")
 
 
 class Constant(RegressorMixin, BaseEstimator):
@@ -96,18 +64,28 @@ class Constant(RegressorMixin, BaseEstimator):
         return np.ones(len(X), np.float32)
 
 
+def run(
+    models: Any, names: Any = None, data_dir: Any = None, output_dir: Any = None, **options: Any
+) -> EvaluationResult:
+    """Run models on tasks and write the official files, as the command line does."""
+    result = evaluate(models, matbench_tasks(names, data_dir), output_dir=output_dir, **options)
+    for model in official.complete_models(result) if output_dir is not None else ():
+        write_official(result, output_dir / f"{model}.results.json.gz", model)
+    return result
+
+
 # --- without matbench ------------------------------------------------------------------------
 
 
 def test_results_and_files(small: Path, tmp_path: Path) -> None:
     models = {"dummy": "dummy", "et": "et-fractions"}
-    result = run_matbench(models, data_dir=small, output_dir=tmp_path / "out", n_jobs=None)
+    result = run(models, data_dir=small, output_dir=tmp_path / "out", n_jobs=None)
     assert list(result.tasks) == ["matbench_expt_gap", "matbench_expt_is_metal"]
     assert len(result.records) == 2 * 2 * 5
-    content = json.loads((tmp_path / "out" / "matbench.json").read_text(encoding="utf-8"))
+    content = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert content["audit"] == result.audit
     for name in models:
-        official = json.loads((tmp_path / "out" / name / "results.json.gz").read_text())
+        official = json.loads((tmp_path / "out" / f"{name}.results.json.gz").read_text())
         assert official["user_metadata"]["audit"] == result.audit
         fold = official["tasks"]["matbench_expt_is_metal"]["results"]["fold_3"]
         assert fold.keys() == {"data", "uncertainty", "parameters", "scores"}
@@ -115,9 +93,9 @@ def test_results_and_files(small: Path, tmp_path: Path) -> None:
 
 
 def test_rescoring_gives_the_scores_of_the_table(small: Path, tmp_path: Path) -> None:
-    result = run_matbench("et-fractions", data_dir=small, output_dir=tmp_path)
+    result = run("et-fractions", data_dir=small, output_dir=tmp_path)
     frame = result.to_frame().set_index(["task", "fold"])
-    again = rescore_matbench(tmp_path / "et-fractions" / "results.json.gz", small)
+    again = rescore_official(tmp_path / "et-fractions.results.json.gz", small)
     again = again.set_index(["task", "fold"])
     for column in ("mae", "rmse", "mape", "max_error", "r2", "roc_auc", "roc_auc_of_labels", "f1"):
         np.testing.assert_allclose(again[column], frame[column], rtol=0, atol=1e-9)
@@ -128,81 +106,74 @@ def test_rescoring_gives_the_scores_of_the_table(small: Path, tmp_path: Path) ->
 
 
 def test_models_without_probabilities(small: Path, tmp_path: Path) -> None:
-    run_matbench(
+    run(
         {"svc": fractions(LinearSVC())}, "matbench_expt_is_metal", data_dir=small,
         output_dir=tmp_path,
     )  # fmt: skip
-    official = json.loads((tmp_path / "svc" / "results.json.gz").read_text())
+    official = json.loads((tmp_path / "svc.results.json.gz").read_text())
     fold = official["tasks"]["matbench_expt_is_metal"]["results"]["fold_0"]
     assert {type(value) for value in fold["data"].values()} == {bool}
-    again = rescore_matbench(tmp_path / "svc" / "results.json.gz", small)
+    again = rescore_official(tmp_path / "svc.results.json.gz", small)
     assert again["roc_auc"].isna().all()
     assert again["roc_auc_of_labels"].tolist() == again["recorded_rocauc"].tolist()
 
 
 def test_a_threshold_of_its_own(small: Path, tmp_path: Path) -> None:
     model = FixedThresholdClassifier(fractions(LogisticRegression()), threshold=0.35)
-    result = run_matbench(
-        {"bold": model}, "matbench_expt_is_metal", data_dir=small, output_dir=tmp_path
-    )
+    result = run({"bold": model}, "matbench_expt_is_metal", data_dir=small, output_dir=tmp_path)
     for record in result.records:
         assert record.probabilities is not None
-        assert record.predictions.tolist() == (record.probabilities >= 0.35).tolist()
+        assert record.predictions.tolist() == (record.probabilities[:, 1] >= 0.35).tolist()
     # probabilities in the official file would be read as other labels
-    official = tmp_path / "bold" / "results.json.gz"
+    official = tmp_path / "bold.results.json.gz"
     data = json.loads(official.read_text())["tasks"]["matbench_expt_is_metal"]["results"]
     assert bool in {type(value) for value in data["fold_0"]["data"].values()}
-    again = rescore_matbench(official, small)
+    again = rescore_official(official, small)
     for own, theirs in (("roc_auc_of_labels", "recorded_rocauc"), ("f1", "recorded_f1")):
         np.testing.assert_allclose(again[own], result.to_frame()[own])
         np.testing.assert_allclose(again[own], again[theirs])
 
 
-def test_tasks_that_suit_the_estimator(small: Path) -> None:
-    assert list(run_matbench(DummyRegressor(), data_dir=small).tasks) == ["matbench_expt_gap"]
-    only = run_matbench(DummyClassifier(), data_dir=small)
-    assert list(only.tasks) == ["matbench_expt_is_metal"]
+def test_tasks_that_do_not_suit_the_estimator(small: Path) -> None:
     with pytest.raises(InputError, match="is a regressor, but a task is a classification"):
-        run_matbench(DummyRegressor(), "matbench_expt_is_metal", data_dir=small)
+        run(DummyRegressor(), data_dir=small)
 
 
 def test_audit_is_part_of_the_result(small: Path, tmp_path: Path) -> None:
     pool = CompositionPool.from_tables(
         [CorpusTable(formulas(5), {"band_gap_mp": [1.0, 2.0, np.nan, 0.0, -1.0]})], name="five"
     )
-    result = run_matbench("dummy", data_dir=small, pool=pool, output_dir=tmp_path)
+    result = run("dummy", data_dir=small, pool=pool, output_dir=tmp_path)
     found = result.audit["tasks"]["matbench_expt_gap"]
     assert found["test_rows_in_pool"] == 5
     assert found["test_rows_with_quantity_in_pool"] == 3
     assert found["sources"]["band_gap_mp"] == 3
     assert found["siblings"]["matbench_expt_is_metal"]["test_rows_there"] == 40
     assert result.to_frame("unseen")["n_test"].sum() == 2 * 35
-    content = json.loads((tmp_path / "matbench.json").read_text(encoding="utf-8"))
+    content = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert content["audit"]["pool"]["name"] == "five"
     assert content["summary_unseen"]
 
 
 def test_sibling_table_that_is_away(small: Path) -> None:
     (small / "matbench_expt_is_metal.csv").unlink()
-    result = run_matbench("dummy", "matbench_expt_gap", data_dir=small)
+    result = run("dummy", "matbench_expt_gap", data_dir=small)
     about = result.audit["tasks"]["matbench_expt_gap"]["siblings"]["matbench_expt_is_metal"]
     assert "not found" in about["unchecked"]
     assert result.audit["pool"] == {"missing": "no model starts from a checkpoint"}
 
 
 def test_an_official_file_needs_all_folds(small: Path, tmp_path: Path) -> None:
-    result = run_matbench(
-        "dummy", "matbench_expt_gap", data_dir=small, folds=[0, 2], output_dir=tmp_path
-    )
-    assert not (tmp_path / "dummy").exists()
+    result = run("dummy", "matbench_expt_gap", data_dir=small, folds=[0, 2], output_dir=tmp_path)
+    assert not list(tmp_path.glob("*.json.gz"))
     with pytest.raises(InputError, match="no fold_1, fold_3, fold_4 of matbench_expt_gap"):
-        result.official()
+        official_results(result)
     with pytest.raises(InputError, match="must be one of dummy"):
-        result.official("other")
+        official_results(result, "other")
     # the two folds are not run again
-    whole = run_matbench("dummy", "matbench_expt_gap", data_dir=small, output_dir=tmp_path)
+    whole = run("dummy", "matbench_expt_gap", data_dir=small, output_dir=tmp_path)
     assert whole.records[0].date == result.records[0].date
-    assert (tmp_path / "dummy" / "results.json.gz").exists()
+    assert (tmp_path / "dummy.results.json.gz").exists()
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"tasks": []}', '{"tasks": {"a": 1}}'])
@@ -210,24 +181,18 @@ def test_not_a_results_file(content: str, tmp_path: Path) -> None:
     path = tmp_path / "results.json.gz"
     path.write_text(content)
     with pytest.raises(DatasetError, match="not an official results file"):
-        rescore_matbench(path)
+        rescore_official(path)
 
 
 def test_results_of_other_rows(small: Path, tmp_path: Path) -> None:
-    run_matbench("dummy", "matbench_expt_gap", data_dir=small, output_dir=tmp_path)
-    path = tmp_path / "dummy" / "results.json.gz"
+    run("dummy", "matbench_expt_gap", data_dir=small, output_dir=tmp_path)
+    path = tmp_path / "dummy.results.json.gz"
     content = json.loads(path.read_text())
     data = content["tasks"]["matbench_expt_gap"]["results"]["fold_4"]["data"]
     data.popitem()
     path.write_text(json.dumps(content))
     with pytest.raises(DatasetError, match="fold 4, are not those of the official fold"):
-        rescore_matbench(path, small)
-
-
-@pytest.mark.parametrize("name", ["a/b", "", ".hidden", "a b"])
-def test_names_that_are_no_file_names(name: str) -> None:
-    with pytest.raises(InputError, match="would be a file name"):
-        run_matbench({name: "dummy"}, "matbench_steels")
+        rescore_official(path, small)
 
 
 # --- leaderboard -----------------------------------------------------------------------------
@@ -250,7 +215,7 @@ def published(tmp_path: Path) -> Path:
 
 
 def test_leaderboard_ranks_us(small: Path, published: Path) -> None:
-    result = run_matbench({"ours": "dummy"}, data_dir=small)
+    result = run({"ours": "dummy"}, data_dir=small)
     # a folder that holds the file
     recorded = read_leaderboard(published.parent)
     table = leaderboard(result, recorded, "matbench_expt_gap")
@@ -266,7 +231,7 @@ def test_leaderboard_ranks_us(small: Path, published: Path) -> None:
 
 
 def test_leaderboard_without_all_folds_has_no_rank(small: Path, published: Path) -> None:
-    result = run_matbench({"ours": "dummy"}, "matbench_expt_gap", data_dir=small, folds=[0])
+    result = run({"ours": "dummy"}, "matbench_expt_gap", data_dir=small, folds=[0])
     table = leaderboard(result, read_leaderboard(published), "matbench_expt_gap")
     assert table["rank"].isna().tolist() == [False, True, False]
     assert table["rank"].dropna().tolist() == [1, 2]
@@ -282,44 +247,6 @@ def test_leaderboard_files(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text("algorithm,task\na,b\n")
     with pytest.raises(DatasetError, match="no column 'fold'"):
         read_leaderboard(tmp_path / "scores.csv")
-
-
-def test_command_line(
-    small: Path,
-    published: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def constant(kind: str, *_: Any) -> Any:
-        return DummyRegressor() if kind == "regression" else DummyClassifier(strategy="uniform")
-
-    monkeypatch.setattr(evaluation, "MODELS", {**evaluation.MODELS, "constant": constant})
-    pool = tmp_path / "pool.npz"
-    CompositionPool.from_tables([CorpusTable(formulas(5))]).save(pool)
-    command = [
-        "matbench", "--models", "dummy,constant", "--tasks",
-        "matbench_expt_gap,matbench_expt_is_metal", "--data-dir", str(small),
-        "--leaderboard", str(published), "--pool", str(pool), "--output-dir", str(tmp_path / "out"),
-    ]  # fmt: skip
-    assert main(command) == 0
-    out, err = capsys.readouterr()
-    lines = [line.split() for line in out.splitlines()]
-    assert ["1", "Good", "0.1200", "±", "0.0141", "-"] in lines
-    assert any(line[1:3] == ["dummy", "*"] for line in lines)
-    assert "ROC AUC (MatBench's rule)" in out
-    assert "ROC AUC (of scores)" in out
-    assert "of 40 test rows: composition also in train 0; in the pool 5" in out
-    assert "pretraining has not seen (regression)" in out
-    assert ["matbench_expt_gap", "constant", "vs.", "dummy", "MAE", "0.0000"] in [
-        line[:6] for line in lines
-    ]
-    assert "dummy, matbench_expt_gap, fold 4: MAE" in err
-    assert (tmp_path / "out" / "matbench.json").exists()
-    assert main(command[:-4]) == 0
-    assert "not checked (no model starts from a checkpoint)" in capsys.readouterr().out
-    assert main(["matbench", "--models", "dummy,dummy"]) == 2
-    assert "occurs twice" in capsys.readouterr().err
 
 
 # --- with matbench ---------------------------------------------------------------------------
@@ -367,7 +294,9 @@ def test_official_objects(quiet: None, tmp_path: Path) -> None:
     def model(kind: str) -> Any:
         return fractions(BayesianRidge() if kind == "regression" else LogisticRegression())
 
-    result = run_matbench({"bayes": model}, benchmark=official, output_dir=tmp_path)
+    result = evaluate({"bayes": model}, official_tasks(official))
+    record_official(official, result)
+    write_official(result, tmp_path / "bayes.results.json.gz")
     assert official.is_recorded
     assert official.is_valid
     summary = result.summary().set_index("task")
@@ -385,7 +314,7 @@ def test_official_objects(quiet: None, tmp_path: Path) -> None:
     assert result.tasks["matbench_jdft2d"].formulas[0] == "Li2O2"
 
     # the file written without matbench is one of matbench's
-    path = tmp_path / "bayes" / "results.json.gz"
+    path = tmp_path / "bayes.results.json.gz"
     read = MatbenchBenchmark.from_file(path)
     assert read.is_valid
     assert read.scores.matbench_steels.mae == official.scores.matbench_steels.mae
@@ -420,7 +349,7 @@ def test_official_fold_api_is_what_models_see(quiet: None) -> None:
             shown.append((list(X), list(y)))
             return self
 
-    run_matbench(Noting(), benchmark=official)
+    record_official(official, evaluate(Noting(), official_tasks(official)))
     for fold, (X, y) in enumerate(shown):
         train_inputs, train_outputs = task.get_train_and_val_data(fold)
         assert train_inputs.tolist() == X
@@ -432,7 +361,8 @@ def test_official_fold_api_is_what_models_see(quiet: None) -> None:
 @needs_matbench
 def test_ten_lines(quiet: None, tmp_path: Path) -> None:
     official = benchmark("matbench_steels")
-    run_matbench(fractions(Ridge()), benchmark=official)
+    result = evaluate(fractions(Ridge()), official_tasks(official))
+    record_official(official, result)
     official.to_file(tmp_path / "results.json.gz")
     assert type(official).from_file(tmp_path / "results.json.gz").is_valid
 
@@ -444,9 +374,10 @@ def test_official_objects_get_their_tables(
     from matbench.bench import MatbenchBenchmark
 
     official = MatbenchBenchmark(autoload=False, subset=["matbench_steels", "matbench_jdft2d"])
-    run_matbench(Constant(), benchmark=official, data_dir=data_dir / "matbench")
+    tasks = official_tasks(official, data_dir=data_dir / "matbench")
+    record_official(official, evaluate(Constant(), tasks))
     assert official.is_valid
-    steels = matbench_task("matbench_steels", data_dir / "matbench")
+    [steels] = matbench_tasks("matbench_steels", data_dir / "matbench")
     assert official.scores.matbench_steels.mae["mean"] == pytest.approx(
         np.mean([np.abs(steels.y[test] - 1).mean() for _, test in steels.folds.values()])
     )
@@ -455,19 +386,21 @@ def test_official_objects_get_their_tables(
 @needs_matbench
 def test_official_objects_that_cannot_be_used(quiet: None, tmp_path: Path) -> None:
     official = benchmark("matbench_steels")
-    with pytest.raises(InputError, match="pass one estimator"):
-        run_matbench({"a": Constant(), "b": Constant()}, benchmark=official)
-    with pytest.raises(InputError, match="do not go together"):
-        run_matbench(Constant(), benchmark=official, folds=[0])
+    tasks = official_tasks(official)
+    result = evaluate({"a": Constant(), "b": Constant()}, tasks)
+    with pytest.raises(InputError, match=r"predictions of one algorithm.* not of a, b"):
+        record_official(official, result)
+    with pytest.raises(InputError, match="needs all folds"):
+        record_official(official, evaluate(Constant(), tasks, folds=[0]))
     with pytest.raises(InputError, match="matbench_glass is not in the benchmark"):
-        run_matbench("dummy", "matbench_glass", benchmark=official)
-    run_matbench(Constant(), benchmark=official)
+        official_tasks(official, "matbench_glass")
+    record_official(official, evaluate(Constant(), tasks))
     with pytest.raises(InputError, match="Fold 0 of matbench_steels is already recorded"):
-        run_matbench(Constant(), benchmark=official)
+        official_tasks(official)
     empty = benchmark("matbench_steels")
     empty.tasks_map.matbench_steels.df = None
     with pytest.raises(DatasetError, match=r"None of matbench_steels\.csv"):
-        run_matbench(Constant(), benchmark=empty, data_dir=tmp_path)
+        official_tasks(empty, data_dir=tmp_path)
 
 
 @needs_matbench
@@ -493,7 +426,7 @@ def test_folds_are_the_official_ones(name: str) -> None:
 def test_stratified_folds_are_the_official_ones(name: str, data_dir: Path) -> None:
     from matbench.metadata import mbv01_validation
 
-    task = matbench_task(name, data_dir / "matbench")
+    [task] = matbench_tasks(name, data_dir / "matbench")
     splits = StratifiedKFold(5, shuffle=True, random_state=18012019).split(task.y, task.y)
     for number, (train, test) in enumerate(splits):
         official = mbv01_validation["splits"][name][f"fold_{number}"]
@@ -508,7 +441,7 @@ def test_stratified_folds_are_the_official_ones(name: str, data_dir: Path) -> No
 def test_published_dummy_is_ours(data_dir: Path) -> None:
     """The recorded constant guess of MatBench agrees with ours, fold by fold."""
     folder = data_dir / "matbench"
-    result = run_matbench("dummy", ["matbench_steels", "matbench_expt_gap"], data_dir=folder)
+    result = run("dummy", ["matbench_steels", "matbench_expt_gap"], data_dir=folder)
     recorded = read_leaderboard(folder)
     recorded = recorded[recorded["model"] == "dummy"].set_index(["task", "fold"])["mae"]
     ours = result.to_frame().set_index(["task", "fold"])["mae"]
@@ -529,7 +462,7 @@ def test_composition_tasks() -> None:
 
 
 def test_composition_objects_are_read() -> None:
-    made = matbench._formulas(pd.Series([Composition("Fe2O3"), "NaN", Composition("Si")]))
+    made = official._formulas(pd.Series([Composition("Fe2O3"), "NaN", Composition("Si")]))
     assert made.tolist() == ["Fe2O3", "NaN", "Si"]
 
 
@@ -544,7 +477,7 @@ def test_scores_are_those_of_matbench() -> None:
     theirs = score_array(y, predictions.tolist(), "regression")
     assert {name: ours[name] for name in theirs} == pytest.approx(theirs, abs=1e-12)
     labels, p = y > 0.3, rng.uniform(size=50)
-    ours = score_predictions("classification", labels, p > 0.5, p)
+    ours = score_predictions("classification", labels, p > 0.5, np.column_stack([1 - p, p]))
     theirs = score_array(labels, p.tolist(), "classification")
     assert ours["roc_auc_of_labels"] == pytest.approx(theirs.pop("rocauc"), abs=1e-12)
     assert {name: ours[name] for name in theirs} == pytest.approx(theirs, abs=1e-12)

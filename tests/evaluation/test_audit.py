@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from sklearn_kt import ImplicitKTRegressor
 from sklearn_kt._files import DATA
-from sklearn_kt.benchmarking import (
-    QUANTITIES,
-    BenchmarkTask,
-    CompositionPool,
-    audit_tasks,
-    run_benchmark,
-)
-from sklearn_kt.benchmarking.audit import Relation, find_pool
 from sklearn_kt.compositions import composition_keys, read_compositions
+from sklearn_kt.evaluation import (
+    QUANTITIES,
+    CompositionPool,
+    Sibling,
+    Task,
+    audit_tasks,
+    evaluate,
+)
+from sklearn_kt.evaluation.audit import find_pool
 from sklearn_kt.exceptions import DatasetError, InputError
 from sklearn_kt.pretraining import (
     PROPERTIES,
@@ -36,7 +37,7 @@ def table(formulas: list[str], **known: Any) -> CorpusTable:
     return CorpusTable(formulas, known)
 
 
-def task(formulas: list[str], n_train: int, **changes: Any) -> BenchmarkTask:
+def task(formulas: list[str], n_train: int, **changes: Any) -> Task:
     n = len(formulas)
     fields: dict[str, Any] = {
         "name": "made",
@@ -46,7 +47,7 @@ def task(formulas: list[str], n_train: int, **changes: Any) -> BenchmarkTask:
         "ids": np.arange(n),
         "folds": {0: (np.arange(n_train), np.arange(n_train, n))},
     }
-    return BenchmarkTask(**(fields | changes))
+    return Task(**(fields | changes))
 
 
 def test_folds_and_audit_agree() -> None:
@@ -194,16 +195,14 @@ def test_audit_of_folds_counts_each_fold_by_itself() -> None:
 
 
 def test_audit_names_siblings() -> None:
-    gap, metal = task(["NaCl", "KCl"], 1, name="gap"), task(["K2Cl2", "Si"], 1, name="metal")
-    relations = [Relation("gap", "metal", "metal is gap == 0"), Relation("gap", "away", "other")]
-    report, _ = audit_tasks([gap], relations=relations, siblings={"metal": metal})
-    siblings = report["tasks"]["gap"]["siblings"]
-    assert siblings["metal"] == {"why": "metal is gap == 0", "test_rows_there": 1}
-    assert "away was not found" in siblings["away"]["unchecked"]
-    report, _ = audit_tasks([gap, metal], relations=relations)
-    assert report["tasks"]["metal"]["siblings"] == {
-        "gap": {"why": "metal is gap == 0", "test_rows_there": 0}
+    siblings = {
+        "metal": Sibling("metal is gap == 0", lambda: np.array(["K2Cl2", "Si"], dtype=object)),
+        "away": Sibling("other", lambda: None),
     }
+    report, _ = audit_tasks([task(["NaCl", "KCl"], 1, name="gap", siblings=siblings)])
+    found = report["tasks"]["gap"]["siblings"]
+    assert found["metal"] == {"why": "metal is gap == 0", "test_rows_there": 1}
+    assert "away was not found" in found["away"]["unchecked"]
 
 
 def test_pool_beside_a_checkpoint_is_found(tmp_path: Path) -> None:
@@ -216,7 +215,7 @@ def test_pool_beside_a_checkpoint_is_found(tmp_path: Path) -> None:
 
     def run(chosen: Any) -> Any:
         # each model is fitted once
-        return run_benchmark("made", chosen, [made], output_dir=tmp_path)
+        return evaluate(chosen, made, output_dir=tmp_path)
 
     alone = run({"scratch": scratch})
     assert alone.audit["pool"] == {"missing": "no model starts from a checkpoint"}

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sklearn_kt.benchmarking import (
-    BenchmarkResult,
-    BenchmarkTask,
+from sklearn_kt.evaluation import (
+    EvaluationResult,
     FoldRecord,
+    Task,
     compare_models,
     mean_reduction,
     rank_models,
@@ -26,28 +26,29 @@ FORMULAS = np.array([f"Na{n + 1}Cl" for n in range(N)], dtype=object)
 FOLDS = {k: (np.flatnonzero(np.arange(N) % 5 != k), np.arange(k, N, 5)) for k in range(5)}
 
 
-def task(name: str = "gap", folds: Any = FOLDS, kind: Any = "regression") -> BenchmarkTask:
+def task(name: str = "gap", folds: Any = FOLDS, kind: Any = "regression") -> Task:
     y = np.zeros(N) if kind == "regression" else np.arange(N) % 2 == 0
-    return BenchmarkTask(name, kind, FORMULAS, y, np.arange(N), folds)
+    return Task(name, kind, FORMULAS, y, np.arange(N), folds)
 
 
-def record(model: str, of: BenchmarkTask, fold: int, predictions: Any) -> FoldRecord:
+def record(model: str, of: Task, fold: int, predictions: Any) -> FoldRecord:
     probabilities = None
     if of.kind == "classification":
-        probabilities, predictions = predictions, predictions > 0.5
+        probabilities = np.column_stack([1 - predictions, predictions])
+        predictions = predictions > 0.5
     return FoldRecord(
         model, of.name, fold, model, "", predictions, None, probabilities, 1.0, 1.0, None, 1, "", {}
     )
 
 
-def result(of: BenchmarkTask, **errors: Any) -> BenchmarkResult:
+def result(of: Task, **errors: Any) -> EvaluationResult:
     """Models whose predictions are these errors, row by row."""
     records = [
         record(model, of, fold, np.asarray(error, float)[test])
         for model, error in errors.items()
         for fold, (_, test) in of.folds.items()
     ]
-    return BenchmarkResult("made", {of.name: of}, records)
+    return EvaluationResult({of.name: of}, records)
 
 
 def test_corrected_interval_is_that_of_the_paper() -> None:
@@ -77,7 +78,7 @@ def test_one_split_is_compared_by_its_compositions() -> None:
     assert row["difference"] == pytest.approx(gain.mean())
     assert (row["low"], row["high"]) == pytest.approx(tuple(expected), abs=0.03)
     # forty rows of one composition are one observation: no interval leaves out zero
-    same = BenchmarkTask(
+    same = Task(
         "gap", "regression", np.array(["NaCl"] * N, dtype=object), np.zeros(N), np.arange(N), split
     )
     [row] = compare_models(result(same, a=better, b=worse)).to_dict("records")
@@ -117,13 +118,13 @@ def test_what_cannot_be_compared() -> None:
     made = result(task(), a=np.ones(N), b=np.ones(N))
     with pytest.raises(InputError, match="'c' is not among the models: a, b"):
         compare_models(made, "c")
-    missing = BenchmarkResult("made", made.tasks, [r for r in made.records if r.model == "a"])
+    missing = EvaluationResult(made.tasks, [r for r in made.records if r.model == "a"])
     missing.records.append(record("b", made.tasks["gap"], 0, np.ones(12)))
     with pytest.raises(InputError, match="different folds of gap"):
         compare_models(missing)
     two = {"gap": made.tasks["gap"], "size": task("size")}
     with pytest.raises(InputError, match="a has no result on size"):
-        compare_models(BenchmarkResult("made", two, made.records))
+        compare_models(EvaluationResult(two, made.records))
 
 
 def test_critical_difference_is_that_of_demsar() -> None:

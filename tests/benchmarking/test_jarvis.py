@@ -11,15 +11,9 @@ import pandas as pd
 import pytest
 
 from sklearn_kt import read_compositions
-from sklearn_kt.benchmarking import (
-    JARVIS_TABLES,
-    QUANTITIES,
-    CompositionPool,
-    jarvis,
-    jarvis_task,
-    run_jarvis,
-)
+from sklearn_kt.benchmarking import JARVIS_TABLES, jarvis, jarvis_tasks
 from sklearn_kt.benchmarking.jarvis import JarvisTable
+from sklearn_kt.evaluation import QUANTITIES, CompositionPool, evaluate
 from sklearn_kt.exceptions import DatasetError, InputError
 from sklearn_kt.pretraining import CorpusTable
 
@@ -38,9 +32,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_run(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = CompositionPool.from_tables([CorpusTable(["MgO"], {"band_gap_oqmd": [1.0]})])
-    result = run_jarvis(
-        "dummy", data_dir=small, output_dir=small / "out", pool=pool, command="test"
-    )
+    tasks = jarvis_tasks(data_dir=small)
+    result = evaluate("dummy", tasks, output_dir=small / "out", pool=pool, command="test")
     [record] = result.records
     np.testing.assert_array_equal(record.predictions, [1.5, 1.5])
     found = result.audit["tasks"]["gap"]
@@ -49,7 +42,7 @@ def test_run(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["test_rows_with_quantity_in_pool"] == 1
     assert result.to_frame("unseen")["mae"].tolist() == [2.5]
     assert result.tasks["gap"].formulas[0] == "NaN"
-    content = json.loads((small / "out" / "jarvis.json").read_text(encoding="utf-8"))
+    content = json.loads((small / "out" / "results.json").read_text(encoding="utf-8"))
     assert content["command"] == "test"
     assert content["audit"] == result.audit
     assert content["summary_unseen"][0]["mae"] == 2.5
@@ -57,7 +50,7 @@ def test_run(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (small / "composition" / "jarvis_crossproperty").mkdir(parents=True)
     (small / "gap.csv.gz").rename(small / "composition" / "jarvis_crossproperty" / "gap.csv.gz")
     monkeypatch.setenv("SKLEARN_KT_DATA", str(small))
-    assert run_jarvis("dummy", "gap").records[0].digest == record.digest
+    assert jarvis_tasks("gap")[0].digest(0) == record.digest
 
 
 @pytest.mark.parametrize(
@@ -77,15 +70,15 @@ def test_other_tables_are_refused(change: dict[str, Any], match: str, small: Pat
         table = table.drop(columns=name) if values is None else table.assign(**{name: values})
     table.to_csv(path, index=False)
     with pytest.raises(DatasetError, match=match):
-        jarvis_task("gap", small)
+        jarvis_tasks("gap", small)
 
 
 def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SKLEARN_KT_DATA", raising=False)
     with pytest.raises(DatasetError, match=r"SKLEARN_KT_DATA, which is not set"):
-        jarvis_task("deltae")
+        jarvis_tasks("deltae")
     with pytest.raises(InputError, match="'nothing' is not one of the tables"):
-        jarvis_task("nothing", tmp_path)
+        jarvis_tasks("nothing", tmp_path)
 
 
 def test_quantities_are_those_of_the_audit() -> None:
@@ -96,7 +89,7 @@ def test_quantities_are_those_of_the_audit() -> None:
 def test_real_tables(data_dir: Path) -> None:
     formulas: set[str] = set()
     for name in JARVIS_TABLES:
-        task = jarvis_task(name, data_dir)
+        [task] = jarvis_tasks(name, data_dir)
         train, test = task.folds[0]
         assert len(train) + len(test) == len(task.y)
         formulas |= set(task.formulas)
@@ -104,7 +97,7 @@ def test_real_tables(data_dir: Path) -> None:
     assert read_compositions(list(formulas)).valid.all()
     folder = data_dir / "composition" / "jarvis_crossproperty"
     assert {path.name.partition(".")[0] for path in folder.iterdir()} == set(JARVIS_TABLES)
-    result = run_jarvis("dummy", ["piezo_max_dij", "piezo_max_eij"], data_dir=folder)
+    result = evaluate("dummy", jarvis_tasks(["piezo_max_dij", "piezo_max_eij"], folder))
     for record in result.records:
         task = result.tasks[record.task]
         train, test = task.folds[0]

@@ -15,65 +15,89 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sklearn_kt.evaluation import EvaluationResult, ModelScores
-from sklearn_kt.exceptions import InputError
-from sklearn_kt.report import (
-    format_sample,
+from sklearn_kt.evaluation import (
+    EvaluationResult,
+    FoldRecord,
+    Task,
+    audit_tasks,
     prediction_sample,
-    summary_table,
+    summary_text,
     write_html_report,
     write_parity_plot,
     write_roc_plot,
 )
+from sklearn_kt.evaluation.report import format_sample
+from sklearn_kt.exceptions import InputError
+
+DATE, VERSIONS = "2026-01-31 12:00 UTC", {"python": "3.11", "sklearn_kt": "0.1"}
 
 
-def regression(n_rows: int = 40, models: tuple[str, ...] = ("plain", "sure")) -> EvaluationResult:
-    rng = np.random.default_rng(0)
-    y = rng.normal(size=n_rows) * 100
-    scores = {}
-    for number, name in enumerate(models):
-        folds = [
-            {"mae": 12.3 - number, "rmse": 20.0, "r2": 0.5, **times(n_rows)},
-            {"mae": 14.3 - number, "rmse": 22.0, "r2": 0.7, **times(n_rows)},
-        ]
-        scores[name] = ModelScores(name, f"{name}()", folds, y + rng.normal(size=n_rows) * 20)
-    if "sure" in scores:
-        scores["sure"].std = np.linspace(1, 2, n_rows)
-    return result("regression", y, scores)
+def task(y: np.ndarray, kind: Any, **about: Any) -> Task:
+    rows = np.arange(len(y))
+    formulas = np.array([f"Fe{number + 1}O" for number in rows], dtype=object)
+    folds = {k: (rows[rows % 2 != k], rows[rows % 2 == k]) for k in range(2)}
+    return Task(about.pop("name", "made"), kind, formulas, y, rows, folds, **about)
 
 
-def times(n_rows: int) -> dict[str, float]:
-    return {"fit_seconds": 2.0, "predict_seconds": 0.01, "n_test": n_rows // 2}
+def records(
+    about: Task, model: str, predictions: np.ndarray, std: Any = None, probabilities: Any = None
+) -> list[FoldRecord]:
+    def of(values: Any, test: np.ndarray) -> Any:
+        return None if values is None else values[test]
 
-
-def result(kind: Any, y: np.ndarray, models: dict[str, ModelScores]) -> EvaluationResult:
-    return EvaluationResult(
-        task_kind=kind,
-        formulas=[f"Fe{number + 1}O" for number in range(len(y))],
-        y=y,
-        fold_of_row=np.arange(len(y)) % 2,
-        classes=np.unique(y) if kind == "classification" else None,
-        models=models,
-        random_state=0,
-        date="2026-01-31 12:00 UTC",
-        versions={"python": "3.11", "sklearn_kt": "0.1"},
-    )
-
-
-def classification(labels: tuple[str, ...] = ("glass", "metal"), count: int = 2) -> Any:
-    rng = np.random.default_rng(0)
-    y = np.array(labels)[rng.integers(len(labels), size=60)]
-    classes = np.unique(y)
-    scores = {}
-    for name in ["forest", "network", "other"][:count]:
-        chances = rng.random((60, len(classes))) + (y[:, None] == classes)
-        chances /= chances.sum(axis=1, keepdims=True)
-        metrics = {"accuracy": 0.8, "balanced_accuracy": 0.75, "roc_auc": 0.9, "f1": 0.7}
-        scores[name] = ModelScores(
-            name, name, [{**metrics, **times(60)}] * 2, classes[chances.argmax(axis=1)]
+    return [
+        FoldRecord(
+            model=model,
+            task=about.name,
+            fold=fold,
+            estimator=f"{model}()",
+            digest="",
+            predictions=predictions[test],
+            std=of(std, test),
+            probabilities=of(probabilities, test),
+            fit_seconds=2.0,
+            predict_seconds=0.01,
+            peak_mb=100.0,
+            n_jobs=1,
+            date=DATE,
+            versions=VERSIONS,
         )
-        scores[name].probabilities = chances
-    return result("classification", y, scores)
+        for fold, (_, test) in about.folds.items()
+    ]
+
+
+def regression(
+    n_rows: int = 40, models: tuple[str, ...] = ("plain", "sure"), **about: Any
+) -> EvaluationResult:
+    rng = np.random.default_rng(0)
+    made = task(rng.normal(size=n_rows) * 100, "regression", **about)
+    found = []
+    for number, name in enumerate(models):
+        std = np.linspace(1, 2, n_rows) if name == "sure" else None
+        error = rng.normal(size=n_rows) * (20 - number)
+        found += records(made, name, made.y + error, std)
+    return EvaluationResult({made.name: made}, found)
+
+
+def classification(
+    labels: tuple[str, ...] = ("glass", "metal"), models: Any = ("forest", "network"), **about: Any
+) -> EvaluationResult:
+    rng = np.random.default_rng(0)
+    made = task(np.array(labels)[rng.integers(len(labels), size=60)], "classification", **about)
+    found = []
+    for name in models:
+        chances = rng.random((60, len(made.classes))) + (made.y[:, None] == made.classes)
+        chances /= chances.sum(axis=1, keepdims=True)
+        found += records(made, name, made.classes[chances.argmax(axis=1)], None, chances)
+    return EvaluationResult({made.name: made}, found)
+
+
+def of_row(evaluated: EvaluationResult, model: str, name: str) -> np.ndarray:
+    """Predictions of a model in the order of the table."""
+    folds = evaluated.of("made", model)
+    values = np.concatenate([getattr(record, name) for record in folds])
+    test = np.concatenate([evaluated.tasks["made"].folds[record.fold][1] for record in folds])
+    return values[np.argsort(test)]
 
 
 class Page(HTMLParser):
@@ -107,77 +131,48 @@ class Page(HTMLParser):
             self.cells[-1][-1] += data
 
 
-# --- tables ----------------------------------------------------------------------------------
-
-
-def test_summary_of_a_regression() -> None:
-    table = summary_table(regression())
-    assert table.columns.tolist() == ["model", "MAE", "RMSE", "R²", "fit s", "predict rows/s"]
-    assert table.iloc[0].tolist() == [
-        *("plain", "13.3 ± 1.0", "21.0 ± 1.0", "0.600 ± 0.100", "2", "2,000")
-    ]
-
-
-def test_summary_of_a_classification() -> None:
-    table = summary_table(classification())
-    assert table.columns.tolist()[1:5] == ["accuracy", "balanced accuracy", "ROC AUC", "F1"]
-    assert table.iloc[1].tolist()[:3] == ["network", "0.800 ± 0.000", "0.750 ± 0.000"]
-    unknown = classification()
-    for fold in unknown.models["network"].folds:
-        fold["roc_auc"] = float("nan")
-    assert summary_table(unknown)["ROC AUC"].tolist() == ["0.900 ± 0.000", "-"]
-
-
-@pytest.mark.parametrize(
-    ("mae", "shown"),
-    [(0.0123456, "0.0123 ± 0.0000"), (1.2, "1.20 ± 0.00"), (4321.0, "4321 ± 0"), (0.0, "0.00")],
-)
-def test_summary_has_three_figures(mae: float, shown: str) -> None:
-    scores = regression(models=("plain",))
-    for fold in scores.models["plain"].folds:
-        fold["mae"] = mae
-    assert summary_table(scores)["MAE"][0].startswith(shown)
+# --- samples -----------------------------------------------------------------------------------
 
 
 def test_sample_takes_the_best_with_uncertainty() -> None:
     evaluated = regression()
-    for fold in evaluated.models["plain"].folds:
-        fold["mae"] = 0.0
+    made = evaluated.tasks["made"]
+    for record in evaluated.of("made", "plain"):
+        record.predictions = made.y[made.folds[record.fold][1]]
     name, table = prediction_sample(evaluated, 6)
     assert name == "sure"
     assert table.columns.tolist() == ["formula", "true", "predicted", "std"]
     assert len(table) == 6
-    scores = evaluated.models["sure"]
     for row in table.itertuples():
-        at = evaluated.formulas.index(row.formula)
-        assert (row.true, row.predicted) == (evaluated.y[at], scores.predictions[at])
-        assert row.std == scores.std[at]
+        at = made.formulas.tolist().index(row.formula)
+        assert row.true == made.y[at]
+        assert row.predicted == of_row(evaluated, "sure", "predictions")[at]
+        assert row.std == of_row(evaluated, "sure", "std")[at]
     pd.testing.assert_frame_equal(table, prediction_sample(evaluated, 6)[1])
     assert not table.equals(prediction_sample(evaluated, 6, random_state=1)[1])
     name, table = prediction_sample(evaluated, 100, model="plain")
     assert name == "plain"
     assert "std" not in table
-    assert table["formula"].tolist() == evaluated.formulas
-    with pytest.raises(InputError, match="No model 'best'; evaluated were plain, sure"):
+    assert table["formula"].tolist() == made.formulas.tolist()
+    with pytest.raises(InputError, match=r"'best' has no result.* models are plain, sure"):
         prediction_sample(evaluated, model="best")
+    with pytest.raises(InputError, match="task must be one of made; got 'other'"):
+        prediction_sample(evaluated, task="other")
 
 
 def test_sample_of_a_classification() -> None:
     evaluated = classification()
     name, table = prediction_sample(evaluated)
-    assert name == "forest"
-    for fold in evaluated.models["network"].folds:
-        fold["balanced_accuracy"] += 0.1
-    assert prediction_sample(evaluated)[0] == "network"
     assert (table["probability"] >= 0.5).all()
     text = format_sample(table)
     assert text["true"].isin(["glass", "metal"]).all()
-    # a model that decides against the odds is shown with the odds of its decision
-    scores = evaluated.models["network"]
-    scores.predictions = np.full(60, "metal")
-    table = prediction_sample(evaluated, 60)[1]
-    assert table["probability"].tolist() == scores.probabilities[:, 1].tolist()
     assert text["probability"].str.fullmatch(r"[01]\.\d{3}").all()
+    for record in evaluated.of("made", name):
+        record.predictions = np.full(len(record.predictions), "metal")
+    assert prediction_sample(evaluated)[0] != name
+    # a model that decides against the odds is shown with the odds of its decision
+    table = prediction_sample(evaluated, 60, model=name)[1]
+    assert table["probability"].tolist() == of_row(evaluated, name, "probabilities")[:, 1].tolist()
 
 
 def test_sample_text_has_equal_decimals() -> None:
@@ -197,8 +192,9 @@ def test_sample_text_has_equal_decimals() -> None:
     ("n_rows", "count"), [(40, 1), (40, 2), (40, 4), (2000, 1), (2000, 5)], ids=str
 )
 def test_parity_plot(n_rows: int, count: int, tmp_path: Path) -> None:
-    evaluated = regression(n_rows, tuple(f"model {number}" for number in range(count)))
-    path = write_parity_plot(evaluated, tmp_path / "p.png", target_name="gap", unit="eV")
+    models = tuple(f"model {number}" for number in range(count))
+    evaluated = regression(n_rows, models, target="gap", unit="eV")
+    path = write_parity_plot(evaluated, tmp_path / "p.png")
     assert path == tmp_path / "p.png"
     with Image.open(path) as image:
         assert image.format == "PNG"
@@ -211,8 +207,9 @@ def test_parity_plot(n_rows: int, count: int, tmp_path: Path) -> None:
 
 def test_parity_plot_of_a_constant(tmp_path: Path) -> None:
     evaluated = regression(models=("plain",))
-    evaluated.y[:] = 3.0
-    evaluated.models["plain"].predictions[:] = 3.0
+    evaluated.tasks["made"].y[:] = 3.0
+    for record in evaluated.records:
+        record.predictions[:] = 3.0
     assert write_parity_plot(evaluated, tmp_path / "p.png").stat().st_size > 1000
 
 
@@ -225,8 +222,9 @@ def test_roc_plot(labels: tuple[str, ...], tmp_path: Path) -> None:
 
 
 def test_roc_plot_without_probabilities(tmp_path: Path) -> None:
-    evaluated = classification(count=1)
-    evaluated.models["forest"].probabilities = None
+    evaluated = classification(models=["forest"])
+    for record in evaluated.records:
+        record.probabilities = None
     assert write_roc_plot(evaluated, tmp_path / "r.png").is_file()
 
 
@@ -252,19 +250,25 @@ def test_figures_need_no_pyplot(tmp_path: Path) -> None:
 # --- page ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("evaluated", [regression(), classification()], ids=["regr", "class"])
-def test_page_is_complete(evaluated: EvaluationResult, tmp_path: Path) -> None:
+ABOUT = {
+    "target": "gap",
+    "unit": "eV",
+    "description": "First part,\nstill first.\n\nSecond part.\n",
+}
+
+
+@pytest.mark.parametrize("make", [regression, classification])
+def test_page_is_complete(make: Any, tmp_path: Path) -> None:
+    evaluated = make(**ABOUT)
+    evaluated.audit = audit_tasks(list(evaluated.tasks.values()))[0]
     path = write_html_report(
         evaluated,
         tmp_path / "report.html",
         title="Band gaps",
-        description="First part,\nstill first.\n\nSecond part.\n",
-        target_name="gap",
-        unit="eV",
         command="sklearn-kt evaluate --data gaps.csv",
     )
     page = Page(path.read_text(encoding="utf-8"))
-    table = summary_table(evaluated)
+    table = summary_text(evaluated.summary()).drop(columns="task")
     assert page.cells[0] == table.columns.tolist()
     assert page.cells[1 : 1 + len(table)] == table.to_numpy().tolist()
     sample = format_sample(prediction_sample(evaluated)[1])
@@ -275,12 +279,25 @@ def test_page_is_complete(evaluated: EvaluationResult, tmp_path: Path) -> None:
         "2-fold cross-validated",
         "still first.",
         "sklearn-kt evaluate --data gaps.csv",
-        "2026-01-31 12:00 UTC",
+        DATE,
         "sklearn_kt",
         prediction_sample(evaluated)[0],
+        "composition also in train 0",
     ):
         assert part in page.text
-    assert sum(attrs.get("class") == "data" for _, attrs in page.tags) == 2
+    assert sum(attrs.get("class") == "data" for _, attrs in page.tags) == 2 + 2
+
+
+def test_page_of_several_tasks(tmp_path: Path) -> None:
+    numbers, classes = regression(name="gaps"), classification(name="metals")
+    both = EvaluationResult(numbers.tasks | classes.tasks, numbers.records + classes.records)
+    page = Page(write_html_report(both, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert sum(tag == "img" for tag, _ in page.tags) == 2
+    assert "gaps" in page.text
+    assert "metals" in page.text
+    with pytest.raises(InputError, match="one of gaps, metals; got None"):
+        write_parity_plot(both, tmp_path / "p.png")
+    assert write_parity_plot(both, tmp_path / "p.png", task="gaps").is_file()
 
 
 def test_page_is_self_contained(tmp_path: Path) -> None:
@@ -299,16 +316,13 @@ def test_page_is_self_contained(tmp_path: Path) -> None:
 
 
 def test_page_escapes_what_users_write(tmp_path: Path) -> None:
-    evaluated = regression()
-    evaluated.formulas[:] = ["<img src=x onerror=alert(1)>"] * len(evaluated.formulas)
     evil = '"><script>alert(1)</script>'
+    evaluated = regression(target=evil, unit=evil, description=evil)
+    evaluated.tasks["made"].formulas[:] = "<img src=x onerror=alert(1)>"
     path = write_html_report(
         evaluated,
         tmp_path / "report.html",
         title=evil,
-        description=evil,
-        target_name=evil,
-        unit=evil,
         command=evil,
     )
     page = Page(path.read_text(encoding="utf-8"))
@@ -319,14 +333,12 @@ def test_page_escapes_what_users_write(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["cost $_{US$", "$5 and $6", r"\$_", "a\n" * 500, "\0"])
 def test_pictures_take_any_text(text: str, tmp_path: Path) -> None:
-    evaluated = regression(models=(text,))
-    write_parity_plot(evaluated, tmp_path / "p.svg", target_name=text, unit=text)
+    evaluated = regression(models=(text,), target=text, unit=text)
+    write_parity_plot(evaluated, tmp_path / "p.svg")
     svg = (tmp_path / "p.svg").read_text(encoding="utf-8")
     assert ("US" in text) == ("true cost $_{US$ (cost" in svg)
-    write_html_report(evaluated, tmp_path / "p.html", target_name=text, unit=text, title=text)
-    classes = classification((text, "other"), count=1)
-    classes.models["forest"].name = text
-    write_roc_plot(classes, tmp_path / "r.png")
+    write_html_report(evaluated, tmp_path / "p.html", title=text)
+    write_roc_plot(classification((text, "other"), models=[text]), tmp_path / "r.png")
 
 
 def test_pictures_of_unknown_kinds(tmp_path: Path) -> None:
@@ -337,10 +349,15 @@ def test_pictures_of_unknown_kinds(tmp_path: Path) -> None:
 
 def test_page_marks_the_best_of_each_column(tmp_path: Path) -> None:
     evaluated = regression()
-    for fold in evaluated.models["plain"].folds:
-        fold["r2"] += 0.1
     path = write_html_report(evaluated, tmp_path / "report.html")
     marked = re.findall(r'<td class="best">([^<]*)</td>', path.read_text(encoding="utf-8"))
-    assert sorted(marked) == ["0.700 ± 0.100", "12.3 ± 1.0", "21.0 ± 1.0"]
+    table = summary_text(evaluated.summary()).set_index("model")
+    means = evaluated.summary().set_index("model")
+    best = [
+        table.loc[means["mae"].idxmin(), "MAE"],
+        table.loc[means["rmse"].idxmin(), "RMSE"],
+        table.loc[means["r2"].idxmax(), "R²"],
+    ]
+    assert marked == best
     alone = write_html_report(regression(models=("plain",)), tmp_path / "alone.html")
     assert '"best"' not in alone.read_text(encoding="utf-8")

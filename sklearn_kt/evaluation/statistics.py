@@ -35,24 +35,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sklearn_kt.compositions import composition_groups
 from sklearn_kt.exceptions import InputError
 
-from .runner import BenchmarkResult
+from .result import EvaluationResult
+from .scores import HEADLINES, SCORES
 
 __all__ = [
-    "HEADLINES",
     "Ranking",
     "compare_models",
     "mean_reduction",
     "rank_models",
     "win_tie_loss",
 ]
-
-HEADLINES: Mapping[str, str] = {"regression": "mae", "classification": "roc_auc"}
-"""The score that models are compared by, for each task kind."""
-
-_SMALLER_IS_BETTER = {"mae", "rmse", "mape", "max_error"}
 
 
 @dataclass
@@ -79,7 +73,7 @@ class Ranking:
 
 
 def compare_models(
-    result: BenchmarkResult,
+    result: EvaluationResult,
     baseline: str | None = None,
     *,
     scores: Mapping[str, str] = HEADLINES,
@@ -91,13 +85,13 @@ def compare_models(
 
     Parameters
     ----------
-    result : BenchmarkResult
+    result : EvaluationResult
         Of models that ran on the same folds.
     baseline : str or None, default=None
         Compare all others with this model; None compares all pairs.
     scores : mapping of str to str, default=HEADLINES
         The score for each task kind, a key of
-        :data:`~sklearn_kt.benchmarking.runner.SCORES`. One split is compared by ``"mae"`` only.
+        :data:`~sklearn_kt.evaluation.SCORES`. One split is compared by ``"mae"`` only.
     confidence : float, default=0.95
         Of the intervals.
     n_resamples : int, default=2000
@@ -121,14 +115,12 @@ def compare_models(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sklearn.dummy import DummyRegressor
-    >>> from sklearn_kt.benchmarking import BenchmarkTask, compare_models, run_benchmark
-    >>> formulas = np.array([f"Na{n}Cl" for n in range(1, 13)], dtype=object)
-    >>> split = {0: (np.arange(6), np.arange(6, 12))}
-    >>> task = BenchmarkTask("gap", "regression", formulas, np.full(12, 5.0), np.arange(12), split)
+    >>> from sklearn_kt.evaluation import compare_models, evaluate, table_task
+    >>> X, y, split = [f"Na{n}Cl" for n in range(1, 13)], [5.0] * 12, [(range(6), range(6, 12))]
+    >>> task = table_task(X, y, kind="regression", folds=split)
     >>> models = {"mean": DummyRegressor(), "zero": DummyRegressor(strategy="constant", constant=0)}
-    >>> row = compare_models(run_benchmark("mine", models, [task]), "zero").iloc[0]
+    >>> row = compare_models(evaluate(models, task), "zero").iloc[0]
     >>> row["model"], float(row["difference"]), row["verdict"]
     ('mean', -5.0, 'win')
     """
@@ -197,7 +189,7 @@ def win_tie_loss(comparison: pd.DataFrame) -> pd.DataFrame:
     Examples
     --------
     >>> import pandas as pd
-    >>> from sklearn_kt.benchmarking import win_tie_loss
+    >>> from sklearn_kt.evaluation import win_tie_loss
     >>> rows = [("x", "a", "b", "win"), ("y", "a", "b", "tie"), ("z", "a", "b", "win")]
     >>> win_tie_loss(pd.DataFrame(rows, columns=["task", "model", "baseline", "verdict"]))
       model baseline  win  tie  loss
@@ -219,7 +211,7 @@ def rank_models(
     ----------
     summary : DataFrame
         Columns ``model``, ``task`` and the scores, as of
-        :meth:`~sklearn_kt.benchmarking.BenchmarkResult.summary`; recorded scores may be added.
+        :meth:`~sklearn_kt.evaluation.EvaluationResult.summary`; recorded scores may be added.
     kinds : mapping of str to str
         Kind of each task.
     scores : mapping of str to str, default=HEADLINES
@@ -238,7 +230,7 @@ def rank_models(
     Examples
     --------
     >>> import pandas as pd
-    >>> from sklearn_kt.benchmarking import rank_models
+    >>> from sklearn_kt.evaluation import rank_models
     >>> rows = [("a", "gap", 0.3), ("b", "gap", 0.4), ("a", "size", 2.0), ("b", "size", 3.0)]
     >>> summary = pd.DataFrame(rows, columns=["model", "task", "mae"])
     >>> rank_models(summary, {"gap": "regression", "size": "regression"}).table
@@ -250,7 +242,7 @@ def rank_models(
     for name, group in summary[summary["task"].isin(list(kinds))].groupby("task", sort=False):
         score = scores[kinds[str(name)]]
         values = group.set_index("model")[score]
-        losses[str(name)] = values if score in _SMALLER_IS_BETTER else -values
+        losses[str(name)] = values if SCORES[score].smaller_is_better else -values
     table = pd.DataFrame(losses).T.dropna()
     n_tasks, n_models = table.shape
     if n_tasks == 0 or n_models < 2:
@@ -281,7 +273,7 @@ def mean_reduction(
     ----------
     summary : DataFrame
         Columns ``model``, ``task`` and the score, as of
-        :meth:`~sklearn_kt.benchmarking.BenchmarkResult.summary`.
+        :meth:`~sklearn_kt.evaluation.EvaluationResult.summary`.
     model : str
         The model.
     reference : str or None, default=None
@@ -298,7 +290,7 @@ def mean_reduction(
     Examples
     --------
     >>> import pandas as pd
-    >>> from sklearn_kt.benchmarking import mean_reduction
+    >>> from sklearn_kt.evaluation import mean_reduction
     >>> rows = [("a", "gap", 0.3), ("b", "gap", 0.4), ("a", "size", 2.0), ("b", "size", 4.0)]
     >>> summary = pd.DataFrame(rows, columns=["model", "task", "mae"])
     >>> round(mean_reduction(summary, "a", "b"), 3)
@@ -331,7 +323,7 @@ def _corrected_interval(
 
 
 def _bootstrap_interval(
-    result: BenchmarkResult,
+    result: EvaluationResult,
     name: str,
     model: str,
     other: str,
@@ -340,14 +332,8 @@ def _bootstrap_interval(
     random_state: int,
 ) -> tuple[float, float]:
     """Interval of the difference of two MAEs; compositions are drawn, not rows."""
-    task = result.tasks[name]
-    ours, theirs = (
-        next(r for r in result.records if r.model == which and r.task == name)
-        for which in (model, other)
-    )
-    test = task.folds[ours.fold][1]
-    y, groups = task.y[test], composition_groups(task.formulas[test])
-    gain = np.abs(y - ours.predictions) - np.abs(y - theirs.predictions)
+    ours, groups = result.absolute_errors(name, model)
+    gain = ours - result.absolute_errors(name, other)[0]
     sizes, sums = np.bincount(groups), np.bincount(groups, weights=gain)
     rng = np.random.default_rng(random_state)
     means = np.empty(n_resamples)
@@ -362,4 +348,4 @@ def _bootstrap_interval(
 def _verdict(low: float, high: float, score: str) -> str:
     if low <= 0 <= high or math.isnan(low):
         return "tie"
-    return "win" if (high < 0) == (score in _SMALLER_IS_BETTER) else "loss"
+    return "win" if (high < 0) == SCORES[score].smaller_is_better else "loss"

@@ -1,0 +1,494 @@
+"""Figures and a self-contained page of a cross-validation.
+
+Figures are drawn through matplotlib's object interface: no pyplot, no global
+state, no display needed. The page is one HTML file that holds its figure and
+loads nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix, roc_curve
+
+from sklearn_kt._files import replacing
+from sklearn_kt.exceptions import InputError
+from sklearn_kt.plotting import image_format, plain_text
+
+from .result import EvaluationResult
+from .scores import SCORES, scores_of
+from .task import Task
+from .text import audit_lines, summary_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "format_sample",
+    "prediction_sample",
+    "write_html_report",
+    "write_parity_plot",
+    "write_roc_plot",
+]
+
+_TEMPLATE = "report.html"
+# Okabe and Ito: distinct to readers with any colour vision
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINES = ("-", "--", "-.", ":")
+_DPI = 150
+_PANEL = 3.4
+_MAX_COLUMNS = 3
+# above this number of rows single dots hide how many they are
+_MAX_DOTS = 1500
+# characters of a class beside its row
+_MAX_TICK = 16
+
+
+def prediction_sample(
+    result: EvaluationResult,
+    n_rows: int = 5,
+    *,
+    task: str | None = None,
+    model: str | None = None,
+    random_state: int = 0,
+) -> tuple[str, pd.DataFrame]:
+    """Draw a few out-of-fold predictions with their uncertainty.
+
+    Parameters
+    ----------
+    result : EvaluationResult
+        Of :func:`~sklearn_kt.evaluation.evaluate`.
+    n_rows : int, default=5
+        Number of rows drawn; fewer if there are fewer.
+    task : str or None, default=None
+        Name of the task; may be left out when there is one.
+    model : str or None, default=None
+        Name of the model; None takes the best of those that give an uncertainty (a
+        standard deviation or class probabilities), else the best.
+    random_state : int, default=0
+        Seed of the draw.
+
+    Returns
+    -------
+    model : str
+        Name of the model shown.
+    table : DataFrame
+        ``formula``, ``true``, ``predicted`` and, where the model gives it, ``std`` or
+        ``probability`` (of the predicted class).
+
+    Examples
+    --------
+    >>> from sklearn_kt.evaluation import evaluate, prediction_sample, table_task
+    >>> X, y = ["NaCl", "KCl", "LiF", "NaF"], [5.0, 4.0, 9.0, 8.0]
+    >>> result = evaluate("dummy", table_task(X, y, kind="regression", n_splits=2))
+    >>> model, table = prediction_sample(result, 2)
+    >>> model, table["formula"].tolist()
+    ('dummy', ['NaCl', 'NaF'])
+    """
+    about = _task(result, task)
+    if model is None:
+        losses = _losses(result, about)
+        certain = [
+            record.model
+            for record in result.records
+            if record.task == about.name
+            and (record.std is not None or record.probabilities is not None)
+        ]
+        model = min(certain or losses, key=lambda name: losses[name])
+    records = result.of(about.name, model)
+    positions = np.concatenate([about.folds[record.fold][1] for record in records])
+    frame = replace(result, records=records).predictions()
+    # drawn by their places in the table
+    frame = frame.iloc[np.argsort(positions, kind="stable")]
+    count = min(n_rows, len(frame))
+    rows = np.sort(np.random.default_rng(random_state).choice(len(frame), count, replace=False))
+    shown = ["formula", "true", "predicted"]
+    shown += [name for name in ("std", "probability") if frame[name].notna().any()]
+    table = frame[shown].iloc[rows].reset_index(drop=True)
+    return model, table.infer_objects()
+
+
+def write_parity_plot(
+    result: EvaluationResult, path: str | os.PathLike[str], *, task: str | None = None
+) -> Path:
+    """Plot predicted against true values, one panel per model.
+
+    Parameters
+    ----------
+    result : EvaluationResult
+        Of :func:`~sklearn_kt.evaluation.evaluate`.
+    path : path-like
+        Image file to write; its suffix gives the format, such as ``.png``.
+    task : str or None, default=None
+        Name of a regression; may be left out when there is one task.
+
+    Returns
+    -------
+    path : Path
+        The file written.
+
+    Raises
+    ------
+    InputError
+        If the task is not a regression.
+
+    Examples
+    --------
+    >>> from sklearn_kt.evaluation import write_parity_plot
+    >>> write_parity_plot(result, "parity.png")  # doctest: +SKIP
+    """
+    about = _task(result, task)
+    if about.kind != "regression":
+        raise InputError("A parity plot needs a regression; use write_roc_plot.")
+    return _save(_parity_figure(result, about), path)
+
+
+def write_roc_plot(
+    result: EvaluationResult, path: str | os.PathLike[str], *, task: str | None = None
+) -> Path:
+    """Plot ROC curves of all models (two classes) and their confusion matrices.
+
+    Parameters
+    ----------
+    result : EvaluationResult
+        Of :func:`~sklearn_kt.evaluation.evaluate`.
+    path : path-like
+        Image file to write; its suffix gives the format, such as ``.png``.
+    task : str or None, default=None
+        Name of a classification; may be left out when there is one task.
+
+    Returns
+    -------
+    path : Path
+        The file written.
+
+    Raises
+    ------
+    InputError
+        If the task is not a classification.
+
+    Examples
+    --------
+    >>> from sklearn_kt.evaluation import write_roc_plot
+    >>> write_roc_plot(result, "roc.png")  # doctest: +SKIP
+    """
+    about = _task(result, task)
+    if about.kind != "classification":
+        raise InputError("ROC curves need a classification; use write_parity_plot.")
+    return _save(_roc_figure(result, about), path)
+
+
+def write_html_report(
+    result: EvaluationResult,
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Cross-validation",
+    command: str = "",
+) -> Path:
+    """Write one HTML file with tables, figures, predictions, audit and provenance.
+
+    Parameters
+    ----------
+    result : EvaluationResult
+        Of :func:`~sklearn_kt.evaluation.evaluate`.
+    path : path-like
+        File to write.
+    title : str
+        Heading of the page, such as the name of the data set.
+    command : str
+        The command that made the result.
+
+    Returns
+    -------
+    path : Path
+        The file written. It needs no other file and no network.
+
+    Examples
+    --------
+    >>> from sklearn_kt.evaluation import write_html_report
+    >>> write_html_report(result, "report.html")  # doctest: +SKIP
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sklearn_kt"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    estimators = {record.model: record.estimator for record in result.records}
+    page = environment.get_template(_TEMPLATE).render(
+        title=title,
+        sections=[_section(result, task) for task in result.tasks.values()],
+        audit=audit_lines(result.audit) if result.audit else [],
+        command=command,
+        estimators=estimators,
+        date=min(record.date for record in result.records),
+        versions=result.records[0].versions,
+        zip=zip,
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return Path(path)
+
+
+def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
+    """Gather what the page says of one task."""
+    if task.kind == "regression":
+        figure, alt = _parity_figure(result, task), "Predicted against true values"
+    else:
+        figure, alt = _roc_figure(result, task), "ROC curves and confusion matrices"
+    buffer = io.BytesIO()
+    _write_figure(figure, buffer, format="png")
+    sample_model, sample = prediction_sample(result, task=task.name)
+    summary = _summary(result, task)
+    return {
+        "task": task,
+        "rows": sum(len(test) for _, test in task.folds.values()),
+        "paragraphs": task.description.strip().split("\n\n") if task.description.strip() else [],
+        "table": summary_text(summary).drop(columns="task"),
+        "best": _best_rows(summary, task),
+        "figure": base64.b64encode(buffer.getvalue()).decode("ascii"),
+        "alt": alt,
+        "width": round(96 * figure.get_figwidth()),
+        "sample_model": sample_model,
+        "sample": format_sample(sample),
+    }
+
+
+def format_sample(table: pd.DataFrame) -> pd.DataFrame:
+    """Turn the numbers of :func:`prediction_sample` into text.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`prediction_sample`.
+
+    Returns
+    -------
+    text : DataFrame of str
+        Same columns; targets, predictions and standard deviations with the same
+        decimals, so that they can be compared by eye.
+    """
+    numbers = table[[name for name in ("true", "predicted", "std") if name in table]]
+    text = table.astype(str)
+    if all(pd.api.types.is_float_dtype(dtype) for dtype in numbers.dtypes):
+        decimals = _decimals(float(numbers.abs().max(axis=None)), 4)
+        text[numbers.columns] = numbers.map(lambda number: f"{number:.{decimals}f}")
+    if "probability" in table:
+        text["probability"] = table["probability"].map(lambda number: f"{number:.3f}")
+    return text
+
+
+def _decimals(scale: float, figures: int) -> int:
+    """Decimals that show a number of this scale with so many significant figures."""
+    exponent = math.floor(math.log10(scale)) if scale > 0 else 0
+    return min(max(figures - 1 - exponent, 0), 8)
+
+
+def _task(result: EvaluationResult, name: str | None) -> Task:
+    if name is None and len(result.tasks) == 1:
+        return next(iter(result.tasks.values()))
+    if name not in result.tasks:
+        raise InputError(f"task must be one of {', '.join(result.tasks)}; got {name!r}.")
+    return result.tasks[name]
+
+
+def _summary(result: EvaluationResult, task: Task) -> pd.DataFrame:
+    """Means of the models that ran on a task."""
+    return replace(result, records=[r for r in result.records if r.task == task.name]).summary()
+
+
+def _losses(result: EvaluationResult, task: Task) -> dict[str, float]:
+    """Give what ranks the models: smaller is better."""
+    # of classes one that models without probabilities have, too
+    score = SCORES["mae" if task.kind == "regression" else "balanced_accuracy"]
+    summary = _summary(result, task).set_index("model")[score.name]
+    return dict(summary if score.smaller_is_better else -summary)
+
+
+def _best_rows(summary: pd.DataFrame, task: Task) -> dict[str, int]:
+    """Row with the best mean for each score's column; none if there is one model."""
+    best: dict[str, int] = {}
+    if len(summary) < 2:
+        return best
+    for name, score in scores_of(task.kind, shown=True).items():
+        means = summary[name].to_numpy(float)
+        if np.isfinite(means).any():
+            chosen = np.nanargmin(means) if score.smaller_is_better else np.nanargmax(means)
+            best[score.label] = int(chosen)
+    return best
+
+
+@dataclass
+class _Outcome:
+    """Truth and predictions of one model."""
+
+    y: np.ndarray
+    predictions: np.ndarray
+    probabilities: np.ndarray | None
+
+
+def _outcomes(result: EvaluationResult, task: Task) -> Iterator[tuple[str, _Outcome]]:
+    """Test rows of each model on a task, all folds one after the other."""
+    for model in _summary(result, task)["model"]:
+        records = result.of(task.name, model)
+        test = np.concatenate([task.folds[record.fold][1] for record in records])
+        yield (
+            model,
+            _Outcome(
+                task.y[test],
+                np.concatenate([record.predictions for record in records]),
+                _joined([record.probabilities for record in records]),
+            ),
+        )
+
+
+def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    given = [part for part in parts if part is not None]
+    return np.concatenate(given) if len(given) == len(parts) else None
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    kind = image_format(path)
+    with replacing(path) as temporary:
+        _write_figure(figure, temporary, kind)
+    return Path(path)
+
+
+def _write_figure(figure: Figure, file: Path | io.BytesIO, format: str) -> None:  # noqa: A002
+    # "tight": the layout engine cuts labels of panels with equal axes
+    figure.savefig(file, format=format, dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    rows = math.ceil(count / _MAX_COLUMNS)
+    columns = math.ceil(count / rows)
+    figure = Figure(figsize=(_PANEL * columns, (_PANEL + 0.25) * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return figure, axes[:count]
+
+
+def _parity_figure(result: EvaluationResult, task: Task) -> Figure:
+    from matplotlib.colors import LogNorm
+
+    outcomes = dict(_outcomes(result, task))
+    means = _summary(result, task).set_index("model")
+    figure, axes = _panels(len(outcomes))
+    everything = np.concatenate([part for o in outcomes.values() for part in (o.y, o.predictions)])
+    low, high = float(everything.min()), float(everything.max())
+    margin = 0.04 * (high - low) or 1.0
+    limits = (low - margin, high + margin)
+    suffix = f" ({plain_text(task.unit)})" if task.unit else ""
+    densities = []
+    for axis, (model, outcome) in zip(axes, outcomes.items(), strict=True):
+        axis.plot(limits, limits, color="0.45", linewidth=1, zorder=1)
+        if len(outcome.y) > _MAX_DOTS:
+            bins = axis.hexbin(
+                outcome.y,
+                outcome.predictions,
+                gridsize=50,
+                extent=(*limits, *limits),
+                mincnt=1,
+                cmap="cividis_r",
+                linewidths=0.2,
+                zorder=2,
+            )
+            densities.append(bins)
+        else:
+            axis.scatter(
+                outcome.y,
+                outcome.predictions,
+                s=9,
+                color=_COLOURS[0],
+                alpha=0.5,
+                linewidths=0,
+                zorder=2,
+            )
+        axis.set(xlim=limits, ylim=limits, aspect="equal")
+        axis.set_xlabel(f"true {plain_text(task.target or 'target')}{suffix}")
+        axis.set_ylabel(f"predicted{suffix}")
+        mae, r2 = means.loc[model, ["mae", "r2"]]
+        axis.set_title(f"{plain_text(model)}\nMAE {mae:.3g}, R² {r2:.3f}", fontsize=10)
+        axis.locator_params(nbins=5)
+    if densities:
+        # one scale, so that panels can be compared
+        norm = LogNorm(1, max(2, *(np.asarray(bins.get_array()).max() for bins in densities)))
+        for bins in densities:
+            bins.set_norm(norm)
+        figure.colorbar(
+            densities[0], ax=axes, label="rows", fraction=0.05, aspect=30, format="{x:.0f}"
+        )
+    return figure
+
+
+def _roc_figure(result: EvaluationResult, task: Task) -> Figure:
+    classes = task.classes
+    assert classes is not None
+    outcomes = dict(_outcomes(result, task))
+    means = _summary(result, task).set_index("model")
+    binary = len(classes) == 2
+    scored = {m: o for m, o in outcomes.items() if binary and o.probabilities is not None}
+    figure, axes = _panels(len(outcomes) + bool(scored))
+    if scored:
+        _draw_roc(axes.pop(0), classes[1], scored, means["roc_auc"])
+    for axis, (model, outcome) in zip(axes, outcomes.items(), strict=True):
+        _draw_confusion(axis, classes, outcome)
+        accuracy = means.loc[model, "balanced_accuracy"]
+        axis.set_title(f"{plain_text(model)}\nbalanced accuracy {accuracy:.3f}", fontsize=10)
+    return figure
+
+
+def _draw_roc(axis: Axes, positive: Any, scored: dict[str, _Outcome], areas: pd.Series) -> None:
+    for number, (model, outcome) in enumerate(scored.items()):
+        assert outcome.probabilities is not None
+        false_rate, true_rate, _ = roc_curve(outcome.y == positive, outcome.probabilities[:, 1])
+        axis.plot(
+            false_rate,
+            true_rate,
+            color=_COLOURS[number % len(_COLOURS)],
+            linestyle=_LINES[number % len(_LINES)],
+            label=f"{plain_text(model)} ({areas[model]:.3f})",
+        )
+    axis.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axis.set_xlabel("false positive rate")
+    axis.set_ylabel("true positive rate")
+    axis.set_title(f"ROC, positive: {plain_text(positive)}", fontsize=10)
+    axis.legend(title="model (AUC)", loc="lower right", fontsize=7.5, title_fontsize=7.5)
+
+
+def _draw_confusion(axis: Axes, classes: np.ndarray, outcome: _Outcome) -> None:
+    counts = confusion_matrix(outcome.y, outcome.predictions, labels=classes)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axis.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    labels = [plain_text(label, _MAX_TICK) for label in classes]
+    ticks = range(len(labels))
+    axis.set_xticks(ticks, labels)
+    axis.set_yticks(ticks, labels, rotation=90, va="center")
+    # numbers of more classes would not be readable
+    if len(labels) <= 8:
+        for row in ticks:
+            for column in ticks:
+                axis.text(
+                    column,
+                    row,
+                    f"{counts[row, column]}\n{shares[row, column]:.0%}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="black" if shares[row, column] > 0.5 else "white",
+                )
+    axis.set_xlabel("predicted class")
+    axis.set_ylabel("true class")
