@@ -10,7 +10,7 @@ from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
 
 from .console import print_table, tell
-from .formulas import checked_formulas, composition_reader
+from .formulas import FormulaReader
 from .options import (
     BATCH_ROWS,
     FORMATS,
@@ -138,10 +138,10 @@ def _background(args: argparse.Namespace) -> list[Any]:
 
     formulas: list[Any] = []
     with open_table(args.background, BATCH_ROWS) as table:
-        compositions_of = composition_reader(table, args)
+        reader = FormulaReader(table, args)
         for batch in table.batches:
-            values = compositions_of(batch)
-            formulas += checked_formulas(values, batch.place, table.name, args)
+            values = reader.values(batch)
+            formulas += reader.formulas(values, reader.read(values, batch.place))
     return formulas
 
 

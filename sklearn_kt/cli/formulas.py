@@ -19,33 +19,51 @@ if TYPE_CHECKING:
     from sklearn_kt.compositions import CompositionBatch
     from sklearn_kt.tables import Batch, Table, TableWriter
 
-__all__ = ["checked", "checked_formulas", "composition_reader", "table_writer", "texts"]
+__all__ = ["FormulaReader", "table_writer"]
 
 
-def composition_reader(
-    table: Table, args: argparse.Namespace, target: str | None = None
-) -> Callable[[Batch], list[Any]]:
-    """Tell how the compositions of a table are read: a column of formulas, or one per element."""
-    from sklearn_kt.compositions import ELEMENTS
+class FormulaReader:
+    """Reads the compositions of a table: a column of formulas, or one column per element."""
 
-    names = table.schema.names
-    elements = [name for name in names if name in ELEMENTS and name != target]
-    if args.formula_column in names or not elements:
-        at = table.column(args.formula_column)
-        return lambda batch: batch.values(at)
-    if args.amounts is None:
-        raise InputError(
-            f"Column {args.formula_column!r} is not among the columns of {table.name}:"
-            f" {', '.join(names)}. To read the columns that are named by elements, say --amounts"
-            " atomic or --amounts weight."
-        )
-    columns = {name: table.column(name) for name in elements}
+    def __init__(self, table: Table, args: argparse.Namespace, target: str | None = None) -> None:
+        from sklearn_kt.compositions import ELEMENTS
 
-    def rows(batch: Batch) -> list[Any]:
-        values = [map(_amount, batch.values(at)) for at in columns.values()]
-        return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+        names = table.schema.names
+        elements = [name for name in names if name in ELEMENTS and name != target]
+        by_column = args.formula_column not in names and bool(elements)
+        if by_column and args.amounts is None:
+            raise InputError(
+                f"Column {args.formula_column!r} is not among the columns of {table.name}:"
+                f" {', '.join(names)}. To read the columns that are named by elements, say"
+                " --amounts atomic or --amounts weight."
+            )
+        self.name = table.name
+        self.amounts = args.amounts
+        self._formulas = None if by_column else table.column(args.formula_column)
+        self._elements = {name: table.column(name) for name in elements}
 
-    return rows
+    def values(self, batch: Batch) -> list[Any]:
+        """Take the compositions of some rows as they are in the table."""
+        if self._formulas is not None:
+            return batch.values(self._formulas)
+        columns = [map(_amount, batch.values(at)) for at in self._elements.values()]
+        return [dict(zip(self._elements, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def read(
+        self, values: list[Any], place: Callable[[int], str], errors: str = "raise"
+    ) -> CompositionBatch:
+        """Read compositions; messages name the places in the file."""
+        from sklearn_kt.compositions import read_rows
+
+        batch, findings = read_rows(values, amounts=self.amounts or "atomic")
+        if findings.rejected and errors == "raise":
+            raise InputError(f"{self.name}, {findings.rejection(place)}")
+        findings.warn(lambda row: f"{self.name}, {place(row)}")
+        return batch
+
+    def formulas(self, values: list[Any], batch: CompositionBatch) -> list[Any]:
+        """Spell what was read as in the table, or in atoms what was read as something else."""
+        return values if self.amounts is None else batch.formulas()
 
 
 def _amount(value: Any) -> Any:
@@ -56,35 +74,6 @@ def _amount(value: Any) -> Any:
         number = as_number(value, ".")
         return value if number is None else number
     return value
-
-
-def checked_formulas(
-    values: list[Any], place: Callable[[int], str], name: str, args: argparse.Namespace
-) -> list[Any]:
-    """Formulas of rows all of which are compositions."""
-    return texts(values, checked(values, place, name, args, "raise"), args)
-
-
-def texts(values: list[Any], batch: CompositionBatch, args: argparse.Namespace) -> list[Any]:
-    """Formulas as they are in the table; other compositions are written in atoms."""
-    return values if args.amounts is None else batch.formulas()
-
-
-def checked(
-    values: list[Any],
-    place: Callable[[int], str],
-    name: str,
-    args: argparse.Namespace,
-    errors: str,
-) -> CompositionBatch:
-    """Read compositions; messages name the places in the file."""
-    from sklearn_kt.compositions import read_rows
-
-    batch, findings = read_rows(values, amounts=args.amounts or "atomic")
-    if findings.rejected and errors == "raise":
-        raise InputError(f"{name}, {findings.rejection(place)}")
-    findings.warn(lambda row: f"{name}, {place(row)}")
-    return batch
 
 
 @contextlib.contextmanager

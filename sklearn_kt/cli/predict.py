@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from sklearn_kt.exceptions import InputError
 
 from .console import tell
-from .formulas import checked, composition_reader, table_writer, texts
+from .formulas import FormulaReader, table_writer
 from .options import add_errors, add_model, add_stream, load_model
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from sklearn_kt.tables import Batch
+    from sklearn_kt.compositions import CompositionBatch
 
 
 def add_parser(commands: Any) -> None:
@@ -39,16 +39,47 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    import numpy as np
     import pyarrow as pa
 
-    from sklearn_kt.screening.screener import predictions
     from sklearn_kt.tables import open_table, writable_format
 
     if args.output is not None:
         writable_format(args.output)
     model = load_model(args)
-    classes = list(model.classes_) if hasattr(model, "predict_proba") else []
+    new = _fields(model, args)
+    rejected: list[str] = []
+    with open_table(args.data, args.batch_size) as table:
+        reader = FormulaReader(table, args)
+        clash = sorted({field.name for field in new} & set(table.schema.names))
+        if clash:
+            raise InputError(f"{table.name} already has a column {clash[0]!r}: rename it.")
+        schema = pa.schema([*table.schema.remove_metadata(), *new])
+        with table_writer(args.output, schema) as writer:
+            for batch in table.batches:
+                formulas = reader.values(batch)
+                compositions = reader.read(formulas, batch.place, args.errors)
+                rejected += [
+                    f"{batch.place(row)} ({formulas[row]!r})"
+                    for row, valid in enumerate(compositions.valid.tolist())
+                    if not valid
+                ]
+                spelled = reader.formulas(formulas, compositions)
+                columns = _columns(model, compositions, spelled, new, args)
+                rows = pa.Table.from_arrays([*batch.table.columns, *columns], schema=schema)
+                writer.write_table(rows)
+    if rejected:
+        tell(
+            "warning",
+            f"{len(rejected)} rows of {table.name} are not compositions and have no prediction;"
+            f" the first is {rejected[0]}.",
+        )
+
+
+def _fields(model: Any, args: argparse.Namespace) -> list[pa.Field]:
+    """Name the columns that the model adds, with their types."""
+    import numpy as np
+    import pyarrow as pa
+
     if args.return_std:
         from sklearn_kt.evaluation.runner import offers_std
 
@@ -56,49 +87,35 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(
                 f"The model in {args.model} gives no standard deviation: leave out --return-std."
             )
-    added = ["prediction", *(["prediction_std"] if args.return_std else [])]
-    added += [f"probability_{label}" for label in classes]
-    kinds = [pa.float64()] * len(added)
+    kind = pa.float64()
     if hasattr(model, "classes_"):
-        kinds[0] = pa.array(np.asarray(model.classes_).tolist()).type
-    new = [pa.field(name, kind) for name, kind in zip(added, kinds, strict=True)]
-    rejected: list[str] = []
+        kind = pa.array(np.asarray(model.classes_).tolist()).type
+    classes = model.classes_ if hasattr(model, "predict_proba") else []
+    numbers = ["prediction_std"] if args.return_std else []
+    numbers += [f"probability_{label}" for label in classes]
+    return [pa.field("prediction", kind), *(pa.field(name, pa.float64()) for name in numbers)]
 
-    def predicted(name: str, batch: Batch, formulas: list[Any]) -> pa.Table:
-        compositions = checked(formulas, batch.place, name, args, args.errors)
-        rejected.extend(
-            f"{batch.place(row)} ({formulas[row]!r})"
-            for row in np.flatnonzero(~compositions.valid).tolist()
-        )
-        rows = np.flatnonzero(compositions.valid)
-        columns = [pa.nulls(len(formulas), kind) for kind in kinds]
-        if len(rows):
-            text = np.array(texts(formulas, compositions, args), dtype=object)[rows]
-            found = predictions(model, compositions[rows], text, args.return_std)
-            if list(found) != added:
-                raise InputError("The model predicts several targets; the command line writes one.")
-            # position of each row's prediction; rows without one are null
-            positions = np.cumsum(compositions.valid) - 1
-            chosen = pa.array(positions, mask=~compositions.valid)
-            columns = [column.take(chosen) for column in found.values()]
-        table = batch.table
-        for field, column in zip(new, columns, strict=True):
-            table = table.append_column(field, column.cast(field.type))
-        return table
 
-    with open_table(args.data, args.batch_size) as table:
-        compositions_of = composition_reader(table, args)
-        clash = sorted(set(added) & set(table.schema.names))
-        if clash:
-            raise InputError(f"{table.name} already has a column {clash[0]!r}: rename it.")
-        schema = pa.schema([*table.schema.remove_metadata(), *new])
-        with table_writer(args.output, schema) as writer:
-            for batch in table.batches:
-                found = predicted(table.name, batch, compositions_of(batch))
-                writer.write_table(found.cast(schema))
-    if rejected:
-        tell(
-            "warning",
-            f"{len(rejected)} rows of {table.name} are not compositions and have no prediction;"
-            f" the first is {rejected[0]}.",
-        )
+def _columns(
+    model: Any,
+    compositions: CompositionBatch,
+    formulas: list[Any],
+    fields: list[pa.Field],
+    args: argparse.Namespace,
+) -> list[pa.Array]:
+    """Predict the rows that are compositions; the others are null."""
+    import numpy as np
+    import pyarrow as pa
+
+    from sklearn_kt.screening.screener import predictions
+
+    valid = compositions.valid
+    if not valid.any():
+        return [pa.nulls(len(valid), field.type) for field in fields]
+    text = np.array(formulas, dtype=object)[valid]
+    found = predictions(model, compositions[np.flatnonzero(valid)], text, args.return_std)
+    if list(found) != [field.name for field in fields]:
+        raise InputError("The model predicts several targets; the command line writes one.")
+    # position of each row's prediction
+    chosen = pa.array(np.cumsum(valid) - 1, mask=~valid)
+    return [found[field.name].take(chosen).cast(field.type) for field in fields]

@@ -10,7 +10,7 @@ from sklearn_kt.exceptions import InputError
 
 from .cells import as_number, is_decimal_comma, names_a_class
 from .console import printable
-from .formulas import checked_formulas, composition_reader
+from .formulas import FormulaReader
 from .options import BATCH_ROWS
 
 if TYPE_CHECKING:
@@ -44,15 +44,15 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) 
     values: list[Any] = []
     places: list[str] = []
     with open_table(source, BATCH_ROWS) as table:
-        compositions_of = composition_reader(table, args, args.target)
+        reader = FormulaReader(table, args, args.target)
         target_at = table.column(args.target)
         for batch in table.batches:
-            formulas += compositions_of(batch)
+            formulas += reader.values(batch)
             values += batch.values(target_at)
             places += map(batch.place, range(len(batch.table)))
     if not formulas:
         raise InputError(f"{table.name} has a header but no rows.")
-    formulas = checked_formulas(formulas, places.__getitem__, table.name, args)
+    formulas = reader.formulas(formulas, reader.read(formulas, places.__getitem__))
     if n_samples is not None:
         if n_samples > len(formulas):
             raise InputError(f"--n-samples {n_samples}: {table.name} has {len(formulas)} rows.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from sklearn_kt.exceptions import InputError
 
-from .formulas import checked, composition_reader, table_writer, texts
+from .formulas import FormulaReader, table_writer
 from .options import add_stream, positive
 
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     tokenizer = CompositionTokenizer(args.scheme, max_length=args.max_length)
     kind = pa.from_numpy_dtype(tokenizer.transform(["H"]).dtype)
     with open_table(args.data, args.batch_size) as table:
-        compositions_of = composition_reader(table, args)
+        reader = FormulaReader(table, args)
         names = tokenizer.get_feature_names_out().tolist()
         schema = pa.schema(
             [
@@ -51,12 +51,12 @@ def run(args: argparse.Namespace) -> None:
         )
         with table_writer(args.output, schema) as writer:
             for batch in table.batches:
-                formulas = compositions_of(batch)
-                compositions = checked(formulas, batch.place, table.name, args, "raise")
+                formulas = reader.values(batch)
+                compositions = reader.read(formulas, batch.place)
                 try:
                     tokens = tokenizer.transform(compositions)
                 except InputError as error:
                     raise InputError(f"{table.name}, from {batch.place(0)} on: {error}") from error
-                text = pa.array(texts(formulas, compositions, args), pa.string())
+                text = pa.array(reader.formulas(formulas, compositions), pa.string())
                 columns = [pa.array(column) for column in tokens.T]
                 writer.write_table(pa.Table.from_arrays([text, *columns], schema=schema))
