@@ -271,7 +271,7 @@ def test_hugging_face_encoder_loads_from_a_folder(
         (lambda weights, settings: settings.update(hidden_size=2**13), "more than the files"),
         (
             lambda weights, settings: weights["encoder.layer.1.output.dense.bias"].fill_(np.nan),
-            "fi",
+            "not finite",
         ),
         (lambda weights, settings: weights.clear(), "more than the weights have"),
         (lambda weights, settings: None, "no .safetensors"),
