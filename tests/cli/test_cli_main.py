@@ -62,7 +62,7 @@ def test_light_start() -> None:
         "import sys; from sklearn_kt.cli import main\n"
         "try: main(['evaluate', '--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'numpy', 'pandas', 'sklearn', 'torch', 'matminer', 'matplotlib', 'rich'}\n"
+        "heavy = {'numpy', 'pandas', 'sklearn', 'torch', 'matminer', 'matplotlib', 'tqdm'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
