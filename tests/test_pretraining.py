@@ -32,6 +32,7 @@ from sklearn_kt.pretraining import (
     build_corpus,
     read_recipe,
 )
+from sklearn_kt.pretraining.objectives import PretrainingRun
 from sklearn_kt.tokenizer import token_matrix
 
 SIZES = {
@@ -118,21 +119,19 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     whole = pretrainer(teachers={"teacher": 0.5}).fit(corpus)
-    from sklearn_kt.pretraining import pretrainer as module
+    one_step = PretrainingRun.one_step
 
-    one_step = module._Run.one_step
-
-    def killed(self: object, progress: float) -> None:
+    def killed(self: PretrainingRun, progress: float) -> None:
         if self.step == stop:
             raise KeyboardInterrupt
         one_step(self, progress)
 
     part = pretrainer(teachers={"teacher": 0.5}, checkpoint_dir=tmp_path)
-    monkeypatch.setattr(module._Run, "one_step", killed)
+    monkeypatch.setattr(PretrainingRun, "one_step", killed)
     with pytest.raises(KeyboardInterrupt):
         part.fit(corpus)
     assert not hasattr(part, "model_")
-    monkeypatch.setattr(module._Run, "one_step", one_step)
+    monkeypatch.setattr(PretrainingRun, "one_step", one_step)
     part.fit(corpus)
     assert part.n_steps_ == 12
     for key, value in weights(whole).items():
@@ -202,7 +201,7 @@ def test_damaged_and_foreign_states(corpus: Corpus, tmp_path: Path) -> None:
         np.save(other / f"{array}.npy", np.load(other / f"{array}.npy")[::-1])
         assert (Corpus(other).digests() == corpus.digests()) == (array != "targets")
         assert Corpus(other).digests(["teacher"]) != corpus.digests(["teacher"])
-    with pytest.raises(CheckpointError, match="another corpus"):
+    with pytest.raises(CheckpointError, match="other data"):
         pretrainer(checkpoint_dir=tmp_path).fit(Corpus(other))
     content = state.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"not a state"):

@@ -34,13 +34,13 @@ from sklearn_kt.structures.crystallm import (
     train_crystallm,
 )
 from sklearn_kt.structures.crystallm import generator as generator_module
-from sklearn_kt.structures.crystallm import trainer as trainer_module
 from sklearn_kt.structures.crystallm.guide import Guide
 from sklearn_kt.structures.crystallm.model import SHIPPED, CrystaLLM, Sample, _bracketed
 from sklearn_kt.structures.crystallm.search import Found, tree_search
 from sklearn_kt.structures.crystallm.short import _empty, is_short, lengthen, shorten
 from sklearn_kt.structures.crystallm.sites import sites_of_hall
 from sklearn_kt.structures.crystallm.text import bond_score, prompt, text_of_orbits
+from sklearn_kt.structures.crystallm.text_run import TextRun, batches_of, text_loss
 from sklearn_kt.structures.crystallm.trainer import export_crystallm
 from sklearn_kt.structures.symmetry import GRID, hall_numbers, orbit_images, setting
 
@@ -773,16 +773,16 @@ class TestTraining:
 
     def test_batches_hold_every_text_once(self) -> None:
         lengths = np.random.default_rng(0).integers(20, 80, 500)
-        batches = trainer_module._batches(lengths, PLAN, np.random.default_rng(1))
+        batches = batches_of(lengths, PLAN, np.random.default_rng(1))
         assert sorted(np.concatenate(batches).tolist()) == list(range(500))
         assert all(len(rows) * lengths[rows].max() <= PLAN.batch_tokens for rows in batches)
 
     def test_padding_does_not_count(self) -> None:
-        network = trainer_module._untrained(PLAN).network.eval()
+        network = PLAN.untrained().network.eval()
         texts = [np.arange(5, 25), np.arange(30, 70)]
         with torch.no_grad():
             losses = [
-                float(trainer_module._loss(network, part, PLAN, "cpu"))
+                float(text_loss(network, part, PLAN, "cpu"))
                 for part in (texts, texts[:1], texts[1:])
             ]
         assert losses[0] == pytest.approx((19 * losses[1] + 39 * losses[2]) / 58, rel=1e-5)
@@ -791,15 +791,14 @@ class TestTraining:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = train_crystallm(SALTS, tmp_path / "whole", PLAN)
-        rate, steps = trainer_module._rate, []
+        one_step = TextRun.one_step
 
-        def interrupted(*arguments: Any) -> float:
-            steps.append(1)
-            if len(steps) == 6:
+        def interrupted(self: TextRun, progress: float) -> None:
+            if self.step == 5:
                 raise KeyboardInterrupt
-            return rate(*arguments)
+            one_step(self, progress)
 
-        monkeypatch.setattr(trainer_module, "_rate", interrupted)
+        monkeypatch.setattr(TextRun, "one_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_crystallm(SALTS, tmp_path / "parts", PLAN)
         monkeypatch.undo()
@@ -829,7 +828,7 @@ class TestTraining:
             train_crystallm(folder, tmp_path / "run", PLAN)
         # a state does not go on with texts that it never saw
         (tmp_path / "run" / "tokens.npz").unlink()
-        with pytest.raises(CheckpointError, match="learned from other crystals"):
+        with pytest.raises(CheckpointError, match="other data"):
             train_crystallm(folder, tmp_path / "run", PLAN)
 
     def test_another_plan_or_folder(self, tmp_path: Path) -> None:
@@ -866,7 +865,7 @@ class TestTraining:
         train_crystallm(SALTS, tmp_path / "run", PLAN)
         state = tmp_path / "run" / "state.pt"
         state.write_bytes(state.read_bytes()[:500])
-        with pytest.raises(CheckpointError, match="remove it to start"):
+        with pytest.raises(CheckpointError, match="delete it to begin again"):
             train_crystallm(SALTS, tmp_path / "run", PLAN)
         torch.save({"step": 1}, state)
         with pytest.raises(CheckpointError, match="damaged"):

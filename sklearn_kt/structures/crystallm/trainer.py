@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import pickle
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklearn_kt._files import replacing
-from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError, TrainingError
-from sklearn_kt.randomness import seed_torch, torch_generator_kept
+from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError
 from sklearn_kt.structures.reading import read_rows, read_structure, read_structures
 
 from .cif_tokenizer import CIFTokenizer
@@ -34,12 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingPlan", "export_crystallm", "token_texts", "train_crystallm"]
 
-_STATE = "state.pt"
 _TOKENS = "tokens.npz"
 _PLAN = "plan.json"
-# Texts are sorted by length within so many batches.
-_SORTED_BATCHES = 40
-_NO_LABEL = -100
 
 
 @dataclass(frozen=True)
@@ -119,6 +112,24 @@ class TrainingPlan:
                 f"batch_tokens={self.batch_tokens} is less than one text of {self.context} tokens."
             )
 
+    def untrained(self) -> CrystaLLM:
+        """Make a model of these sizes.
+
+        Returns
+        -------
+        model : CrystaLLM
+            With random weights.
+        """
+        return new_crystallm(
+            n_layer=self.n_layer,
+            n_head=self.n_head,
+            n_embd=self.n_embd,
+            context=self.context,
+            dropout=self.dropout,
+            form=self.form,
+            seed=self.seed,
+        )
+
 
 def train_crystallm(
     structures: Any,
@@ -171,11 +182,13 @@ def train_crystallm(
     >>> plan = TrainingPlan(steps=1000)
     >>> train_crystallm("path/of/cifs", "my_crystallm", plan)  # doctest: +SKIP
     """
+    from .text_run import TextRun
+
     plan = plan or TrainingPlan()
     folder = Path(folder)
     _claim(folder, plan)
     tokens, source = _tokens(structures, folder, plan, skip_bad, verbose)
-    _run(tokens, source, folder, plan, device, verbose)
+    TextRun(tokens, source, folder, plan, device).train("steps", verbose=verbose)
     return export_crystallm(folder)
 
 
@@ -201,13 +214,15 @@ def export_crystallm(folder: str | Path, output: str | Path | None = None) -> Cr
     """
     import torch
 
+    from sklearn_kt.encoder.resumable import STATE_FILE, read_state
+
     folder = Path(folder)
     output = folder if output is None else Path(output)
     plan = TrainingPlan(**json.loads((folder / _PLAN).read_text()))
-    model = _untrained(plan)
-    state = _state(folder / _STATE)
-    if state is None:
-        raise CheckpointError(f"{folder} has no {_STATE}: the run has not come so far yet.")
+    model = plan.untrained()
+    if not (folder / STATE_FILE).is_file():
+        raise CheckpointError(f"{folder} has no {STATE_FILE}: the run has not come so far yet.")
+    state = read_state(folder / STATE_FILE)
     model.network.load_state_dict(state["average"])
     with without_bars():
         model.network.to(torch.float16).save_pretrained(output, safe_serialization=True)
@@ -386,194 +401,3 @@ def _structures(source: Any, skip_bad: bool) -> Iterable[Structure | str]:
     else:
         for candidate in read_structures(source, skip_bad=skip_bad):
             yield candidate.structure
-
-
-def _untrained(plan: TrainingPlan) -> CrystaLLM:
-    return new_crystallm(
-        n_layer=plan.n_layer,
-        n_head=plan.n_head,
-        n_embd=plan.n_embd,
-        context=plan.context,
-        dropout=plan.dropout,
-        form=plan.form,
-        seed=plan.seed,
-    )
-
-
-def _run(
-    tokens: dict[str, list[np.ndarray]],
-    source: str,
-    folder: Path,
-    plan: TrainingPlan,
-    device: str,
-    verbose: int,
-) -> None:
-    import torch
-    from tqdm import tqdm
-
-    network = _untrained(plan).network.to(device).train()
-    decayed = [p for p in network.parameters() if p.ndim >= 2]
-    others = [p for p in network.parameters() if p.ndim < 2]
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": plan.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=plan.learning_rate,
-        betas=(0.9, 0.99),
-    )
-    average = {name: value.clone() for name, value in network.state_dict().items()}
-    first, history = 0, []
-    state = _state(folder / _STATE)
-    if state is not None:
-        if state["source"] != source:
-            raise CheckpointError(
-                f"{folder / _STATE} has learned from other crystals than {_TOKENS} holds; remove "
-                "it to start the run anew."
-            )
-        network.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        average = {name: value.to(device) for name, value in state["average"].items()}
-        first, history = int(state["step"]), list(state["history"])
-    lengths = np.array([len(text) for text in tokens["train"]])
-    progress = tqdm(
-        total=plan.steps, initial=first, desc="steps", disable=not verbose, file=sys.stderr
-    )
-    losses = []
-    with torch_generator_kept(device):
-        for step, epochs, rows in _schedule(lengths, plan, first):
-            for group in optimiser.param_groups:
-                group["lr"] = plan.learning_rate * _rate(step, plan)
-            # every step has a seed of its own, so that a resumed run is the same run
-            seed_torch(plan.seed * 1_000_003 + step, device)
-            loss = _loss(network, [tokens["train"][i] for i in rows], plan, device)
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is not finite at step {step}; lower the learning rate."
-                )
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            losses.append(float(loss.detach()))
-            done = step + 1
-            # the first steps would weigh too much in a fixed average
-            keep = min(plan.average, done / (done + 10))
-            with torch.no_grad():
-                for name, value in network.state_dict().items():
-                    average[name].lerp_(value, 1 - keep)
-            progress.update()
-            if done % plan.save_every == 0 or done == plan.steps:
-                held_out = _validate(average, tokens["validation"], plan, device)
-                history.append(
-                    {
-                        "step": done,
-                        "epochs": epochs,
-                        "texts": len(lengths),
-                        "train": float(np.mean(losses)),
-                        "valid": held_out,
-                    }
-                )
-                progress.set_postfix(train=f"{np.mean(losses):.3f}", valid=f"{held_out:.3f}")
-                losses = []
-                state = {
-                    "step": done,
-                    "source": source,
-                    "history": history,
-                    "model": network.state_dict(),
-                    "average": average,
-                    "optimiser": optimiser.state_dict(),
-                }
-                with replacing(folder / _STATE) as partial:
-                    torch.save(state, partial)
-    progress.close()
-
-
-def _state(path: Path) -> dict[str, Any] | None:
-    """State of a stopped run; None if it has not come so far."""
-    import torch
-
-    if not path.is_file():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if missing := {"step", "source", "history", "model", "average", "optimiser"} - set(state):
-            raise KeyError(*missing)
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({type(error).__name__}); remove it to start the run anew."
-        ) from error
-    return state
-
-
-def _rate(step: int, plan: TrainingPlan) -> float:
-    if step < plan.warmup:
-        return (step + 1) / plan.warmup
-    share = (step - plan.warmup) / max(plan.steps - plan.warmup, 1)
-    return 0.01 + 0.495 * (1 + math.cos(math.pi * share))
-
-
-def _schedule(
-    lengths: np.ndarray, plan: TrainingPlan, first: int
-) -> Iterator[tuple[int, float, np.ndarray]]:
-    """Step, epochs by its end, and the texts of its batch, from a step on."""
-    step = epoch = 0
-    while step < plan.steps:
-        batches = _batches(lengths, plan, np.random.default_rng([plan.seed, epoch]))
-        for i, rows in enumerate(batches):
-            if first <= step < plan.steps:
-                yield step, epoch + (i + 1) / len(batches), rows
-            step += 1
-        epoch += 1
-
-
-def _batches(lengths: np.ndarray, plan: TrainingPlan, rng: np.random.Generator) -> list[np.ndarray]:
-    """Texts of one epoch, those of like lengths together."""
-    order = rng.permutation(len(lengths))
-    per_batch = max(1, int(plan.batch_tokens / lengths.mean()))
-    batches = []
-    for start in range(0, len(order), _SORTED_BATCHES * per_batch):
-        chunk = order[start : start + _SORTED_BATCHES * per_batch]
-        chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
-        begin = 0
-        for end in range(1, len(chunk) + 1):
-            full = end < len(chunk) and (end + 1 - begin) * lengths[chunk[end]] > plan.batch_tokens
-            if full or end == len(chunk):
-                batches.append(chunk[begin:end])
-                begin = end
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def _loss(network: Any, texts: Sequence[np.ndarray], plan: TrainingPlan, device: str) -> Any:
-    """Mean loss per token."""
-    import torch
-
-    width = max(map(len, texts))
-    ids = np.zeros((len(texts), width), np.int64)
-    labels = np.full_like(ids, _NO_LABEL)
-    for row, text in enumerate(texts):
-        ids[row, : len(text)] = labels[row, : len(text)] = text
-    # texts begin at the left and attention looks back only: padding needs no mask
-    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=plan.bf16):
-        logits = network(input_ids=torch.from_numpy(ids[:, :-1]).to(device)).logits
-    targets = torch.from_numpy(labels[:, 1:]).to(device)
-    return torch.nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=_NO_LABEL
-    )
-
-
-def _validate(
-    average: dict[str, Any], texts: Sequence[np.ndarray], plan: TrainingPlan, device: str
-) -> float:
-    """Mean loss per token of the averaged weights."""
-    import torch
-
-    network = _untrained(plan).network.to(device)
-    network.load_state_dict(average)
-    lengths = np.array([len(text) for text in texts])
-    total = 0.0
-    with torch.no_grad():
-        for rows in _batches(lengths, plan, np.random.default_rng(0)):
-            loss = _loss(network, [texts[i] for i in rows], plan, device)
-            total += float(loss) * int((lengths[rows] - 1).sum())
-    return total / max(int((lengths - 1).sum()), 1)
