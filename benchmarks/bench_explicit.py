@@ -45,7 +45,7 @@ from sklearn_kt.benchmarking import jarvis_task, matbench_task, score_prediction
 from sklearn_kt.datasets import data_home
 from sklearn_kt.estimators.blending import smooth_readout
 from sklearn_kt.evaluation import library_versions, make_model
-from sklearn_kt.structures import PrototypeGenerator, load_library
+from sklearn_kt.structures import Cached, PrototypeGenerator, load_library
 from sklearn_kt.structures.reading import read_rows, read_structure
 from sklearn_kt.structures.stoichiometry import integer_formulas
 
@@ -280,7 +280,7 @@ def bounds(
         own = [frozenset((z, n) for z, n in zip(e, a, strict=True) if z) in taken for e, a in pairs]
         path = Path(folder) / "library.npz"
         np.savez(path, **library.without(np.flatnonzero(own)).arrays)
-        generator = PrototypeGenerator(path, cache_dir=cache)
+        generator = Cached(PrototypeGenerator(path), cache)
         model = ExplicitKTRegressor(generator, **common).fit(X, y)
         found["absent"] = model.predict(X_test)
     return {name: np.where(np.isnan(v), implicit, v) for name, v in found.items()}

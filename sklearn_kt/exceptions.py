@@ -88,6 +88,10 @@ class MissingStructureWarning(CompositionWarning):
     """Rows have no crystal structure, and so are left out or have no prediction of a model."""
 
 
+class NearFormulaWarning(CompositionWarning):
+    """Crystals are of the integer formula nearest to a composition, not of the composition."""
+
+
 class TrainingWarning(UserWarning):
     """Training that went on otherwise than it was asked to."""
 

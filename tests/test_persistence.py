@@ -54,7 +54,7 @@ from sklearn_kt.persistence import (
     save_model,
     with_replaced,
 )
-from sklearn_kt.structures import RandomGenerator
+from sklearn_kt.structures import Cached, RandomGenerator
 
 FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Cs") for b in ("F", "Cl", "Br", "I")]
 TARGET = np.linspace(6, 3, len(FORMULAS)) + np.arange(len(FORMULAS)) % 4
@@ -234,7 +234,7 @@ def test_what_belongs_to_another_machine_stays_there(tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     model = make_pipeline(
         CompositionTokenizer(local_files_only=False),
-        ExplicitKTRegressor(cache_dir=folder, generator=RandomGenerator(cache_dir=folder)),
+        ExplicitKTRegressor(cache_dir=folder, generator=Cached(RandomGenerator(), folder)),
         memory=str(folder),
     )
     again = load_model(save_model(model, tmp_path / "m"))

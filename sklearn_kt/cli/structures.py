@@ -83,17 +83,16 @@ def _tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
     from sklearn_kt import structures
 
     members: list[Any] = [structures.StructureLookup(args.known)] if args.known else []
-    settings = {"n_jobs": args.n_jobs, "verbose": 1}
     if args.generator in ("prototype", "both"):
-        members.append(
-            structures.PrototypeGenerator(rank_by=args.rank_by, relax=args.relax, **settings)
-        )
+        members.append(structures.PrototypeGenerator(rank_by=args.rank_by, relax=args.relax))
     if args.generator in ("crystallm", "both"):
-        members.append(structures.CrystaLLMGenerator(**settings))
+        members.append(structures.CrystaLLMGenerator())
     if args.generator == "random":
         order = "order" if args.rank_by == "similarity" else "energy"
-        members.append(structures.RandomGenerator(rank_by=order, relax=args.relax, **settings))
-    generator = structures.EnsembleGenerator(members)
+        members.append(structures.RandomGenerator(rank_by=order, relax=args.relax))
+    generator = structures.Cached(
+        structures.EnsembleGenerator(members), n_jobs=args.n_jobs, verbose=1
+    )
     found = generator.generate(args.formulas, args.n)
     if not any(found):
         raise InputError(

@@ -28,12 +28,13 @@ from sklearn_kt.exceptions import CompositionWarning, InputError, MissingStructu
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 from sklearn_kt.structures import (
+    Cached,
     CrystalGraphClassifier,
     CrystalGraphRegressor,
     PrototypeGenerator,
     StructureEmbedder,
 )
-from sklearn_kt.structures.embedder import candidates_of_rows
+from sklearn_kt.structures.candidate import candidates_of_rows
 
 from .embedder import BackboneMixin, CompositionEmbedder, Data
 from .html_repr import FittedReprMixin
@@ -185,8 +186,8 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         if asked:
             generator = self._generator
             if generator is None:
-                generator = PrototypeGenerator(
-                    cache_dir=self.cache_dir, n_jobs=self.n_jobs, verbose=self.verbose
+                generator = Cached(
+                    PrototypeGenerator(), self.cache_dir, n_jobs=self.n_jobs, verbose=self.verbose
                 )
             found = generator.generate(data[np.array(asked)], self._n_candidates)
             for i, candidates in zip(asked, found, strict=True):

@@ -5,12 +5,14 @@ Every generator has ``generate(compositions, n_candidates)``, which gives a list
 transformer. :class:`PrototypeGenerator` substitutes into known crystals,
 :class:`CrystaLLMGenerator` lets a language model write them,
 :class:`StructureLookup` gives crystals of your own, :class:`RandomGenerator` draws
-them by chance, :class:`EnsembleGenerator` asks several.
+them by chance, :class:`EnsembleGenerator` asks several, and :class:`Cached` keeps what any
+of them gives.
 """
 
 from __future__ import annotations
 
 from .base import BaseStructureGenerator, FormulaGenerator
+from .cache import Cached
 from .candidate import Candidate
 from .chance import RandomGenerator
 from .crystal_graph import CrystalGraphClassifier, CrystalGraphRegressor
@@ -23,6 +25,7 @@ from .prototypes import PrototypeGenerator
 
 __all__ = [
     "BaseStructureGenerator",
+    "Cached",
     "Candidate",
     "CrystaLLMGenerator",
     "CrystalGraphClassifier",

@@ -1,35 +1,27 @@
-"""What every generator of structures has in common: parameters, batches, cache."""
+"""What every generator of structures has in common, and what is asked of one."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from sklearn_kt.compositions import ELEMENTS, CompositionBatch, read_compositions
-from sklearn_kt.exceptions import CompositionWarning, InputError
+from sklearn_kt.exceptions import InputError, NearFormulaWarning
 from sklearn_kt.fitting import fit_context
 
-from .cache import DiskCache
-from .candidate import Candidate
+from .candidate import Candidate, candidates_of_rows
 from .stoichiometry import Stoichiometry, integer_formulas, near_formulas
 
-__all__ = ["BaseStructureGenerator", "FormulaGenerator"]
-
-# Compositions handed to a worker at a time, and written to the cache together.
-_CHUNK = 64
+__all__ = ["BaseStructureGenerator", "FormulaGenerator", "ask", "warn_of_near_formulas"]
 
 
 class BaseStructureGenerator(TransformerMixin, BaseEstimator):
@@ -126,22 +118,16 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
 
 
 class FormulaGenerator(BaseStructureGenerator):
-    """A generator that takes one integer formula at a time: near formulas, cache, processes."""
+    """A generator that takes one integer formula at a time, or one near it."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         **BaseStructureGenerator._parameter_constraints,
         "max_atoms": [Interval(Integral, 1, None, closed="left")],
         "max_error": [Interval(Real, 0, 1, closed="left")],
-        "cache_dir": [str, Path, None],
-        "n_jobs": [Integral, None],
-        "verbose": ["verbose"],
     }
 
     max_atoms: int
     max_error: float
-    cache_dir: str | Path | None
-    n_jobs: int | None
-    verbose: int
 
     def generate(self, compositions: Any, n_candidates: int | None = None) -> list[list[Candidate]]:
         """Propose crystals.
@@ -166,7 +152,7 @@ class FormulaGenerator(BaseStructureGenerator):
 
         Warns
         -----
-        CompositionWarning
+        NearFormulaWarning
             If compositions are not integer formulas and were replaced by near ones;
             the provenance of their candidates has the error.
         """
@@ -180,23 +166,12 @@ class FormulaGenerator(BaseStructureGenerator):
         for formula in formulas:
             if formula is not None:
                 distinct.setdefault(_name(formula), formula)
-        found = self._generate_cached(distinct, wanted)
-        out: list[list[Candidate]] = []
-        errors = []
-        for formula in formulas:
-            candidates = [] if formula is None else found[_name(formula)]
-            if formula is not None and formula.error and candidates:
-                errors.append(formula.error)
-                candidates = [_with_error(c, formula.error) for c in candidates]
-            out.append(list(candidates))
-        if errors:
-            warnings.warn(
-                f"{len(errors)} of {len(out)} compositions are not integer formulas of at most "
-                f"{self.max_atoms} atoms and were replaced by the nearest ones; up to "
-                f"{max(errors):.1%} of the atoms differ (provenance['composition_error']).",
-                CompositionWarning,
-                stacklevel=2,
-            )
+        found = {name: self._generate_one(f, wanted) for name, f in distinct.items()}
+        out = [
+            [] if formula is None else _noted(found[_name(formula)], formula.error)
+            for formula in formulas
+        ]
+        warn_of_near_formulas(out, stacklevel=2)
         return out
 
     def _formula(
@@ -212,67 +187,59 @@ class FormulaGenerator(BaseStructureGenerator):
         """Whether the generator may find anything: near formulas are chosen by it."""
         return True
 
-    def _generate_cached(
-        self, formulas: Mapping[str, Stoichiometry], wanted: int
-    ) -> dict[str, list[Candidate]]:
-        from tqdm import tqdm
-
-        cache = None if self.cache_dir is None else DiskCache(self.cache_dir)
-        found: dict[str, list[Candidate]] = {}
-        key_of: dict[str, str] = {}
-        if cache is not None:
-            parts = [type(self).__name__, self._signature(), wanted]
-            signature = json.dumps(parts, sort_keys=True)
-            key_of = {n: hashlib.sha256(f"{signature}\n{n}".encode()).hexdigest() for n in formulas}
-            stored = cache.get(key_of.values())
-            for name, key in key_of.items():
-                if key in stored:
-                    states = json.loads(stored[key])
-                    found[name] = [Candidate.from_dict(state) for state in states]
-        missing = [name for name in formulas if name not in found]
-        chunks = [missing[i : i + _CHUNK] for i in range(0, len(missing), _CHUNK)]
-        with tqdm(
-            total=len(formulas),
-            initial=len(found),
-            desc=type(self).__name__,
-            disable=not self.verbose,
-            file=sys.stderr,
-        ) as progress:
-            for chunk, results in zip(
-                chunks, self._run([[formulas[n] for n in c] for c in chunks], wanted), strict=True
-            ):
-                fresh = dict(zip(chunk, results, strict=True))
-                found |= fresh
-                if cache is not None:
-                    cache.put(
-                        {
-                            key_of[name]: json.dumps([c.to_dict() for c in candidates]).encode()
-                            for name, candidates in fresh.items()
-                        }
-                    )
-                progress.update(len(chunk))
-        return found
-
-    def _run(
-        self, chunks: Sequence[Sequence[Stoichiometry]], wanted: int
-    ) -> Iterator[list[list[Candidate]]]:
-        if self.n_jobs in (None, 1) or len(chunks) < 2:
-            return (self._generate_chunk(chunk, wanted) for chunk in chunks)
-        parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
-        return parallel(delayed(self._generate_chunk)(chunk, wanted) for chunk in chunks)
-
-    def _generate_chunk(
-        self, formulas: Sequence[Stoichiometry], wanted: int
-    ) -> list[list[Candidate]]:
-        return [self._generate_one(formula, wanted) for formula in formulas]
-
     @abstractmethod
     def _generate_one(self, formula: Stoichiometry, wanted: int) -> list[Candidate]:
         """Candidates for one formula, best first."""
 
-    @abstractmethod
-    def _signature(self) -> Any:
-        """Give what candidates depend on beside the formula; fit for JSON."""
+
+def ask(generator: Any, batch: CompositionBatch, wanted: int) -> list[list[Candidate]]:
+    """Ask any generator for crystals, and see that it answers for each row.
+
+    Parameters
+    ----------
+    generator : object
+        With ``generate(compositions, n_candidates)``.
+    batch : CompositionBatch
+        Compositions.
+    wanted : int
+        At most so many crystals for each.
+
+    Returns
+    -------
+    candidates : list of list of Candidate
+        One list per row.
+
+    Raises
+    ------
+    InputError
+        If it is no generator, or returns something else.
+    """
+    if not hasattr(generator, "generate") or isinstance(generator, type):
+        raise InputError(
+            f"{generator!r} is not a structure generator; pass an object with the method "
+            "generate(compositions, n_candidates), such as those of sklearn_kt.structures."
+        )
+    found = candidates_of_rows(generator.generate(batch, wanted)) if len(batch) else []
+    if len(found) != len(batch):
+        raise InputError(
+            f"{generator!r} returned {len(found)} lists of crystals for {len(batch)} "
+            "compositions; generate must return one for each, empty where there is none."
+        )
+    return found
+
+
+def warn_of_near_formulas(found: Sequence[Sequence[Candidate]], stacklevel: int) -> None:
+    """Warn of rows whose crystals are of other compositions, as their provenance says."""
+    first = [candidates[0].provenance for candidates in found if candidates]
+    errors = [p["composition_error"] for p in first if p.get("composition_error")]
+    if errors:
+        warnings.warn(
+            f"{len(errors)} of {len(found)} compositions are not integer formulas as small as the "
+            "generator's max_atoms and were replaced by the nearest ones; up to "
+            f"{max(errors):.1%} of the atoms differ (provenance['composition_error']).",
+            NearFormulaWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _amounts_of(batch: CompositionBatch) -> Iterator[dict[int, float] | None]:
@@ -292,11 +259,9 @@ def _name(formula: Stoichiometry) -> str:
     return "".join(f"{ELEMENTS[z - 1]}{n}" for z, n in sorted(formula.counts.items()))
 
 
-def _with_error(candidate: Candidate, error: float) -> Candidate:
-    return Candidate(
-        candidate.lattice,
-        candidate.numbers,
-        candidate.coords,
-        candidate.score,
-        {**candidate.provenance, "composition_error": error},
-    )
+def _noted(candidates: Sequence[Candidate], error: float) -> list[Candidate]:
+    """Candidates whose provenance tells how far their composition is from the one asked for."""
+    if not error:
+        return list(candidates)
+    noted = {"composition_error": error}
+    return [replace(c, provenance={**c.provenance, **noted}) for c in candidates]

@@ -16,7 +16,7 @@ from .stoichiometry import reduced_formula
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-__all__ = ["Candidate"]
+__all__ = ["Candidate", "candidates_of_rows"]
 
 # Atoms nearer than this (Angstrom) are on top of each other.
 _OVERLAP = 0.6
@@ -175,3 +175,50 @@ class Candidate:
             float(state["score"]),
             dict(state["provenance"]),
         )
+
+
+def candidates_of_rows(X: Any) -> list[list[Candidate]]:
+    """Read the crystals of rows, as users and generators of their own give them.
+
+    Parameters
+    ----------
+    X : sequence
+        Of candidates, pymatgen structures, lists of them, or None.
+
+    Returns
+    -------
+    candidates : list of list of Candidate
+        One list per row.
+
+    Raises
+    ------
+    InputError
+        If a row is something else, or a crystal is disordered.
+    """
+    from pymatgen.core import Structure
+
+    def read(value: Any, row: int) -> Candidate:
+        if isinstance(value, Candidate):
+            return value
+        if isinstance(value, Structure):
+            return Candidate.from_structure(value)
+        raise InputError(
+            f"row {row} holds a {type(value).__name__}; pass pymatgen structures, candidates of "
+            "a generator, lists of them, or None."
+        )
+
+    # a set has no order, and iterating over a frame or mapping gives names
+    ordered = hasattr(X, "__len__") and hasattr(X, "__getitem__")
+    if isinstance(X, str | bytes | Mapping | Structure) or hasattr(X, "columns") or not ordered:
+        raise InputError(
+            f"X must be a sequence with the structures of one row each, not {type(X).__name__}."
+        )
+    rows: list[list[Candidate]] = []
+    for i, value in enumerate(X):
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            rows.append([])
+        elif isinstance(value, list | tuple):
+            rows.append([read(item, i) for item in value])
+        else:
+            rows.append([read(value, i)])
+    return rows

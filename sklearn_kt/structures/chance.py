@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from numbers import Integral
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -56,12 +55,6 @@ class RandomGenerator(FormulaGenerator):
         Largest fraction of atoms that may differ then.
     errors : {"raise", "nan"}, default="raise"
         What a row that is not a composition does: raise, or have no candidate.
-    cache_dir : str, Path or None, default=None
-        Folder for results, shared by processes; None keeps none.
-    n_jobs : int or None, default=None
-        Processes.
-    verbose : int, default=0
-        1 shows progress.
 
     See Also
     --------
@@ -110,9 +103,6 @@ class RandomGenerator(FormulaGenerator):
         max_atoms: int = 60,
         max_error: float = 0.05,
         errors: str = "raise",
-        cache_dir: str | Path | None = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
     ) -> None:
         self.n_samples = n_samples
         self.rank_by = rank_by
@@ -123,9 +113,6 @@ class RandomGenerator(FormulaGenerator):
         self.max_atoms = max_atoms
         self.max_error = max_error
         self.errors = errors
-        self.cache_dir = cache_dir
-        self.n_jobs = n_jobs
-        self.verbose = verbose
 
     def _can_make(self, formula: Stoichiometry) -> bool:
         return load_library().knows(formula.counts)
@@ -155,10 +142,6 @@ class RandomGenerator(FormulaGenerator):
 
             found = rank_by_energy(found)
         return found[:wanted]
-
-    def _signature(self) -> Any:
-        names = ("n_samples", "rank_by", "relax", "max_cell_atoms", "random_state")
-        return [getattr(self, name) for name in names]
 
 
 def volume_per_atom(counts: Mapping[int, int]) -> float:

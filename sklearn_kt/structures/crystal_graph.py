@@ -22,7 +22,7 @@ from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of, torch_generator_kept
 
-from .embedder import candidates_of_rows
+from .candidate import candidates_of_rows
 
 __all__ = ["CrystalGraphClassifier", "CrystalGraphRegressor"]
 

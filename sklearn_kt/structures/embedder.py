@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,11 +16,10 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from sklearn_kt.exceptions import InputError
 from sklearn_kt.fitting import fit_context
 
 from .cache import DiskCache
-from .candidate import Candidate
+from .candidate import Candidate, candidates_of_rows
 from .chgnet import FEATURE_NAMES, chgnet_outputs, chgnet_version
 
 __all__ = ["StructureEmbedder"]
@@ -244,36 +243,6 @@ def _features(candidates: Sequence[Candidate]) -> np.ndarray:
     """Features and energy of each crystal; one at a time, so that rows do not interact."""
     features, energies = chgnet_outputs([c.structure for c in candidates], batch_size=1)
     return np.column_stack([features, energies]).astype(np.float32)
-
-
-def candidates_of_rows(X: Any) -> list[list[Candidate]]:
-    from pymatgen.core import Structure
-
-    def read(value: Any, row: int) -> Candidate:
-        if isinstance(value, Candidate):
-            return value
-        if isinstance(value, Structure):
-            return Candidate.from_structure(value)
-        raise InputError(
-            f"row {row} holds a {type(value).__name__}; pass pymatgen structures, candidates of "
-            "a generator, lists of them, or None."
-        )
-
-    # a set has no order, and iterating over a frame or mapping gives names
-    ordered = hasattr(X, "__len__") and hasattr(X, "__getitem__")
-    if isinstance(X, str | bytes | Mapping | Structure) or hasattr(X, "columns") or not ordered:
-        raise InputError(
-            f"X must be a sequence with the structures of one row each, not {type(X).__name__}."
-        )
-    rows: list[list[Candidate]] = []
-    for i, value in enumerate(X):
-        if value is None or (isinstance(value, float) and np.isnan(value)):
-            rows.append([])
-        elif isinstance(value, list | tuple):
-            rows.append([read(item, i) for item in value])
-        else:
-            rows.append([read(value, i)])
-    return rows
 
 
 def _key(candidate: Candidate) -> str:

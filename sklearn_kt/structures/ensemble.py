@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
-from sklearn_kt.compositions import CompositionBatch, composition_groups
+from sklearn_kt.compositions import composition_groups
 from sklearn_kt.exceptions import InputError
 
-from .base import BaseStructureGenerator
+from .base import BaseStructureGenerator, ask
 from .candidate import Candidate
-from .embedder import candidates_of_rows
 from .prototypes import PrototypeGenerator
 
 __all__ = ["EnsembleGenerator", "alike", "distinct"]
@@ -109,11 +108,11 @@ class EnsembleGenerator(BaseStructureGenerator):
             composition_groups(batch[valid]), return_index=True, return_inverse=True
         )
         rows = batch[valid[first]]
-        columns = [_ask(member, rows, wanted) for member in members]
+        columns = [ask(member, rows, wanted) for member in members]
         merged = [self._merge(lists, wanted) for lists in zip(*columns, strict=True)]
         empty = [row for row, found in enumerate(merged) if not found]
         if self.last_resort is not None and empty:
-            for row, found in zip(empty, _ask(self.last_resort, rows[empty], wanted), strict=True):
+            for row, found in zip(empty, ask(self.last_resort, rows[empty], wanted), strict=True):
                 merged[row] = found[:wanted]
         out: list[list[Candidate]] = [[] for _ in range(len(batch))]
         for row, place in zip(valid.tolist(), copies.tolist(), strict=True):
@@ -143,16 +142,6 @@ class EnsembleGenerator(BaseStructureGenerator):
 
             turns = rank_by_energy(turns)
         return turns[:wanted]
-
-
-def _ask(generator: Any, batch: CompositionBatch, wanted: int) -> list[list[Candidate]]:
-    found = candidates_of_rows(generator.generate(batch, wanted)) if len(batch) else []
-    if len(found) != len(batch):
-        raise InputError(
-            f"{generator!r} returned {len(found)} lists of crystals for {len(batch)} "
-            "compositions; generate must return one for each, empty where there is none."
-        )
-    return found
 
 
 def distinct(candidates: Sequence[Candidate]) -> list[Candidate]:

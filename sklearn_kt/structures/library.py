@@ -9,7 +9,6 @@ how readily one element replaces another, and how much room each element takes.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -325,33 +324,10 @@ def load_library(path: str | Path | None = None) -> PrototypeLibrary:
         return _load(_path(path))
 
 
-def library_digest(path: str | Path | None = None) -> str:
-    """Identify a library by its content.
-
-    Parameters
-    ----------
-    path : str, Path or None, default=None
-        As for :func:`load_library`.
-
-    Returns
-    -------
-    digest : str
-        Hexadecimal digits.
-    """
-    load_library(path)
-    with _lock:
-        return _digest(_path(path))
-
-
 def _path(path: str | Path | None) -> str:
     if path is None:
         path = DATA / "prototypes.npz"
     return str(path)
-
-
-@lru_cache(maxsize=2)
-def _digest(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=2)

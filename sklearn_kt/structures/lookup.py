@@ -36,12 +36,6 @@ class StructureLookup(FormulaGenerator):
         integer formulas; 0 finds exact matches only.
     errors : {"raise", "nan"}, default="raise"
         What a row that is not a composition does: raise, or have no candidate.
-    cache_dir : None, default=None
-        Nothing is computed, so nothing is stored.
-    n_jobs : int or None, default=None
-        Processes.
-    verbose : int, default=0
-        1 shows progress.
 
     See Also
     --------
@@ -80,9 +74,6 @@ class StructureLookup(FormulaGenerator):
         max_atoms: int = 1000,
         max_error: float = 0.0,
         errors: str = "raise",
-        cache_dir: None = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
     ) -> None:
         self.source = source
         self.skip_bad = skip_bad
@@ -90,18 +81,12 @@ class StructureLookup(FormulaGenerator):
         self.max_atoms = max_atoms
         self.max_error = max_error
         self.errors = errors
-        self.cache_dir = cache_dir
-        self.n_jobs = n_jobs
-        self.verbose = verbose
 
     def _can_make(self, formula: Stoichiometry) -> bool:
         return _key(formula.counts) in self._known()
 
     def _generate_one(self, formula: Stoichiometry, wanted: int) -> list[Candidate]:
         return self._known().get(_key(formula.counts), [])[:wanted]
-
-    def _signature(self) -> Any:
-        return None
 
     def _known(self) -> dict[tuple, list[Candidate]]:
         """Candidates by composition, read on first use."""

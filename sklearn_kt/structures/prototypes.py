@@ -6,7 +6,7 @@ import itertools
 from functools import lru_cache
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -17,7 +17,7 @@ from sklearn_kt.compositions import ELEMENTS
 
 from .base import FormulaGenerator
 from .candidate import Candidate
-from .library import PrototypeLibrary, library_digest, load_library
+from .library import PrototypeLibrary, load_library
 from .stoichiometry import Stoichiometry
 
 __all__ = ["PrototypeGenerator"]
@@ -67,12 +67,6 @@ class PrototypeGenerator(FormulaGenerator):
         candidate.
     errors : {"raise", "nan"}, default="raise"
         What a row that is not a composition does: raise, or have no candidate.
-    cache_dir : str, Path or None, default=None
-        Folder for results, shared by processes; None keeps none.
-    n_jobs : int or None, default=None
-        Processes.
-    verbose : int, default=0
-        1 shows progress.
 
     See Also
     --------
@@ -121,9 +115,6 @@ class PrototypeGenerator(FormulaGenerator):
         max_atoms: int = 200,
         max_error: float = 0.05,
         errors: str = "raise",
-        cache_dir: str | Path | None = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
     ) -> None:
         self.library = library
         self.n_candidates = n_candidates
@@ -134,9 +125,6 @@ class PrototypeGenerator(FormulaGenerator):
         self.max_atoms = max_atoms
         self.max_error = max_error
         self.errors = errors
-        self.cache_dir = cache_dir
-        self.n_jobs = n_jobs
-        self.verbose = verbose
 
     def _can_make(self, formula: Stoichiometry) -> bool:
         amounts = tuple(sorted(formula.counts.values()))
@@ -159,15 +147,6 @@ class PrototypeGenerator(FormulaGenerator):
             scale = None if self.rank_by == "energy" else self.energy_scale
             candidates = rank_by_energy(candidates, scale)
         return candidates[:wanted]
-
-    def _signature(self) -> Any:
-        return [
-            library_digest(self.library),
-            self.rank_by,
-            self.pool,
-            self.energy_scale,
-            self.relax,
-        ]
 
 
 def substituted(library: PrototypeLibrary, found: Ranked) -> Candidate:

@@ -20,7 +20,7 @@ from pymatgen.io.cif import CifWriter
 
 from sklearn_kt.cli import main
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError
-from sklearn_kt.structures import load_library
+from sklearn_kt.structures import Cached, load_library
 from sklearn_kt.structures.candidate import Candidate
 from sklearn_kt.structures.crystallm import (
     CIFRejectedError,
@@ -511,7 +511,7 @@ class TestGenerator:
     def test_interrupted_run_keeps_what_is_done(
         self, parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("sklearn_kt.structures.base._CHUNK", 1)
+        monkeypatch.setattr("sklearn_kt.structures.cache._CHUNK", 1)
         generate, stop = parrot.generate, True
 
         def interrupted(prompt: str, *arguments: Any, **settings: Any) -> list[Sample]:
@@ -520,7 +520,7 @@ class TestGenerator:
             return generate(prompt, *arguments, **settings)
 
         parrot.generate = interrupted  # type: ignore[method-assign]
-        generator = CrystaLLMGenerator(n_samples=2, z=4, cache_dir=tmp_path)
+        generator = Cached(CrystaLLMGenerator(n_samples=2, z=4), tmp_path)
         with pytest.raises(KeyboardInterrupt):
             generator.generate(["NaCl", "KCl"])
         assert len(parrot.asked) == 1

@@ -24,7 +24,7 @@ from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula
 
 from .cif_tokenizer import ELEMENT_TOKENS, CIFTokenizer
 from .guide import Guide
-from .model import SHIPPED, CrystaLLM, load_crystallm
+from .model import CrystaLLM, load_crystallm
 from .search import Found, tree_search
 from .short import lengthen
 from .text import CIFRejectedError, crystal_of_text, prompt
@@ -90,12 +90,6 @@ class CrystaLLMGenerator(FormulaGenerator):
         Largest fraction of atoms that may differ then.
     errors : {"raise", "nan"}, default="raise"
         What a row that is not a composition does: raise, or have no candidate.
-    cache_dir : str, Path or None, default=None
-        Folder for results, shared by processes; None keeps none.
-    n_jobs : int or None, default=None
-        Processes, each with a model of its own.
-    verbose : int, default=0
-        1 shows progress.
 
     See Also
     --------
@@ -169,9 +163,6 @@ class CrystaLLMGenerator(FormulaGenerator):
         max_atoms: int = 60,
         max_error: float = 0.05,
         errors: str = "raise",
-        cache_dir: str | Path | None = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
     ) -> None:
         self.checkpoint = checkpoint
         self.space_group = space_group
@@ -193,9 +184,6 @@ class CrystaLLMGenerator(FormulaGenerator):
         self.max_atoms = max_atoms
         self.max_error = max_error
         self.errors = errors
-        self.cache_dir = cache_dir
-        self.n_jobs = n_jobs
-        self.verbose = verbose
 
     def _can_make(self, formula: Stoichiometry) -> bool:
         return all(ELEMENTS[z - 1] in ELEMENT_TOKENS for z in formula.counts)
@@ -307,20 +295,6 @@ class CrystaLLMGenerator(FormulaGenerator):
             return rank_by_energy(votes) if votes else []
         return sorted(votes, key=lambda candidate: -candidate.score)
 
-    def _signature(self) -> Any:
-        names = [
-            "space_group",
-            "z",
-            "n_samples",
-            "search",
-            "rank_by",
-            "guided",
-            "temperature",
-            "top_k",
-        ]
-        names += ["top_p", "max_new_tokens", "max_cell_atoms", "check_bonds", "random_state"]
-        return [_digest(self._source()), *(getattr(self, name) for name in names)]
-
 
 def _shares(
     model: CrystaLLM, formula: Stoichiometry, units: tuple[int, ...], n_samples: int
@@ -340,15 +314,3 @@ def _shares(
 @lru_cache(maxsize=2)
 def _load(checkpoint: str | None, local_files_only: bool, device: str) -> CrystaLLM:
     return load_crystallm(checkpoint, local_files_only=local_files_only, device=device)
-
-
-@lru_cache(maxsize=8)
-def _digest(checkpoint: str | None) -> str:
-    """Identify weights by content, or a hub's model by its name."""
-    folder = SHIPPED if checkpoint is None else Path(checkpoint)
-    digest = hashlib.sha256(b"" if folder.is_dir() else str(checkpoint).encode())
-    for file in sorted(folder.glob("*")):
-        if file.suffix in {".pt", ".safetensors"}:
-            with file.open("rb") as handle:
-                digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()[:16]
