@@ -292,14 +292,14 @@ def test_stable_compounds_are_seen_more_often(tmp_path: Path) -> None:
     made = build_corpus(tmp_path / "c", [CorpusTable(formulas, e_hull=hull)], [])
     settings = {"validation_fraction": 0.0, "unknown_stability": 0.2, "masked_fraction": 1.0}
     run = pretrainer(stability_temperature=0.25, **settings)._start(made)
-    seen = np.concatenate(list(run._epoch_batches()))
+    seen = np.concatenate(list(run._batches(0)))
     assert len(np.unique(seen)) == len(seen)
     counts = np.bincount(seen // 1000, minlength=3)
     assert counts[0] == 1000
     assert counts[1] / 1000 == pytest.approx(np.exp(-1), abs=0.08)
     assert counts[2] / 1000 == pytest.approx(0.2, abs=0.06)
     everything = pretrainer(stability_temperature=None, **settings)._start(made)
-    assert len(np.concatenate(list(everything._epoch_batches()))) == 3000
+    assert len(np.concatenate(list(everything._batches(0)))) == 3000
 
 
 def test_rows_of_which_nothing_is_known_are_only_masked(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_rows_of_which_nothing_is_known_are_only_masked(tmp_path: Path) -> None:
 
 def test_held_out_rows_are_never_trained_on(corpus: Corpus) -> None:
     run = pretrainer()._start(corpus)
-    seen = np.concatenate([*run._epoch_batches(), *run._epoch_batches()])
+    seen = np.concatenate([*run._batches(0), *run._batches(1)])
     assert run.held_out.any()
     assert not run.held_out[seen].any()
 
