@@ -83,7 +83,7 @@ def encoders(encoder: Any, inputs: Any) -> dict[str, Any]:
         "float32, batches of 32": (encoder, 32, plain),
         "float32, batches of 128": (encoder, 128, plain),
         "float32, batches of 256": (encoder, 256, plain),
-        "reduce_precision": (reduce_precision(embedder).encoder_, shipped, plain),
+        "reduce_precision": (reduce_precision(embedder).encoder_.network, shipped, plain),
         "torch.autocast, bfloat16": (encoder, shipped, autocast),
         "int8 weights": (quantized, shipped, plain),
     }

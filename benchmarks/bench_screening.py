@@ -45,12 +45,12 @@ def parts(model: Any, X: np.ndarray) -> dict[str, float]:
     from sklearn_kt.screening.screener import _keys
 
     batch = read_compositions(X)
-    inputs = model._inputs(batch)
+    inputs = model.encoder_.inputs(batch)
     work: dict[str, Callable[[], Any]] = {
         "read formulas": lambda: read_compositions(X),
         "find duplicates": lambda: np.unique(_keys(batch)),
         "descriptors": lambda: elemental_descriptors(batch),
-        "encoder": lambda: forward(model.encoder_, inputs, device="cpu"),
+        "encoder": lambda: forward(model.encoder_.network, inputs, device="cpu"),
         "predict": lambda: model.predict(batch),
         "predict with standard deviation": lambda: model.predict(batch, return_std=True),
     }

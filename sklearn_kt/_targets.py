@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import validate_data
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d, validate_data
 
 from .exceptions import InputError
 
-__all__ = ["as_numbers", "most_probable", "read_numbers", "votes"]
+__all__ = ["as_numbers", "most_probable", "read_labels", "read_numbers", "votes"]
 
 # Targets are standardised; double precision holds no squares beyond these.
 _LARGEST, _NARROWEST = 1e150, 1e-150
@@ -32,6 +33,13 @@ def read_numbers(estimator: Any, y: Any, *, multi_output: bool) -> np.ndarray:
             f"the targets differ by {narrow[narrow > 0].min():g} at most, whose square is below "
             "double precision; pass targets in another unit."
         )
+    return y
+
+
+def read_labels(estimator: Any, y: Any) -> np.ndarray:
+    """Targets as class labels."""
+    y = column_or_1d(validate_data(estimator, y=y), warn=True)
+    check_classification_targets(y)
     return y
 
 

@@ -25,11 +25,12 @@ from sklearn.utils.validation import check_is_fitted
 from ._files import replacing
 from ._version import __version__
 from .compositions import read_compositions
+from .encoder import Encoder
+from .encoder.encoder import element_inputs
 from .estimators.embedder import CompositionEmbedder
 from .estimators.implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .exceptions import InputError
 from .persistence import with_replaced
-from .tokenizer import token_matrix
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,23 +89,22 @@ def reduce_precision(estimator: Any) -> Any:
     """
     from skorch import NeuralNet
 
-    from .encoder.modeling import CompositionEncoder, FrozenEncoder
+    from .encoder.modeling import CompositionEncoder
 
     found = 0
 
     def reduced(value: Any) -> Any:
         nonlocal found
-        if isinstance(value, NeuralNet) and hasattr(value, "module_"):
-            backbone = getattr(value.module_, "backbone", None)
-        else:
-            backbone = value.backbone if isinstance(value, FrozenEncoder) else None
-        if not isinstance(backbone, CompositionEncoder):
+        if not isinstance(value, Encoder | NeuralNet):
+            return value
+        module = value.network if isinstance(value, Encoder) else getattr(value, "module_", None)
+        if not isinstance(getattr(module, "backbone", None), CompositionEncoder):
             return value
         found += 1
-        value = copy.deepcopy(value)
-        module = value.module_ if isinstance(value, NeuralNet) else value
+        copied = copy.deepcopy(value)
+        module = copied.network if isinstance(copied, Encoder) else copied.module_
         module.backbone.reduce_precision()
-        return value
+        return copied
 
     result = with_replaced(estimator, reduced)
     if not found:
@@ -150,8 +150,7 @@ def onnx_inputs(X: Any) -> dict[str, np.ndarray]:
     array([[1. , 0.6, 0.4],
            [1. , 1. , 0. ]], dtype=float32)
     """
-    ids, amounts = token_matrix(read_compositions(X, errors="raise"))
-    return {"input_ids": ids, "fractions": (amounts / amounts[:, :1]).astype(np.float32)}
+    return element_inputs(read_compositions(X, errors="raise"))
 
 
 def export_onnx(estimator: Any, path: str | Path) -> Path:
@@ -252,20 +251,22 @@ def _graph(estimator: Any) -> tuple[nn.Module, list[str], dict[str, str]]:
             f"CompositionEmbedder, not a {kind}; export the parts of a pipeline or stack."
         )
     check_is_fitted(estimator)
+    kind_of_input = estimator.encoder_.spec["kind"]
     if isinstance(estimator, CompositionEmbedder):
-        if estimator.encoder_ is None or estimator.spec_["kind"] != "composition":
+        network = estimator.encoder_.network
+        if network is None or kind_of_input != "composition":
             raise InputError(
                 "this CompositionEmbedder has no encoder of element tokens to export; fit one "
                 "with a checkpoint."
             )
-        properties = estimator.encoder_.property_names
+        properties = network.property_names
         about["properties"] = json.dumps(properties)
         names = ["embeddings", "properties"] if properties else ["embeddings"]
-        return Embedder(copy.deepcopy(estimator.encoder_)), names, about
-    if estimator.readout_weights_ != {"network": 1.0} or estimator.spec_["kind"] != "composition":
+        return Embedder(copy.deepcopy(network)), names, about
+    if estimator.readout_weights_ != {"network": 1.0} or kind_of_input != "composition":
         raise InputError(
             f"this {kind} predicts by {', '.join(estimator.readout_weights_)} on "
-            f"{estimator.spec_['kind']}; only networks on element tokens can be exported. "
+            f"{kind_of_input}; only networks on element tokens can be exported. "
             "Fit with readout='head', without a text backbone, or export the encoder alone "
             "(CompositionEmbedder)."
         )

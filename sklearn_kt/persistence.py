@@ -45,12 +45,12 @@ from .randomness import torch_generator_kept
 if TYPE_CHECKING:
     from skorch import NeuralNet
 
-    from .encoder.modeling import FrozenEncoder
+    from .encoder.encoder import Encoder
 
 __all__ = ["FORMAT_VERSION", "TRUSTED_TYPES", "load_model", "save_model"]
 
 #: Layout of a model file; raised when another version of the package could misread it.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 #: Types beyond those that skops trusts by itself which a model file may hold, beside all
 #: estimators of this package: what keeps plain data or other estimators, and trees of scikit-learn,
@@ -108,20 +108,32 @@ _LIBRARIES = ("numpy", "scikit-learn", "scipy", "skops", "skorch", "torch")
 
 
 class StoredEncoder:
-    """A frozen encoder as plain data: ``spec`` and arrays of ``weights``."""
+    """An encoder as plain data: ``spec``, arrays of ``weights``, and what its reader is made of."""
 
-    def __init__(self, encoder: FrozenEncoder) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         self.spec = encoder.spec
-        self.weights = _arrays(encoder.backbone)
+        self.weights = None if encoder.network is None else _arrays(encoder.network.backbone)
+        tokenizer = getattr(encoder.reader, "tokenizer", None)
+        self.tokenizer = None if tokenizer is None else StoredTokenizer(tokenizer)
+        self.scaler = getattr(encoder.reader, "scaler", None)
 
-    def restore(self) -> FrozenEncoder:
+    def restore(self) -> Encoder:
         """Build the encoder."""
+        from .encoder.encoder import ElementInputs, Encoder, NumberInputs, TextInputs
         from .encoder.modeling import FrozenEncoder
         from .encoder.weights import check_weights
 
-        weights = _tensors(self.weights)
-        check_weights(self.spec, weights)
-        return FrozenEncoder(self.spec, weights)
+        network = None
+        if self.weights is not None:
+            weights = _tensors(self.weights)
+            check_weights(self.spec, weights)
+            network = FrozenEncoder(self.spec, weights)
+        reader: ElementInputs | TextInputs | NumberInputs = ElementInputs()
+        if self.tokenizer is not None:
+            reader = TextInputs.of(self.spec, self.tokenizer.restore())
+        elif self.scaler is not None:
+            reader = NumberInputs(self.scaler)
+        return Encoder(self.spec, reader, network)
 
 
 class StoredNetwork:
@@ -401,11 +413,11 @@ def _store(value: Any) -> Any:
     from skorch import NeuralNet
     from torch import nn
 
-    from .encoder.modeling import FrozenEncoder
+    from .encoder.encoder import Encoder
 
     if isinstance(value, NeuralNet) and hasattr(value, "module__spec"):
         return StoredNetwork(value)
-    if isinstance(value, FrozenEncoder):
+    if isinstance(value, Encoder):
         return StoredEncoder(value)
     if isinstance(value, nn.Module | NeuralNet):
         raise InputError(

@@ -33,8 +33,8 @@ from sklearn_kt import (
     ExplicitKTRegressor,
     ImplicitKTClassifier,
     ImplicitKTRegressor,
-    readouts,
 )
+from sklearn_kt.estimators import readouts
 from sklearn_kt.estimators.readouts import ErrorModel, MedianTreesRegressor
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.persistence import load_model, save_model

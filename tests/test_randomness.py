@@ -27,11 +27,11 @@ from sklearn_kt import (
     ExplicitKTRegressor,
     ImplicitKTClassifier,
     ImplicitKTRegressor,
-    readouts,
 )
 from sklearn_kt.cli import main
 from sklearn_kt.encoder.modeling import FeatureEncoder, FrozenEncoder
 from sklearn_kt.encoder.training import one_thread
+from sklearn_kt.estimators import readouts
 from sklearn_kt.estimators.blending import smooth_readout
 from sklearn_kt.estimators.readouts import ErrorModel, KernelRegressor
 from sklearn_kt.evaluation import fit_and_predict, make_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .encoder import Encoder
 from .weights import (
     PRESETS,
     list_checkpoints,
@@ -13,6 +14,7 @@ from .weights import (
 
 __all__ = [
     "PRESETS",
+    "Encoder",
     "list_checkpoints",
     "load_backbone",
     "load_checkpoint",

@@ -375,6 +375,7 @@ def _train(
 def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
     """Run a network or a frozen backbone; (n, n_outputs), in the order of rows.
 
+    It is in evaluation mode on the CPU, and stays there for whoever else runs it.
     Every batch has the same number of rows, all of one length. A row's output
     then does not depend on the rows it came with: matrix products of another
     shape round differently.
@@ -382,21 +383,20 @@ def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
     n = len(inputs)
     lengths = np.zeros(n) if inputs.lengths is None else inputs.lengths
     outputs = None
-    module.to(device).eval()
-    try:
-        with torch.inference_mode(), one_thread(module):
-            for length in np.unique(lengths):
-                group = np.flatnonzero(lengths == length)
-                for start in range(0, len(group), _FORWARD_ROWS):
-                    rows = group[start : start + _FORWARD_ROWS]
-                    batch, _ = inputs[np.resize(rows, _FORWARD_ROWS)]
-                    batch = {key: value.to(device) for key, value in batch.items()}
-                    out = module(**batch).float().cpu().numpy()[: len(rows)]
-                    if outputs is None:
-                        outputs = np.empty((n, out.shape[1]), dtype=np.float32)
-                    outputs[rows] = out
-    finally:
-        module.to("cpu")
+    if device != "cpu":
+        # moving it itself would take it away from other threads
+        module = copy.deepcopy(module).to(device)
+    with torch.inference_mode(), one_thread(module):
+        for length in np.unique(lengths):
+            group = np.flatnonzero(lengths == length)
+            for start in range(0, len(group), _FORWARD_ROWS):
+                rows = group[start : start + _FORWARD_ROWS]
+                batch, _ = inputs[np.resize(rows, _FORWARD_ROWS)]
+                batch = {key: value.to(device) for key, value in batch.items()}
+                out = module(**batch).float().cpu().numpy()[: len(rows)]
+                if outputs is None:
+                    outputs = np.empty((n, out.shape[1]), dtype=np.float32)
+                outputs[rows] = out
     assert outputs is not None
     return outputs
 

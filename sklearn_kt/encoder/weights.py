@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRESETS",
+    "CheckpointFiles",
     "check_weights",
     "list_checkpoints",
     "load_backbone",
     "load_checkpoint",
+    "open_checkpoint",
     "save_checkpoint",
     "without_heads",
 ]
@@ -101,6 +104,91 @@ def list_checkpoints() -> list[str]:
     return sorted(path.parent.name for path in _CHECKPOINTS.glob(f"*/{_CONFIG}"))
 
 
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """Files of a checkpoint that is there and undamaged."""
+
+    folder: Path
+    config: dict[str, Any]
+    content: bytes
+
+    @property
+    def identity(self) -> str:
+        """Tell it from others: settings, and the SHA-256 of the weights."""
+        return json.dumps(self.config, sort_keys=True)
+
+    def load(self) -> Pretrained:
+        """Read architecture and weights."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        config = {key: value for key, value in self.config.items() if key not in _FOLDER_KEYS}
+        spec = {"kind": "composition", "config": config}
+        try:
+            weights = {key: value.float() for key, value in load(self.content).items()}
+            check_weights(spec, weights)
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"the weights {self.folder / _WEIGHTS} cannot be read ({error}); write the "
+                "checkpoint again."
+            ) from error
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.folder}: {error}") from error
+        return spec, weights
+
+
+def open_checkpoint(checkpoint: str | Path) -> CheckpointFiles:
+    """Find a checkpoint, and check that it can be read by this version and is undamaged.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        As for :func:`load_checkpoint`.
+
+    Returns
+    -------
+    files : CheckpointFiles
+        What :func:`load_checkpoint` loads.
+
+    Raises
+    ------
+    CheckpointError
+        As from :func:`load_checkpoint`.
+    """
+    folder = _find(checkpoint)
+    config = _read_config(folder)
+    if config.get("model_type") != _MODEL_TYPE:
+        raise CheckpointError(
+            f"{folder} holds a {config.get('model_type')!r} model, not a composition encoder; "
+            "pass a Hugging Face text model as backbone= instead of checkpoint=."
+        )
+    version = config.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder} has checkpoint format {version!r}; this sklearn_kt reads formats up to "
+            f"{FORMAT_VERSION}. Upgrade sklearn_kt, or use a checkpoint written by this version."
+        )
+    if "sha256" not in config:
+        raise CheckpointError(
+            f"{folder / _CONFIG} has no SHA-256 of the weights, so that damage to them would not "
+            "be found: copy or write the checkpoint again."
+        )
+    try:
+        content = (folder / _WEIGHTS).read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"the weights {folder / _WEIGHTS} cannot be read ({error}): copy or write the "
+            "checkpoint again."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != config["sha256"]:
+        raise CheckpointError(
+            f"the weights {folder / _WEIGHTS} cannot be read: they are not those that {_CONFIG} "
+            "was written for (their SHA-256 differs), but truncated, damaged or others; copy or "
+            "write the checkpoint again."
+        )
+    return CheckpointFiles(folder, config, content)
+
+
 def load_checkpoint(checkpoint: str | Path) -> Pretrained:
     """Load a composition encoder's architecture and weights.
 
@@ -123,46 +211,7 @@ def load_checkpoint(checkpoint: str | Path) -> Pretrained:
         If there is no such checkpoint, or it is damaged (by the SHA-256 in its config),
         of another kind or of a newer format.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    folder = _find(checkpoint)
-    config = _read_config(folder)
-    if config.get("model_type") != _MODEL_TYPE:
-        raise CheckpointError(
-            f"{folder} holds a {config.get('model_type')!r} model, not a composition encoder; "
-            "pass a Hugging Face text model as backbone= instead of checkpoint=."
-        )
-    version = config.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{folder} has checkpoint format {version!r}; this sklearn_kt reads formats up to "
-            f"{FORMAT_VERSION}. Upgrade sklearn_kt, or use a checkpoint written by this version."
-        )
-    spec = {"kind": "composition", "config": {key: config[key] for key in _config_keys(config)}}
-    try:
-        weights = {key: value.float() for key, value in load_file(folder / _WEIGHTS).items()}
-        digest = _sha256(folder / _WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"the weights {folder / _WEIGHTS} cannot be read ({error}); the file is missing, "
-            "truncated or damaged: copy or write the checkpoint again."
-        ) from error
-    if "sha256" not in config:
-        raise CheckpointError(
-            f"{folder / _CONFIG} has no SHA-256 of the weights, so that damage to them would not "
-            "be found: copy or write the checkpoint again."
-        )
-    if config["sha256"] != digest:
-        raise CheckpointError(
-            f"the weights {folder / _WEIGHTS} are not those that {_CONFIG} was written for (their "
-            "SHA-256 differs): copy or write the checkpoint again."
-        )
-    try:
-        check_weights(spec, weights)
-    except CheckpointError as error:
-        raise CheckpointError(f"{folder}: {error}") from error
-    return spec, weights
+    return open_checkpoint(checkpoint).load()
 
 
 def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pretrained:
@@ -349,10 +398,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / _CONFIG} is not a JSON object.")
     return config
-
-
-def _config_keys(config: dict[str, Any]) -> list[str]:
-    return [key for key in config if key not in _FOLDER_KEYS]
 
 
 def _sha256(path: Path) -> str:

@@ -22,14 +22,15 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import most_probable, read_numbers
+from sklearn_kt._targets import most_probable, read_labels, read_numbers
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.descriptors import elemental_descriptors
+from sklearn_kt.encoder.encoder import Data
 from sklearn_kt.exceptions import InputError, MissingStructureWarning
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 
-from .embedder import BackboneMixin, Data
+from .base import FormulaMixin
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
@@ -47,7 +48,7 @@ __all__ = ["BlendedKTClassifier", "BlendedKTRegressor", "smooth_readout"]
 _SHOWN = 3
 
 
-class _BaseBlendedKT(BackboneMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
+class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
     """Out-of-fold blending; subclasses add what targets mean."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
@@ -58,7 +59,6 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, _BaseHeterogeneousEnsemble)
         "verbose": ["verbose"],
     }
 
-    errors = "raise"
     estimators: list[tuple[str, Any]] | None
     cv: int
     random_state: Any
@@ -92,7 +92,6 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, _BaseHeterogeneousEnsemble)
         y = self._read_targets(y)
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
-        self._remember_elements(data)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         named = self._named(seed, len(data))
         folds = self._folds(y, seed)
@@ -192,7 +191,6 @@ class _BaseBlendedKT(BackboneMixin, FittedReprMixin, _BaseHeterogeneousEnsemble)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
         # rows are read here, whatever the models could read
         tags.input_tags.allow_nan = tags.input_tags.sparse = False
         return tags
@@ -311,7 +309,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         """
         check_is_fitted(self)
         errors = self._errors() if return_std else None
-        data = self._read(X, reset=False)
+        data = self._read(X)
         blend = self._blend(data)
         if errors is None:
             return blend
@@ -346,7 +344,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         """
         check_is_fitted(self)
         errors = self._errors()
-        data = self._read(X, reset=False)
+        data = self._read(X)
         width = errors.width(_error_features(data), coverage)[:, 0]
         blend = self._blend(data)
         return np.column_stack([blend - width, blend + width])
@@ -486,7 +484,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
             Only with ``return_proba=True``.
         """
         check_is_fitted(self)
-        probabilities = self._blend(self._read(X, reset=False))
+        probabilities = self._blend(self._read(X))
         labels = most_probable(self.classes_, probabilities)
         return (labels, probabilities) if return_proba else labels
 
@@ -505,7 +503,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        return self._blend(self._read(X, reset=False))
+        return self._blend(self._read(X))
 
     def _default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
         common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
@@ -515,7 +513,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         }
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = self._read_labels(y)
+        y = read_labels(self, y)
         self.classes_ = np.unique(y)
         return y
 

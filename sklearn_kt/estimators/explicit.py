@@ -22,8 +22,10 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import most_probable, read_numbers, votes
+from sklearn_kt._targets import most_probable, read_labels, read_numbers, votes
 from sklearn_kt.compositions import CompositionBatch
+from sklearn_kt.encoder import Encoder
+from sklearn_kt.encoder.encoder import Data
 from sklearn_kt.exceptions import CompositionWarning, InputError, MissingStructureWarning
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
@@ -36,7 +38,8 @@ from sklearn_kt.structures import (
 )
 from sklearn_kt.structures.candidate import candidates_of_rows
 
-from .embedder import BackboneMixin, CompositionEmbedder, Data
+from .base import FormulaMixin
+from .embedder import CompositionEmbedder
 from .html_repr import FittedReprMixin
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import decide, with_seed
@@ -50,7 +53,7 @@ _NETWORKS = (CrystalGraphClassifier, CrystalGraphRegressor)
 _PRIVATE = ("_shape", "_generator", "_embedder", "_n_candidates", "_fallback")
 
 
-class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
+class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
     """Structures, features and fallback; subclasses add what targets mean."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
@@ -72,6 +75,8 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     n_candidates: int
     composition_estimator: Any
     fallback: str
+    checkpoint: str | Path | None
+    errors: str
     cache_dir: str | Path | None
     n_jobs: int | None
     random_state: Any
@@ -119,7 +124,6 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         y = self._read_targets(y)
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
-        self._remember_elements(data)
         self.structure_model_: Any = None
         self.composition_model_: Any = None
         self.fallback_rows_: list[int] = []
@@ -160,10 +164,10 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
 
     def _encoder(self, data: CompositionBatch) -> CompositionEmbedder:
         """Fit what stands beside the columns of structures."""
-        encoder = CompositionEmbedder(self.checkpoint).fit(data[:1])
-        # dozens of predicted properties serve better than hundreds of raw columns
-        left_out = {"embedding"} if "properties" in encoder.blocks_ else set()
-        blocks = [name for name in encoder.blocks_ if name not in left_out]
+        blocks = Encoder.load(self.checkpoint).blocks
+        if "properties" in blocks:
+            # dozens of predicted properties serve better than hundreds of raw columns
+            blocks = tuple(name for name in blocks if name != "embedding")
         return CompositionEmbedder(self.checkpoint, blocks=blocks).fit(data[:1])
 
     def _features(
@@ -263,7 +267,7 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         shape: tuple[int, ...],
     ) -> np.ndarray:
         """Run the two models, each on its rows; NaN, of the shape of a row, where there is none."""
-        data: Data = self._read(X, reset=False)
+        data: Data = self._read(X, errors=self.errors)
         if isinstance(data, np.ndarray):
             self.fallback_rows_ = []
             return run(self.structure_model_, data)
@@ -281,11 +285,6 @@ class _BaseExplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             if len(rows):
                 out[rows] = run(model, _rows_of(columns, rows))
         return out
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        return tags
 
 
 class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
@@ -701,7 +700,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         return out
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = self._read_labels(y)
+        y = read_labels(self, y)
         self.classes_ = np.unique(y)
         self._shape = self.classes_.shape
         return y

@@ -119,23 +119,24 @@ def _blended_rows(estimator: Any) -> list[tuple[str, str]]:
 
 
 def _encoder(estimator: Any) -> str:
-    kind, config = estimator.spec_["kind"], estimator.spec_["config"]
+    kind, config = estimator.encoder_.spec["kind"], estimator.encoder_.spec["config"]
     if kind == "features":
         return f"none: residual network on {config['n_features']} columns of numbers"
     name = "elements" if kind == "composition" else f"text ({config.get('model_type', 'unknown')})"
     sizes = [f"width {config['hidden_size']}"] if "hidden_size" in config else []
     if "num_hidden_layers" in config:
         sizes.append(f"{config['num_hidden_layers']} layers")
-    modules = [net.module_.backbone for net in estimator.nets_[:1]] or [estimator.encoder_]
+    modules = [net.module_.backbone for net in estimator.nets_[:1]] or [estimator.encoder_.network]
     if modules[0] is not None:
         sizes.append(f"{sum(p.numel() for p in modules[0].parameters()):,} parameters")
     return html.escape(", ".join([f"transformer on {name}", *sizes]))
 
 
 def _origin(estimator: Any) -> str:
-    if estimator.spec_["kind"] == "text":
+    kind = estimator.encoder_.spec["kind"]
+    if kind == "text":
         return f"Hugging Face model {html.escape(str(estimator.backbone))}"
-    if estimator.checkpoint is None or estimator.spec_["kind"] == "features":
+    if estimator.checkpoint is None or kind == "features":
         return "random weights"
     return f"checkpoint {html.escape(str(estimator.checkpoint))}"
 

@@ -9,7 +9,8 @@ scikit-learn model, or blend both.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
@@ -31,22 +32,15 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import most_probable, read_numbers, votes
+from sklearn_kt._targets import most_probable, read_labels, read_numbers, votes
 from sklearn_kt.compositions import CompositionBatch
-from sklearn_kt.encoder import save_checkpoint, without_heads
-from sklearn_kt.exceptions import InputError
+from sklearn_kt.encoder import Encoder, save_checkpoint
+from sklearn_kt.encoder.encoder import Data, chunks, side_by_side
+from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 
-from .embedder import (
-    BackboneMixin,
-    Data,
-    Features,
-    Weights,
-    available_blocks,
-    chunks,
-    frozen_encoder,
-)
+from .base import FormulaMixin
 from .html_repr import FittedReprMixin
 from .readouts import (
     MIN_FOLD_ROWS,
@@ -85,7 +79,7 @@ _CUSTOM = "estimator"
 _PRIVATE = ("_readouts", "_error_blocks", "_flat", "_loss", "_class_weights")
 
 
-class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
+class _BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
     """Fitting and ensemble prediction; subclasses add what targets mean."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
@@ -140,9 +134,8 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         y = self._read_targets(y)
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
-        self._remember_elements(data)
         targets = self._encode_targets(y)
-        weights = self._resolve_backbone(data)
+        self.encoder_ = self._load_encoder(data)
         rng = random_state_of(self.random_state)
         seeds = [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=self.n_estimators + 1)]
 
@@ -153,17 +146,12 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         self.readout_scores_: dict[str, float] = {}
         self.error_model_: ErrorModel | None = None
         self._error_blocks: tuple[str, ...] = ()
-        self.encoder_ = frozen_encoder(self.spec_, weights)
-        if weights is not None:
-            self.spec_, weights = without_heads(self.spec_, weights)
         if isinstance(self.readout, str):
-            self._fit_blend(data, targets, weights, seeds)
+            self._fit_blend(data, targets, seeds)
         else:
             self.readout_weights_ = {_CUSTOM: 1.0}
-            self._readouts = {
-                _CUSTOM: Readout(available_blocks(self.encoder_), clone(self.readout))
-            }
-            self._fit_readouts(self._frozen_features(data, self._readout_blocks()), y, seeds[-1])
+            self._readouts = {_CUSTOM: Readout(self.encoder_.blocks, clone(self.readout))}
+            self._fit_readouts(self._features(data, self._readout_blocks()), y, seeds[-1])
         return self
 
     def save_pretrained(self, folder: str | Path, *, member: int = 0) -> Path:
@@ -195,11 +183,27 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             f"{'the checkpoint ' + Path(self.checkpoint).name if self.checkpoint else 'scratch'}.\n"
             "\nDo not evaluate it on rows it was fitted on.\n"
         )
-        return save_checkpoint(self.spec_, backbone_weights(self.nets_[member]), folder, card=card)
+        spec, _ = self.encoder_.trainable()
+        return save_checkpoint(spec, backbone_weights(self.nets_[member]), folder, card=card)
 
-    def _fit_blend(
-        self, data: Data, targets: np.ndarray, weights: Weights, seeds: list[int]
-    ) -> None:
+    def _load_encoder(self, data: Data) -> Encoder:
+        if isinstance(data, CompositionBatch):
+            return Encoder.load(
+                self.checkpoint, self.backbone, local_files_only=self.local_files_only
+            )
+        if self.checkpoint is not None:
+            warnings.warn(
+                f"X is a numeric matrix: the checkpoint {str(self.checkpoint)!r} reads "
+                "compositions and has no part in this model; pass checkpoint=None to say so.",
+                CompositionWarning,
+                stacklevel=3,
+            )
+        return Encoder.of_numbers(data, self.backbone)
+
+    def _features(self, data: Data, names: Collection[str]) -> dict[str, np.ndarray]:
+        return self.encoder_.features(data, names, device=self.device)
+
+    def _fit_blend(self, data: Data, targets: np.ndarray, seeds: list[int]) -> None:
         """Fit networks and readouts, and weigh them by inner folds that neither saw."""
         seed = seeds[-1]
         everything = np.arange(len(data))
@@ -207,7 +211,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         networks = self.readout != "fast"
         if self.readout == "fast" or (self.readout == "auto" and len(data) <= _MAX_TREE_ROWS):
             self._readouts = default_readouts(
-                available_blocks(self.encoder_) if isinstance(data, CompositionBatch) else (),
+                self.encoder_.blocks,
                 len(data),
                 classification=loss == "log_loss",
                 median=loss != "squared_error",
@@ -223,15 +227,15 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
                 {_NETWORK: 1.0} if networks else dict.fromkeys(self._readouts, 1.0)
             )
             if networks:
-                self._fit_nets(data, targets, weights, seeds, [everything] * self.n_estimators)
+                self._fit_nets(data, targets, seeds, [everything] * self.n_estimators)
             else:
-                features = self._frozen_features(data, self._readout_blocks())
+                features = self._features(data, self._readout_blocks())
                 self._fit_readouts(features, targets, seed)
             return
         self._error_blocks = self._blocks_of_errors()
         held_out = np.concatenate([test for _, test in folds])
-        features = self._frozen_features(data, self._readout_blocks() | {*self._error_blocks})
-        outputs = self._out_of_fold(data, features, targets, weights, seeds, folds, networks)
+        features = self._features(data, self._readout_blocks() | {*self._error_blocks})
+        outputs = self._out_of_fold(data, features, targets, seeds, folds, networks)
         truth = targets[held_out]
 
         def score(blend: np.ndarray) -> float:
@@ -246,14 +250,14 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             self.nets_, self.history_ = [], []
         elif self.n_estimators == 1:
             # the scout did without a fifth of the rows; the one network kept sees them all
-            self._fit_nets(data, targets, weights, seeds, [everything])
+            self._fit_nets(data, targets, seeds, [everything])
         self._readouts = {k: v for k, v in self._readouts.items() if k in self.readout_weights_}
         self._fit_readouts(features, targets, seed)
         if self._error_blocks:
-            known = features.side_by_side(self._error_blocks)[held_out]
+            known = side_by_side(features, self._error_blocks)[held_out]
             self.error_model_ = ErrorModel(seed, self.n_jobs).fit(known, truth - blended)
         if not self._readouts and self.error_model_ is None:
-            self.encoder_ = None
+            self.encoder_ = self.encoder_.without_network()
 
     def _inner_folds(
         self, targets: np.ndarray, seed: int, networks: bool
@@ -275,9 +279,8 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     def _out_of_fold(
         self,
         data: Data,
-        features: Features,
+        features: dict[str, np.ndarray],
         targets: np.ndarray,
-        weights: Weights,
         seeds: list[int],
         folds: list[tuple[np.ndarray, np.ndarray]],
         networks: bool,
@@ -285,9 +288,9 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         """Run every model on the rows it was not fitted on, fold after fold."""
         outputs: dict[str, list[np.ndarray]] = {}
         if networks:
-            self._fit_nets(data, targets, weights, seeds, [train for train, _ in folds])
+            self._fit_nets(data, targets, seeds, [train for train, _ in folds])
             raw = [
-                self._run_net(net, self._inputs(data[test]))
+                self._run_net(net, self.encoder_.inputs(data[test]))
                 for net, (_, test) in zip(self.nets_, folds, strict=True)
             ]
             self._calibrate_nets(np.concatenate([targets[test] for _, test in folds]), raw)
@@ -305,12 +308,14 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
     def _readout_blocks(self) -> set[str]:
         return {block for readout in self._readouts.values() for block in readout.blocks}
 
-    def _readout_columns(self, features: Features) -> dict[str, np.ndarray]:
+    def _readout_columns(self, features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         blocks = {name: readout.blocks for name, readout in self._readouts.items()}
-        matrices = {names: features.side_by_side(names) for names in set(blocks.values())}
+        matrices = {names: side_by_side(features, names) for names in set(blocks.values())}
         return {name: matrices[names] for name, names in blocks.items()}
 
-    def _fit_readouts(self, features: Features, targets: np.ndarray, seed: int) -> None:
+    def _fit_readouts(
+        self, features: dict[str, np.ndarray], targets: np.ndarray, seed: int
+    ) -> None:
         columns = self._readout_columns(features)
         self.readouts_ = {
             name: self._fit_one(readout, columns[name], targets, seed)
@@ -335,12 +340,12 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         self,
         data: Data,
         targets: np.ndarray,
-        weights: Weights,
         seeds: list[int],
         members: list[np.ndarray],
     ) -> None:
         """Train one network on each set of rows."""
-        inputs = self._inputs(data)
+        inputs = self.encoder_.inputs(data)
+        spec, weights = self.encoder_.trainable()
         settings = self._settings(len(members[0]), pretrained=weights is not None)
         jobs = []
         for rows, seed in zip(members, seeds, strict=False):
@@ -351,7 +356,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
             patience = None if validation is None else self.patience
             jobs.append(
                 {
-                    "spec": self.spec_,
+                    "spec": spec,
                     "weights": weights,
                     "data": inputs.take(fit_rows, targets[fit_rows]),
                     "settings": replace(settings, seed=seed, patience=patience),
@@ -375,7 +380,7 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         rate = self.backbone_learning_rate
         if rate == "auto":
             rate = self.learning_rate / 3 if pretrained else self.learning_rate
-            if self.spec_["kind"] == "text":
+            if self.encoder_.spec["kind"] == "text":
                 rate = 5e-5
         loss, n_outputs = self._objective()
         return TrainingSettings(
@@ -428,17 +433,17 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         if measure is not None:
             names |= {*self._error_blocks}
         for part, rows in self._valid_chunks(data):
-            features = self._frozen_features(part, names)
+            features = self._features(part, names)
             blend: Any = 0.0
             if _NETWORK in self.readout_weights_:
-                blend = self.readout_weights_[_NETWORK] * self._run_nets(self._inputs(part))
+                blend = self.readout_weights_[_NETWORK] * self._run_nets(self.encoder_.inputs(part))
             columns = self._readout_columns(features)
             for name, fitted in self.readouts_.items():
                 values = self._readout_outputs(name, fitted, columns[name])
                 blend = blend + self.readout_weights_[name] * values
             out[rows] = blend
             if spread is not None and measure is not None:
-                spread[rows] = measure(features.side_by_side(self._error_blocks))
+                spread[rows] = measure(side_by_side(features, self._error_blocks))
         return out, spread
 
     def _run_nets(self, inputs: Inputs) -> np.ndarray:
@@ -455,11 +460,6 @@ class _BaseImplicitKT(BackboneMixin, FittedReprMixin, BaseEstimator):
         rows = np.flatnonzero(valid)
         for chunk in chunks(len(rows)):
             yield data[rows[chunk]], rows[chunk]
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        return tags
 
 
 class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
@@ -543,8 +543,8 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         Out-of-fold loss of each model, and of the ``"blend"`` (standardised units).
     readouts_ : dict of str to object
         Fitted scikit-learn readouts with a share.
-    encoder_ : torch.nn.Module or None
-        Frozen pretrained encoder that feeds the readouts.
+    encoder_ : Encoder
+        What reads X; its pretrained network is there if it feeds a readout.
     error_model_ : ErrorModel or None
         What expects errors; None without inner folds.
     input_kind_ : {"compositions", "features"}
@@ -667,7 +667,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         """
         check_is_fitted(self)
         measure = self._errors().std if return_std else None
-        mean, spread = self._outputs(self._read(X, reset=False), measure)
+        mean, spread = self._outputs(self._read(X, errors=self.errors), measure)
         if spread is None:
             return self._unscale(mean)
         return self._unscale(mean), self._unscale_spread(spread)
@@ -713,7 +713,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         """
         check_is_fitted(self)
         width = partial(self._errors().width, coverage=coverage)
-        outputs, spread = self._outputs(self._read(X, reset=False), width)
+        outputs, spread = self._outputs(self._read(X, errors=self.errors), width)
         assert spread is not None
         mean, half = self._unscale(outputs), self._unscale_spread(spread)
         return np.stack([mean - half, mean + half], axis=-1)
@@ -752,7 +752,7 @@ class ImplicitKTRegressor(RegressorMixin, _BaseImplicitKT):
         return float(np.mean(error**2 if self._loss == "squared_error" else error))
 
     def _blocks_of_errors(self) -> tuple[str, ...]:
-        return tuple(b for b in available_blocks(self.encoder_) if b != "embedding")
+        return tuple(block for block in self.encoder_.blocks if block != "embedding")
 
     def _errors(self) -> ErrorModel:
         if self.error_model_ is None:
@@ -862,8 +862,8 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         Out-of-fold loss of each model, and of the ``"blend"``.
     readouts_ : dict of str to object
         Fitted scikit-learn readouts with a share.
-    encoder_ : torch.nn.Module or None
-        Frozen pretrained encoder that feeds the readouts.
+    encoder_ : Encoder
+        What reads X; its pretrained network is there if it feeds a readout.
     temperature_ : float
         Softmax temperature of the networks, fitted to the inner folds; 1 without them.
     input_kind_ : {"compositions", "features"}
@@ -973,7 +973,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         `class_weight` weighs its probabilities.
         """
         check_is_fitted(self)
-        data = self._read(X, reset=False)
+        data = self._read(X, errors=self.errors)
         decided = None
         if _CUSTOM in self.readouts_ and (self._class_weights == 1).all():
             decided = self._votes(data)
@@ -1009,7 +1009,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
            Machine Learning 52, 199-215 (2003). Smoothed frequencies.
         """
         check_is_fitted(self)
-        return self._smoothed(self._probabilities(self._read(X, reset=False)))
+        return self._smoothed(self._probabilities(self._read(X, errors=self.errors)))
 
     def _smoothed(self, probabilities: np.ndarray) -> np.ndarray:
         n_trees = self._n_voters()
@@ -1031,7 +1031,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         """Tabulate, as 0 and 1, what the readout of the user's own decides."""
         out = np.full((len(data), len(self.classes_)), np.nan)
         for part, rows in self._valid_chunks(data):
-            columns = self._readout_columns(self._frozen_features(part, self._readout_blocks()))
+            columns = self._readout_columns(self._features(part, self._readout_blocks()))
             predict = self.readouts_[_CUSTOM].predict
             labels = self._run_readout(_CUSTOM, predict, columns[_CUSTOM])
             out[rows] = votes(self.classes_, labels)
@@ -1041,7 +1041,7 @@ class ImplicitKTClassifier(ClassifierMixin, _BaseImplicitKT):
         return self._weigh(self._outputs(data)[0])
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        return self._read_labels(y)
+        return read_labels(self, y)
 
     def _encode_targets(self, y: np.ndarray) -> np.ndarray:
         encoder = LabelEncoder().fit(y)

@@ -194,7 +194,7 @@ def default_readouts(
     ----------
     blocks : tuple of str
         Blocks of features that are there, of
-        :class:`~sklearn_kt.CompositionEmbedder`'s; none for columns of numbers.
+        :class:`~sklearn_kt.CompositionEmbedder`'s, or ``"columns"`` of numbers.
     n_rows : int
         Training rows; the kernel is left out for more than 8,000.
     classification : bool
@@ -228,7 +228,7 @@ def default_readouts(
     # classes lose little by fewer columns to choose from, numbers do
     columns = _QUICK_COLUMNS if fast and classification else _COLUMNS
     trees = forest(_N_TREES["fast" if fast else "auto"], max_features=columns, n_jobs=n_jobs)
-    plain = tuple(block for block in ("descriptors", "fractions") if block in blocks)
+    plain = tuple(block for block in blocks if block not in ("embedding", "properties"))
     # dozens of predicted properties serve trees better than hundreds of raw columns
     transfer = ("properties" if "properties" in blocks else "embedding", *plain)
     pretrained = "embedding" in blocks

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS, CompositionBatch, read_compositions
+from sklearn_kt.encoder.encoder import element_inputs
 from sklearn_kt.estimators.implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.tokenizer import CLS_ID, MASK_ID, PAD_ID, token_matrix
+from sklearn_kt.tokenizer import CLS_ID, MASK_ID, PAD_ID
 
 from .model import Model
 from .values import CHUNK
@@ -118,8 +119,8 @@ class _Mask:
         elif estimator.readouts_:
             names = ", ".join(map(repr, estimator.readouts_))
             reason = f"its readouts {names} see features of whole formulas"
-        elif estimator.spec_["kind"] != "composition":
-            reason = f"its backbone is of kind {estimator.spec_['kind']!r}"
+        elif (kind := estimator.encoder_.spec["kind"]) != "composition":
+            reason = f"its backbone is of kind {kind!r}"
         if reason is not None:
             raise InputError(
                 "baseline='mask' needs an ImplicitKTRegressor or ImplicitKTClassifier with "
@@ -145,12 +146,11 @@ class _Mask:
             whole = CompositionBatch(
                 players.atomic_numbers, players.amounts, np.array([0, len(order)])
             )
-            tokens, amounts = token_matrix(whole)
+            tokens, shares = element_inputs(whole).values()
             width = slice(1, len(order) + 1)
             ids[rows, 0], fractions[rows, 0] = CLS_ID, 1.0
-            shares = (amounts[:, 1:] / amounts[:, :1]).astype(np.float32)
             ids[rows, width] = np.where(coalitions.present[:, order], tokens[:, 1:], MASK_ID)
-            fractions[rows, width] = np.where(coalitions.known[:, order], shares, -1.0)
+            fractions[rows, width] = np.where(coalitions.known[:, order], shares[:, 1:], -1.0)
             lengths[rows] = len(order) + 1
         inputs = Inputs({"input_ids": ids, "fractions": fractions}, lengths)
         return _split(self.model.select(self._outputs(inputs)), requests)

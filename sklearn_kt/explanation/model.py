@@ -13,7 +13,7 @@ from scipy.special import logit
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt.compositions import CompositionBatch, composition_groups
-from sklearn_kt.estimators.implicit import ImplicitKTClassifier, ImplicitKTRegressor
+from sklearn_kt.estimators.base import reads_compositions
 from sklearn_kt.exceptions import ExplanationWarning, InputError
 
 __all__ = ["Model"]
@@ -142,7 +142,7 @@ class Model:
 
     def _rows(self, batch: CompositionBatch) -> Any:
         """Give the batch the form that the model was fitted on."""
-        if isinstance(self.estimator, ImplicitKTRegressor | ImplicitKTClassifier):
+        if reads_compositions(self.estimator):
             return batch
         rows = np.empty(len(batch), dtype=object)
         rows[:] = batch.formulas()

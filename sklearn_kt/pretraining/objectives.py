@@ -17,13 +17,14 @@ from torch.nn import functional as F  # noqa: N812
 
 from sklearn_kt._settings import own_settings
 from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.encoder.encoder import element_inputs
 from sklearn_kt.encoder.modeling import CompositionEncoder, CompositionEncoderConfig
 from sklearn_kt.encoder.resumable import ResumableRun, adamw
 from sklearn_kt.encoder.training import resolve_device
 from sklearn_kt.encoder.weights import load_checkpoint
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
-from sklearn_kt.tokenizer import CLS_ID, MASK_ID, token_matrix
+from sklearn_kt.tokenizer import CLS_ID, MASK_ID
 
 from .corpus import Corpus
 from .parallel import Workers
@@ -331,9 +332,9 @@ def _amount_columns(config: CompositionEncoderConfig) -> list[tuple[str, ...]]:
 
 
 def _inputs(corpus: Corpus, rows: np.ndarray, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    ids, amounts = token_matrix(corpus.compositions(rows))
-    fractions = (amounts / amounts[:, :1]).astype(np.float32)
-    return torch.from_numpy(ids).to(device), torch.from_numpy(fractions).to(device)
+    arrays = element_inputs(corpus.compositions(rows)).values()
+    ids, fractions = (torch.from_numpy(array).to(device) for array in arrays)
+    return ids, fractions
 
 
 @own_settings()

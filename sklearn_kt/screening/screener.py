@@ -20,13 +20,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sklearn.pipeline import Pipeline
 from tqdm.auto import tqdm
 
 from sklearn_kt._files import new_folder, remove_folder, replacing
 from sklearn_kt._version import __version__
 from sklearn_kt.compositions import CompositionBatch, read_compositions, read_rows
-from sklearn_kt.estimators.embedder import BackboneMixin
+from sklearn_kt.estimators.base import reads_compositions
 from sklearn_kt.estimators.readouts import decide
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError, SklearnKTError
 from sklearn_kt.tables import open_writer, writable_format
@@ -303,8 +302,7 @@ def predictions(
     InputError
         If the model cannot predict that.
     """
-    first = estimator.steps[0][1] if isinstance(estimator, Pipeline) else estimator
-    X: Any = batch if isinstance(first, BackboneMixin) else formulas
+    X: Any = batch if reads_compositions(estimator) else formulas
     try:
         if hasattr(estimator, "classes_"):
             return _class_predictions(estimator, X)

@@ -189,7 +189,7 @@ def test_chunks_change_nothing(
     fitted: ImplicitKTRegressor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = fitted.predict(FORMULAS)
-    monkeypatch.setattr("sklearn_kt.estimators.embedder._CHUNK", 5)
+    monkeypatch.setattr("sklearn_kt.encoder.encoder._CHUNK", 5)
     assert_allclose(fitted.predict(FORMULAS), whole, rtol=1e-5)
 
 
