@@ -43,7 +43,7 @@ from sklearn_kt import (
 from sklearn_kt._files import replacing
 from sklearn_kt.benchmarking import jarvis_task, matbench_task, score_predictions
 from sklearn_kt.datasets import data_home
-from sklearn_kt.estimators.blending import smooth_readout
+from sklearn_kt.estimators.readouts import smooth_readout
 from sklearn_kt.evaluation import library_versions, make_model
 from sklearn_kt.structures import Cached, PrototypeGenerator, load_library
 from sklearn_kt.structures.reading import read_rows, read_structure

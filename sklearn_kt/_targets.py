@@ -1,46 +1,172 @@
-"""The one reader of numeric targets, and how labels and probabilities of classes translate."""
+"""Targets: how y is read, what models learn of it, and how their outputs become answers.
+
+:class:`NumberTargets` and :class:`ClassTargets` have the same methods, so that an estimator's
+``fit`` need not know which of the two it has.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import log_loss
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from .exceptions import InputError
 
-__all__ = ["as_numbers", "most_probable", "read_labels", "read_numbers", "votes"]
+__all__ = ["MIN_FOLD_ROWS", "ClassTargets", "NumberTargets", "as_numbers", "most_probable", "votes"]
 
+# Rows (of each class) that every inner fold needs.
+MIN_FOLD_ROWS = 4
 # Targets are standardised; double precision holds no squares beyond these.
 _LARGEST, _NARROWEST = 1e150, 1e-150
 
-
-def read_numbers(estimator: Any, y: Any, *, multi_output: bool) -> np.ndarray:
-    """Targets of a regression: float64, finite, neither too large nor too close together."""
-    if y is not None:
-        y = as_numbers(y)
-    y = validate_data(estimator, y=y, multi_output=multi_output, y_numeric=True)
-    largest = np.unravel_index(np.abs(y).argmax(), y.shape)
-    if abs(y[largest]) > _LARGEST:
-        raise InputError(
-            f"row {largest[0]} of y holds {y[largest]:g}, whose square is beyond double precision; "
-            "pass targets in another unit."
-        )
-    narrow = np.ptp(y, axis=0)
-    if ((narrow > 0) & (narrow < _NARROWEST)).any():
-        raise InputError(
-            f"the targets differ by {narrow[narrow > 0].min():g} at most, whose square is below "
-            "double precision; pass targets in another unit."
-        )
-    return y
+Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
-def read_labels(estimator: Any, y: Any) -> np.ndarray:
-    """Targets as class labels."""
-    y = column_or_1d(validate_data(estimator, y=y), warn=True)
-    check_classification_targets(y)
-    return y
+class NumberTargets:
+    """Targets of a regression; standardised, once :meth:`standardise` was called.
+
+    Parameters
+    ----------
+    loss : {"absolute_error", "huber", "squared_error"}, default="absolute_error"
+        What networks minimise, and whether blends are judged by absolute or squared errors.
+    multi_output : bool, default=True
+        Whether there may be several columns.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of an answer for one row: ``()`` or ``(n_outputs,)``.
+    n_outputs : int
+        Columns of what models learn.
+    scaler : StandardScaler or None
+        Between the units of the targets and those of models.
+    """
+
+    def __init__(self, loss: str = "absolute_error", *, multi_output: bool = True) -> None:
+        self.loss = loss
+        self.multi_output = multi_output
+        self.scaler: StandardScaler | None = None
+
+    def read(self, estimator: Any, y: Any) -> np.ndarray:
+        """Check y: float64, finite, neither too large nor too close together."""
+        if y is not None:
+            y = as_numbers(y)
+        y = validate_data(estimator, y=y, multi_output=self.multi_output, y_numeric=True)
+        largest = np.unravel_index(np.abs(y).argmax(), y.shape)
+        if abs(y[largest]) > _LARGEST:
+            raise InputError(
+                f"row {largest[0]} of y holds {y[largest]:g}, whose square is beyond double "
+                "precision; pass targets in another unit."
+            )
+        narrow = np.ptp(y, axis=0)
+        if ((narrow > 0) & (narrow < _NARROWEST)).any():
+            raise InputError(
+                f"the targets differ by {narrow[narrow > 0].min():g} at most, whose square is "
+                "below double precision; pass targets in another unit."
+            )
+        self.shape = y.shape[1:]
+        self.n_outputs = int(np.prod(self.shape, dtype=int))
+        return y
+
+    def standardise(self, y: np.ndarray) -> None:
+        """Learn mean and deviation of the rows that are trained on."""
+        self.scaler = StandardScaler().fit(y.reshape(len(y), -1))
+
+    def encode(self, y: np.ndarray) -> np.ndarray:
+        """Give what models learn, (n, n_outputs); y itself if it is not standardised."""
+        return y if self.scaler is None else self.scaled(y).astype(np.float32)
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """Give numbers in the units of the targets those of models, (n, n_outputs)."""
+        assert self.scaler is not None
+        return self.scaler.transform(values.reshape(len(values), -1))
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Give outputs the units and the shape of the targets."""
+        if self.scaler is not None:
+            # its inverse_transform takes no empty tables
+            outputs = outputs * self.scaler.scale_ + self.scaler.mean_
+        return outputs.reshape(len(outputs), *self.shape)
+
+    def decode_width(self, widths: np.ndarray) -> np.ndarray:
+        """Give deviations of outputs the units and the shape of the targets."""
+        if self.scaler is not None:
+            widths = widths * self.scaler.scale_
+        return widths.reshape(len(widths), *self.shape)
+
+    def combine(self, members: list[np.ndarray]) -> np.ndarray:
+        """Let the networks of an ensemble vote as their loss demands."""
+        return (np.mean if self.loss == "squared_error" else np.median)(members, axis=0)
+
+    def score(self, truth: np.ndarray, outputs: np.ndarray) -> float:
+        """Loss of outputs; truth is encoded."""
+        error = np.abs(outputs - truth)
+        return float(np.mean(error**2 if self.loss == "squared_error" else error))
+
+    def folds(self, encoded: np.ndarray, most: int, least: int, seed: int) -> Folds:
+        """Split rows into as many folds as they allow; none if they do not allow the least."""
+        n_folds = min(most, len(encoded) // MIN_FOLD_ROWS)
+        if n_folds < least:
+            return []
+        return list(KFold(n_folds, shuffle=True, random_state=seed).split(encoded))
+
+
+class ClassTargets:
+    """Targets of a classification.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_outputs,)
+        Labels in order.
+    shape : tuple of int
+        Of the probabilities for one row.
+    n_outputs : int
+        Classes.
+    """
+
+    loss = "log_loss"
+
+    def read(self, estimator: Any, y: Any) -> np.ndarray:
+        """Check y: labels in one column."""
+        y = column_or_1d(validate_data(estimator, y=y), warn=True)
+        check_classification_targets(y)
+        self.classes = np.unique(y)
+        self.shape = self.classes.shape
+        self.n_outputs = len(self.classes)
+        return y
+
+    def standardise(self, y: np.ndarray) -> None:
+        """Labels have no units."""
+
+    def encode(self, y: np.ndarray) -> np.ndarray:
+        """Give the place of each label among the classes."""
+        return np.searchsorted(self.classes, y).astype(np.int64)
+
+    def decode(self, probabilities: np.ndarray) -> np.ndarray:
+        """Name the most probable class of each row; None where there is none."""
+        return most_probable(self.classes, probabilities)
+
+    def combine(self, members: list[np.ndarray]) -> np.ndarray:
+        """Give the mean of probabilities."""
+        return np.mean(members, axis=0)
+
+    def score(self, truth: np.ndarray, probabilities: np.ndarray) -> float:
+        """Loss of probabilities; truth is encoded."""
+        return float(log_loss(truth, probabilities, labels=np.arange(self.n_outputs)))
+
+    def folds(self, encoded: np.ndarray, most: int, least: int, seed: int) -> Folds:
+        """Split rows, stratified, into as many folds as the smallest class allows."""
+        counts = np.bincount(encoded)
+        n_folds = min(most, counts.min() // MIN_FOLD_ROWS)
+        if n_folds < least or len(counts) < 2:
+            return []
+        splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+        return list(splitter.split(encoded, encoded))
 
 
 def as_numbers(y: Any) -> np.ndarray:

@@ -35,6 +35,8 @@ from .persistence import with_replaced
 if TYPE_CHECKING:
     from torch import nn
 
+    from .encoder.modeling import CompositionEncoder
+
 __all__ = ["export_onnx", "onnx_inputs", "reduce_precision"]
 
 # Rows that the graph is traced with; both of its axes stay free.
@@ -87,24 +89,18 @@ def reduce_precision(estimator: Any) -> Any:
     >>> bool(0 < abs(change).max() < 0.1)
     True
     """
-    from skorch import NeuralNet
-
-    from .encoder.modeling import CompositionEncoder
-
     found = 0
 
     def reduced(value: Any) -> Any:
         nonlocal found
-        if not isinstance(value, Encoder | NeuralNet):
-            return value
-        module = value.network if isinstance(value, Encoder) else getattr(value, "module_", None)
-        if not isinstance(getattr(module, "backbone", None), CompositionEncoder):
+        if _composition_encoder(value) is None:
             return value
         found += 1
-        copied = copy.deepcopy(value)
-        module = copied.network if isinstance(copied, Encoder) else copied.module_
-        module.backbone.reduce_precision()
-        return copied
+        value = copy.deepcopy(value)
+        encoder = _composition_encoder(value)
+        assert encoder is not None
+        encoder.reduce_precision()
+        return value
 
     result = with_replaced(estimator, reduced)
     if not found:
@@ -239,6 +235,21 @@ def export_onnx(estimator: Any, path: str | Path) -> Path:
     return path
 
 
+def _composition_encoder(value: Any) -> CompositionEncoder | None:
+    """Give the composition encoder that an encoder or a network is made of, if there is one."""
+    from skorch import NeuralNet
+
+    from .encoder.modeling import CompositionEncoder
+
+    module = None
+    if isinstance(value, Encoder):
+        module = value.network
+    elif isinstance(value, NeuralNet):
+        module = getattr(value, "module_", None)
+    backbone = getattr(module, "backbone", None)
+    return backbone if isinstance(backbone, CompositionEncoder) else None
+
+
 def _graph(estimator: Any) -> tuple[nn.Module, list[str], dict[str, str]]:
     """Give what is traced, the names of its outputs, and metadata."""
     from .encoder.onnx import Classifier, Embedder, Regressor
@@ -274,12 +285,13 @@ def _graph(estimator: Any) -> tuple[nn.Module, list[str], dict[str, str]]:
     if isinstance(estimator, ImplicitKTClassifier):
         about["classes"] = json.dumps(estimator.classes_.tolist())
         return (
-            Classifier(nets, estimator.temperature_, estimator._class_weights),
+            Classifier(nets, estimator.temperature_, estimator.class_weights_),
             ["probabilities"],
             about,
         )
-    mean = estimator._loss == "squared_error"
-    return Regressor(nets, mean, estimator.target_scaler_), ["prediction"], about
+    targets = estimator.targets_
+    mean = targets.loss == "squared_error"
+    return Regressor(nets, mean, targets.scaler), ["prediction"], about
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from sklearn.base import BaseEstimator, _fit_context
@@ -12,22 +12,19 @@ from sklearn.base import BaseEstimator, _fit_context
 __all__ = ["fit_context"]
 
 
-def fit_context(
-    *, prefer_skip_nested_validation: bool, private: Collection[str] = ()
-) -> Callable[[Callable], Callable]:
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Callable], Callable]:
     """Decorate a ``fit``: it checks the parameters, and ends complete or not at all.
 
     Parameters
     ----------
     prefer_skip_nested_validation : bool
         As in scikit-learn's ``_fit_context``: True unless parameters hold estimators.
-    private : collection of str, default=()
-        Attributes that `fit` sets beside those whose names end in an underscore.
 
     Returns
     -------
     decorator : callable
-        For methods that fit an estimator from the beginning and return it.
+        For methods that fit an estimator from the beginning, set attributes whose names end in
+        an underscore, and return it.
 
     Notes
     -----
@@ -42,7 +39,7 @@ def fit_context(
 
         @functools.wraps(fit)
         def whole_fit(self: BaseEstimator, *args: Any, **kwargs: Any) -> BaseEstimator:
-            kept = [k for k in vars(self) if not k.endswith("_") and k not in private]
+            kept = [k for k in vars(self) if not k.endswith("_")]
             self.__dict__ = {name: vars(self)[name] for name in kept}
             twin = copy.copy(self)
             run(twin, *args, **kwargs)

@@ -95,7 +95,8 @@ TRUSTED_TYPES = (
     "sklearn_kt.persistence.StoredEncoder",
     "sklearn_kt.persistence.StoredNetwork",
     "sklearn_kt.persistence.StoredTokenizer",
-    "sklearn_kt.estimators.readouts.Readout",
+    "sklearn_kt._targets.ClassTargets",
+    "sklearn_kt._targets.NumberTargets",
 )
 
 _ABOUT = "sklearn_kt.json"

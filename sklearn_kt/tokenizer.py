@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -505,7 +505,7 @@ class CompositionTokenizer(TransformerMixin, BaseEstimator):
     array(['O3Fe2'], dtype=object)
     """
 
-    _parameter_constraints: dict = {  # noqa: RUF012
+    _parameter_constraints: ClassVar[dict[str, list]] = {
         "scheme": [StrOptions({"element", "formula", "fraction"})],
         "max_length": [Interval(Integral, 2, None, closed="left"), None],
         "tokenizer": [str, os.PathLike, None],

@@ -34,8 +34,9 @@ from sklearn_kt import (
     ImplicitKTClassifier,
     ImplicitKTRegressor,
 )
-from sklearn_kt.estimators import readouts
-from sklearn_kt.estimators.readouts import ErrorModel, MedianTreesRegressor
+from sklearn_kt.estimators import readouts, selection, uncertainty
+from sklearn_kt.estimators.readouts import MedianTreesRegressor
+from sklearn_kt.estimators.uncertainty import ErrorModel
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.pretraining import CorpusTable, CrossModalPretrainer, Property, build_corpus
@@ -113,8 +114,8 @@ ON_FORMULAS: dict[str, tuple[Any, Any, str]] = {
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readouts, "_N_TREES", {"auto": 2, "fast": 2})
-    monkeypatch.setattr(readouts, "_N_ERROR_TREES", 25)
-    monkeypatch.setattr(readouts, "_SELECTION_ROUNDS", 2)
+    monkeypatch.setattr(uncertainty, "_N_TREES", 25)
+    monkeypatch.setattr(selection, "_ROUNDS", 2)
 
 
 class Cut:

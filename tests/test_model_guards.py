@@ -594,7 +594,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         load_model(path)
     with torch.no_grad():
         next(model.nets_[0].module_.parameters())[0] = 0
-    model.target_scaler_.scale_[:] = np.nan
+    model.targets_.scaler.scale_[:] = np.nan
     with pytest.raises(CheckpointError, match="scale_ is not finite"):
         load_model(save_model(model, path))
 

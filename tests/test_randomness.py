@@ -31,9 +31,9 @@ from sklearn_kt import (
 from sklearn_kt.cli import main
 from sklearn_kt.encoder.modeling import FeatureEncoder, FrozenEncoder
 from sklearn_kt.encoder.training import one_thread
-from sklearn_kt.estimators import readouts
-from sklearn_kt.estimators.blending import smooth_readout
-from sklearn_kt.estimators.readouts import ErrorModel, KernelRegressor
+from sklearn_kt.estimators import readouts, uncertainty
+from sklearn_kt.estimators.readouts import KernelRegressor, smooth_readout
+from sklearn_kt.estimators.uncertainty import ErrorModel
 from sklearn_kt.evaluation import fit_and_predict, make_model
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.randomness import random_state_of, seed_torch, torch_generator_kept
@@ -72,7 +72,7 @@ class Volume(BaseEstimator):
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readouts, "_N_TREES", {"auto": 20, "fast": 20})
-    monkeypatch.setattr(readouts, "_N_ERROR_TREES", 30)
+    monkeypatch.setattr(uncertainty, "_N_TREES", 30)
 
 
 @pytest.fixture

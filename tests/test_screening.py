@@ -191,13 +191,13 @@ def test_classes_and_probabilities_come_from_one_pass(
 ) -> None:
     model = _tiny(classifier=True)
     passes = []
-    run_nets = ImplicitKTClassifier._run_nets
+    run_nets = ImplicitKTClassifier._ensemble
 
     def counted(self: Any, inputs: Any) -> Any:
         passes.append(len(inputs))
         return run_nets(self, inputs)
 
-    monkeypatch.setattr(ImplicitKTClassifier, "_run_nets", counted)
+    monkeypatch.setattr(ImplicitKTClassifier, "_ensemble", counted)
     for number, estimator in enumerate([model, Pipeline([("model", model)])]):
         screen(estimator, FORMULAS[:30], tmp_path / f"{number}.parquet", batch_rows=30)
         # one for the model's identity

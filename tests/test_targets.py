@@ -12,7 +12,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from sklearn_kt import BlendedKTRegressor, ExplicitKTRegressor, ImplicitKTRegressor
-from sklearn_kt._targets import as_numbers
+from sklearn_kt._targets import ClassTargets, NumberTargets, as_numbers
 from sklearn_kt.evaluation import table_task
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.structures import CrystalGraphRegressor
@@ -60,3 +60,55 @@ def test_far_but_usable_targets_are_learned() -> None:
     for unit in (1e-140, 1.0, 1e140):
         model = ImplicitKTRegressor(None, readout=Ridge(1e-9)).fit(X, X[:, 0] * unit)
         np.testing.assert_allclose(model.predict(X), X[:, 0] * unit, atol=1e-4 * unit)
+
+
+@pytest.mark.parametrize("shape", [(30,), (30, 1), (30, 2)])
+def test_numbers_come_back_in_their_units_and_shape(shape: tuple[int, ...]) -> None:
+    y = np.random.default_rng(0).normal(50, 7, shape)
+    targets = NumberTargets()
+    read = targets.read(Ridge(), y)
+    # not standardised: as they are
+    assert targets.encode(read) is read
+    targets.standardise(read)
+    encoded = targets.encode(read)
+    assert encoded.shape == (30, targets.n_outputs)
+    np.testing.assert_allclose(encoded.std(axis=0), 1, rtol=1e-6)
+    np.testing.assert_allclose(targets.decode(encoded.astype(float)), y, rtol=1e-6)
+    widths = targets.decode_width(np.ones(encoded.shape))
+    np.testing.assert_allclose(widths, np.broadcast_to(y.std(axis=0), shape))
+    assert targets.decode(encoded[:0]).shape == (0, *shape[1:])
+
+
+def test_the_loss_says_how_networks_vote_and_blends_are_judged() -> None:
+    members = [np.full((2, 1), value) for value in (0.0, 1.0, 5.0)]
+    truth = np.array([[1.0], [3.0]])
+    for loss, vote, score in (("absolute_error", 1, 1), ("squared_error", 2, 1)):
+        targets = NumberTargets(loss)
+        voted = targets.combine(members)
+        assert (voted == vote).all()
+        assert targets.score(truth, voted) == score
+
+
+def test_classes_come_back_as_labels() -> None:
+    y = np.array(["c", "a", "b", "a"] * 8)
+    targets = ClassTargets()
+    encoded = targets.encode(targets.read(Ridge(), y))
+    assert encoded.tolist() == [2, 0, 1, 0] * 8
+    probabilities = np.eye(3)[encoded]
+    probabilities[1] = np.nan
+    labels = targets.decode(probabilities)
+    assert labels[1] is None
+    assert (np.delete(labels, 1) == np.delete(y, 1)).all()
+    assert targets.score(encoded, np.full((32, 3), 1 / 3)) == pytest.approx(np.log(3))
+
+
+def test_folds_are_as_many_as_rows_and_classes_allow() -> None:
+    numbers, classes = NumberTargets(), ClassTargets()
+    rows = np.zeros(20)
+    assert len(numbers.folds(rows, 10, 3, 0)) == 5
+    assert numbers.folds(rows[:11], 10, 3, 0) == []
+    encoded = classes.encode(classes.read(Ridge(), ["a"] * 12 + ["b"] * 40))
+    folds = classes.folds(encoded, 10, 3, 0)
+    assert [(encoded[test] == 0).sum() for _, test in folds] == [4, 4, 4]
+    assert classes.folds(encoded, 10, 4, 0) == []
+    assert classes.folds(np.zeros(40, int), 10, 3, 0) == []

@@ -47,19 +47,7 @@ _loading = threading.Lock()
 
 
 def element_inputs(batch: CompositionBatch) -> dict[str, np.ndarray]:
-    """Tokens of elements and their fractions, as the composition encoder reads them.
-
-    Parameters
-    ----------
-    batch : CompositionBatch
-        Compositions of n rows, all valid.
-
-    Returns
-    -------
-    arrays : dict of str to ndarray of shape (n, length)
-        ``input_ids`` (int64) as of :func:`~sklearn_kt.tokenizer.token_matrix`; ``fractions``
-        (float32) of the elements, 1 under ``[CLS]``, 0 under ``[PAD]``.
-    """
+    """Tokens of elements (int64) and their fractions (float32), 1 under [CLS] and 0 under [PAD]."""
     ids, amounts = token_matrix(batch)
     return {"input_ids": ids, "fractions": (amounts / amounts[:, :1]).astype(np.float32)}
 
@@ -78,22 +66,14 @@ class ElementInputs(_CompositionInputs):
     """A set of element tokens with fractions."""
 
     def __call__(self, data: CompositionBatch) -> Inputs:
-        """Give the arrays that the backbone's ``forward`` takes."""
+        """Make the inputs of the backbone."""
         from .training import Inputs
 
         return Inputs(element_inputs(data), data.n_elements + 1)
 
 
 class TextInputs(_CompositionInputs):
-    """Tokens of a text that spells out elements and amounts.
-
-    Parameters
-    ----------
-    tokenizer : tokenizers.Tokenizer
-        Pads, and truncates nothing.
-    longest : float
-        Tokens that the backbone reads at most.
-    """
+    """Tokens of a text that spells out elements and amounts, at most so many."""
 
     def __init__(self, tokenizer: Any, longest: float) -> None:
         self.tokenizer = tokenizer
@@ -105,7 +85,7 @@ class TextInputs(_CompositionInputs):
         return cls(tokenizer, spec["config"].get("max_position_embeddings", np.inf))
 
     def __call__(self, data: CompositionBatch) -> Inputs:
-        """Give the arrays that the backbone's ``forward`` takes."""
+        """Make the inputs of the backbone."""
         from .training import Inputs
 
         encoded = self.tokenizer.encode_batch(composition_text(data))
@@ -122,13 +102,7 @@ class TextInputs(_CompositionInputs):
 
 
 class NumberInputs:
-    """Standardised columns; rows of numbers are features as they are.
-
-    Parameters
-    ----------
-    scaler : StandardScaler
-        Fitted to the training table.
-    """
+    """Standardised columns; rows of numbers are features as they are."""
 
     blocks: ClassVar = ("columns",)
 
@@ -136,7 +110,7 @@ class NumberInputs:
         self.scaler = scaler
 
     def __call__(self, data: np.ndarray) -> Inputs:
-        """Give the arrays that the backbone's ``forward`` takes."""
+        """Make the inputs of the backbone."""
         from .training import Inputs
 
         return Inputs({"features": self.scaler.transform(data).astype(np.float32)})
@@ -231,22 +205,7 @@ class Encoder:
     def of_weights(
         cls, spec: dict[str, Any], weights: dict[str, torch.Tensor], tokenizer: Any = None
     ) -> Encoder:
-        """Build a frozen encoder of compositions.
-
-        Parameters
-        ----------
-        spec : dict
-            Architecture.
-        weights : dict of str to torch.Tensor
-            State of the backbone.
-        tokenizer : tokenizers.Tokenizer or None, default=None
-            Of a text encoder.
-
-        Returns
-        -------
-        encoder : Encoder
-            With a `network`.
-        """
+        """Build a frozen encoder from an architecture and the backbone's state."""
         from .modeling import FrozenEncoder
 
         reader = ElementInputs() if tokenizer is None else TextInputs.of(spec, tokenizer)
@@ -254,25 +213,7 @@ class Encoder:
 
     @classmethod
     def of_numbers(cls, X: np.ndarray, backbone: str | Path | None = None) -> Encoder:
-        """Make an encoder of rows of numbers, which has no pretrained weights.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_samples, n_features)
-            The training table.
-        backbone : str or None, default=None
-            One of :data:`~sklearn_kt.encoder.PRESETS`, for its width; None is ``"small"``.
-
-        Returns
-        -------
-        encoder : Encoder
-            Without a `network`.
-
-        Raises
-        ------
-        InputError
-            If the backbone reads compositions.
-        """
+        """Make an encoder of rows of numbers, which has no pretrained weights."""
         preset = str(backbone or "small")
         if preset not in PRESETS:
             raise InputError(
@@ -299,18 +240,7 @@ class Encoder:
         return [] if self.network is None else self.network.property_names
 
     def inputs(self, data: Data) -> Inputs:
-        """Make the inputs of the backbone.
-
-        Parameters
-        ----------
-        data : CompositionBatch or ndarray
-            Rows, all valid.
-
-        Returns
-        -------
-        inputs : Inputs
-            Arrays that the backbone's ``forward`` takes.
-        """
+        """Make the arrays that the backbone's ``forward`` takes, of rows that are all valid."""
         return self.reader(data)  # type: ignore[arg-type]
 
     def features(
@@ -342,27 +272,16 @@ class Encoder:
         return {name: _joined(blocks) for name, blocks in parts.items()}
 
     def trainable(self) -> tuple[dict[str, Any], dict[str, torch.Tensor] | None]:
-        """Give what fine-tuning starts from: no property heads, which would not fit its end.
+        """Give the architecture and state that fine-tuning starts from; no state is a random one.
 
-        Returns
-        -------
-        spec : dict
-            Architecture of the bare backbone.
-        weights : dict or None
-            Its state; None begins with random ones.
+        Property heads are left out: they would not fit what becomes of the backbone.
         """
         state = {} if self.network is None else self.network.backbone.state_dict()
         spec, weights = without_heads(self.spec, state)
         return spec, weights or None
 
     def without_network(self) -> Encoder:
-        """Leave out the weights, for what predicts without them.
-
-        Returns
-        -------
-        encoder : Encoder
-            Makes inputs, and features that need no network.
-        """
+        """Leave out the weights, for what predicts without them."""
         return replace(self, network=None)
 
     def _learned(self, data: Data, device: str) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.model_selection import train_test_split
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from skorch.helper import predefined_split
@@ -28,8 +29,6 @@ from torch.utils.data import Dataset
 from sklearn_kt.exceptions import InputError, TrainingError, TrainingWarning
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
 
-from .modeling import PropertyNetwork
-
 __all__ = [
     "Inputs",
     "TrainingSettings",
@@ -37,8 +36,8 @@ __all__ = [
     "forward",
     "one_thread",
     "resolve_device",
+    "split_off",
     "train",
-    "train_module",
 ]
 
 _LOSSES = {
@@ -51,6 +50,8 @@ _LOSSES = {
 # narrow enough to keep batches random.
 _BUCKET_BATCHES = 32
 _WARMUP = 0.1
+# Part of the rows that tells when to stop.
+_VALIDATION = 0.1
 _FORWARD_ROWS = 64
 # Parameters from which on a CPU's further threads pay.
 _SMALL_NETWORK = 10_000_000
@@ -192,8 +193,36 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def split_off(
+    rows: np.ndarray,
+    seed: int,
+    early_stopping: bool | str,
+    least: int,
+    labels: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Split rows into those to train on and those to watch, if training may stop early.
+
+    With "auto" it may from so many rows on: a tenth of fewer would be noise. Classes, if given,
+    are split alike where there are enough of each.
+    """
+    if not (len(rows) >= least if early_stopping == "auto" else early_stopping):
+        return rows, None
+    if len(rows) < 2:
+        raise InputError("early_stopping=True needs at least 2 rows; pass early_stopping=False.")
+    if labels is not None:
+        counts = np.bincount(labels)
+        smallest = counts[counts > 0].min()
+        if smallest * _VALIDATION < 1 or smallest < 2:
+            labels = None
+    fit_rows, watched = train_test_split(
+        rows, test_size=_VALIDATION, random_state=seed, stratify=labels
+    )
+    return fit_rows, watched
+
+
 def train(
-    spec: dict[str, Any],
+    module: type[nn.Module],
+    parameters: dict[str, Any],
     weights: dict[str, torch.Tensor] | None,
     data: Inputs,
     settings: TrainingSettings,
@@ -201,12 +230,14 @@ def train(
     validation: Inputs | None = None,
     on_epoch: Callable[[float], None] | None = None,
 ) -> tuple[NeuralNet, list[dict[str, float]]]:
-    """Train one network on a backbone.
+    """Train a module that has a ``backbone``.
 
     Parameters
     ----------
-    spec : dict
-        Backbone architecture (plain data).
+    module : type
+        Of torch modules, such as :class:`~sklearn_kt.encoder.modeling.PropertyNetwork`.
+    parameters : dict
+        Plain data that it is made with.
     weights : dict or None
         State the backbone starts from; None starts from random weights.
     data, validation : Inputs
@@ -233,55 +264,9 @@ def train(
     TrainingWarning
         If memory was too small and the batches were halved.
     """
-    module = {"spec": spec, "n_outputs": settings.n_outputs, "dropout": settings.dropout}
-    module["amp"] = settings.device != "cpu"
-    net, history = train_module(
-        PropertyNetwork, module, weights, data, settings, validation=validation, on_epoch=on_epoch
-    )
-    net.trim_for_prediction()
-    return net, history
-
-
-def train_module(
-    module: type[nn.Module],
-    parameters: dict[str, Any],
-    weights: dict[str, torch.Tensor] | None,
-    data: Inputs,
-    settings: TrainingSettings,
-    *,
-    validation: Inputs | None = None,
-    on_epoch: Callable[[float], None] | None = None,
-) -> tuple[NeuralNet, list[dict[str, float]]]:
-    """Train any module that has a ``backbone``.
-
-    Parameters
-    ----------
-    module : type
-        Of torch modules.
-    parameters : dict
-        What it is made with.
-    weights, data, settings, validation, on_epoch
-        As for :func:`train`.
-
-    Returns
-    -------
-    net : skorch.NeuralNet
-        In evaluation mode, on the CPU.
-    history : list of dict
-        As of :func:`train`.
-
-    Raises
-    ------
-    TrainingError
-        As from :func:`train`.
-
-    Warns
-    -----
-    TrainingWarning
-        As from :func:`train`.
-    """
+    run = partial(_train, module, parameters, weights, data, validation, on_epoch)
     try:
-        return _train(module, parameters, weights, data, settings, validation, on_epoch)
+        return run(settings)
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error) or settings.batch_size == 1:
             raise
@@ -290,11 +275,10 @@ def train_module(
         f"memory was too small for batches of {settings.batch_size} rows: training begins again "
         f"with {half}. Pass batch_size={half} to say so yourself.",
         TrainingWarning,
-        stacklevel=3,
+        stacklevel=2,
     )
     try:
-        fewer = replace(settings, batch_size=half)
-        return _train(module, parameters, weights, data, fewer, validation, on_epoch)
+        return run(replace(settings, batch_size=half))
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise
@@ -310,9 +294,9 @@ def _train(
     parameters: dict[str, Any],
     weights: dict[str, torch.Tensor] | None,
     data: Inputs,
-    settings: TrainingSettings,
     validation: Inputs | None,
     on_epoch: Callable[[float], None] | None,
+    settings: TrainingSettings,
 ) -> tuple[NeuralNet, list[dict[str, float]]]:
     steps = settings.max_epochs * math.ceil(len(data) / settings.batch_size)
     stopper = None
@@ -369,6 +353,7 @@ def _train(
     history = [{key: float(row[key]) for key in keys if key in row} for row in net.history]
     net.module_.to("cpu").eval()
     net.device = "cpu"
+    net.trim_for_prediction()
     return net, history
 
 

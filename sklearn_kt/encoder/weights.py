@@ -138,23 +138,7 @@ class CheckpointFiles:
 
 
 def open_checkpoint(checkpoint: str | Path) -> CheckpointFiles:
-    """Find a checkpoint, and check that it can be read by this version and is undamaged.
-
-    Parameters
-    ----------
-    checkpoint : str or Path
-        As for :func:`load_checkpoint`.
-
-    Returns
-    -------
-    files : CheckpointFiles
-        What :func:`load_checkpoint` loads.
-
-    Raises
-    ------
-    CheckpointError
-        As from :func:`load_checkpoint`.
-    """
+    """Find a checkpoint, and check that this version reads it and that it is undamaged."""
     folder = _find(checkpoint)
     config = _read_config(folder)
     if config.get("model_type") != _MODEL_TYPE:

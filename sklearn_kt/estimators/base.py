@@ -31,15 +31,7 @@ class FormulaTags(InputTags):
 def reads_compositions(model: Any) -> bool:
     """Tell whether an estimator, or the first step of a pipeline, takes a CompositionBatch.
 
-    Parameters
-    ----------
-    model : estimator
-        Of this package or another.
-
-    Returns
-    -------
-    bool
-        Compositions that are parsed already need not be written as formulas for it.
+    Compositions that are parsed already need not be written as formulas for it.
     """
     first = model.steps[0][1] if isinstance(model, Pipeline) else model
     tags = first.__sklearn_tags__() if hasattr(first, "__sklearn_tags__") else None

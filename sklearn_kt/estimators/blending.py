@@ -5,24 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin, clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
-from sklearn.metrics import log_loss
-from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch, check_consistent_length
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import most_probable, read_labels, read_numbers
+from sklearn_kt._targets import MIN_FOLD_ROWS, ClassTargets, NumberTargets
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.descriptors import elemental_descriptors
 from sklearn_kt.encoder.encoder import Data
@@ -32,18 +28,13 @@ from sklearn_kt.randomness import random_state_of
 
 from .base import FormulaMixin
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
-from .html_repr import FittedReprMixin
+from .html_repr import FittedReprMixin, Value, shares
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
-from .readouts import (
-    MAX_KERNEL_ROWS,
-    MIN_FOLD_ROWS,
-    ErrorModel,
-    KernelRegressor,
-    forests_in_order,
-    select_weights,
-)
+from .readouts import MAX_KERNEL_ROWS, forests_in_order, smooth_readout
+from .selection import select_weights
+from .uncertainty import ErrorModel
 
-__all__ = ["BlendedKTClassifier", "BlendedKTRegressor", "smooth_readout"]
+__all__ = ["BlendedKTClassifier", "BlendedKTRegressor"]
 
 _SHOWN = 3
 
@@ -59,11 +50,20 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         "verbose": ["verbose"],
     }
 
-    estimators: list[tuple[str, Any]] | None
-    cv: int
-    random_state: Any
-    n_jobs: int | None
-    verbose: int
+    def __init__(
+        self,
+        estimators: list[tuple[str, Any]] | None = None,
+        *,
+        cv: int = 3,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimators = estimators
+        self.cv = cv
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=False)
@@ -94,7 +94,8 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         check_consistent_length(range(len(data)), y)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         named = self._named(seed, len(data))
-        folds = self._folds(y, seed)
+        encoded = self.targets_.encode(y)
+        folds = self.targets_.folds(encoded, self.cv, self.cv, seed)
         self.error_model_: ErrorModel | None = None
         self.scores_: dict[str, float] = {}
         if folds:
@@ -106,11 +107,12 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
                     fitted = forests_in_order(clone(named[name]).fit(data[train], y[train]))
                     outputs[name].append(self._output(fitted, data[test]))
             filled = _filled({name: np.concatenate(parts) for name, parts in outputs.items()})
-            truth = y[held_out]
-            self.weights_ = select_weights(filled, lambda blend: self._loss(truth, blend))
+            truth = encoded[held_out]
+            score = partial(self.targets_.score, truth)
+            self.weights_ = select_weights(filled, score)
             blended = sum(w * filled[name] for name, w in self.weights_.items())
-            self.scores_ = {name: self._loss(truth, out) for name, out in filled.items()}
-            self.scores_["blend"] = self._loss(truth, blended)
+            self.scores_ = {name: score(out) for name, out in filled.items()}
+            self.scores_["blend"] = score(blended)
             self._fit_error_model(data[held_out], truth, blended, seed)
             if (stand_in := self._stand_in(named)) is not None:
                 self.weights_[stand_in] = 0.0
@@ -189,6 +191,9 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             stacklevel=4,
         )
 
+    def _learned(self) -> dict[str, Value]:
+        return {"prediction": shares(self.weights_, self.scores_, "error")}
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         # rows are read here, whatever the models could read
@@ -205,7 +210,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         Regressors that read compositions: those of this package, or pipelines that
         begin with :class:`CompositionEmbedder`. None is :class:`ImplicitKTRegressor`,
         :class:`ExplicitKTRegressor`, and for at most 8,000 rows the latter with
-        :func:`~sklearn_kt.estimators.blending.smooth_readout`. Where a model predicts NaN, as
+        :func:`~sklearn_kt.estimators.readouts.smooth_readout`. Where a model predicts NaN, as
         explicit transfer does for rows without a structure, the mean of the others
         stands in, with a warning. ``set_params(name=other)`` replaces one,
         ``set_params(name="drop")`` leaves it out, ``set_params(name__alpha=1)`` sets
@@ -233,10 +238,18 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         Mean absolute error of each model on rows it was not fitted on, and of the
         blend on the same rows; empty for tables of fewer than ``4 * cv`` rows,
         whose models have equal weights.
+    error_model_ : ErrorModel or None
+        What expects errors; None for tables that are too small.
+    targets_ : NumberTargets
+        Shape of y.
+    input_kind_ : {"compositions", "features"}
+        Kind of X seen in ``fit``.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
         1 for compositions, else the number of columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, if X was a dataframe.
 
     See Also
     --------
@@ -265,21 +278,6 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
     >>> BlendedKTRegressor(models, cv=2).fit(X, y).predict(["LiF"]).shape
     (1,)
     """
-
-    def __init__(
-        self,
-        estimators: list[tuple[str, Any]] | None = None,
-        *,
-        cv: int = 3,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.estimators = estimators
-        self.cv = cv
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.verbose = verbose
 
     @own_settings()
     def predict(
@@ -371,18 +369,11 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         return models
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        return read_numbers(self, y, multi_output=False)
-
-    def _folds(self, y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        if len(y) < MIN_FOLD_ROWS * self.cv:
-            return []
-        return list(KFold(self.cv, shuffle=True, random_state=seed).split(y))
+        self.targets_ = NumberTargets(multi_output=False)
+        return self.targets_.read(self, y)
 
     def _output(self, estimator: Any, data: Data) -> np.ndarray:
         return np.asarray(estimator.predict(data), float)
-
-    def _loss(self, truth: np.ndarray, output: np.ndarray) -> float:
-        return float(np.abs(truth - output).mean())
 
     def _fit_error_model(
         self, data: Data, truth: np.ndarray, output: np.ndarray, seed: int
@@ -422,10 +413,18 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
     scores_ : dict of str to float
         Log-loss of each model, and of the blend, on rows it was not fitted on; empty
         if a class has fewer than ``4 * cv`` rows.
+    error_model_ : None
+        Probabilities are their own uncertainty.
+    targets_ : ClassTargets
+        Classes, and how labels are read.
+    input_kind_ : {"compositions", "features"}
+        Kind of X seen in ``fit``.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
         1 for compositions, else the number of columns.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, if X was a dataframe.
 
     See Also
     --------
@@ -447,21 +446,6 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
     >>> BlendedKTClassifier(models).fit(X, y).predict_proba(["KCl", "CoAl"]).shape
     (2, 2)
     """
-
-    def __init__(
-        self,
-        estimators: list[tuple[str, Any]] | None = None,
-        *,
-        cv: int = 3,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.estimators = estimators
-        self.cv = cv
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.verbose = verbose
 
     @own_settings()
     def predict(
@@ -485,7 +469,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         """
         check_is_fitted(self)
         probabilities = self._blend(self._read(X))
-        labels = most_probable(self.classes_, probabilities)
+        labels = self.targets_.decode(probabilities)
         return (labels, probabilities) if return_proba else labels
 
     @own_settings()
@@ -513,37 +497,16 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         }
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = read_labels(self, y)
-        self.classes_ = np.unique(y)
+        self.targets_ = ClassTargets()
+        y = self.targets_.read(self, y)
+        self.classes_ = self.targets_.classes
         return y
-
-    def _folds(self, y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        counts = np.unique(y, return_counts=True)[1]
-        if counts.min() < MIN_FOLD_ROWS * self.cv or len(counts) < 2:
-            return []
-        return list(StratifiedKFold(self.cv, shuffle=True, random_state=seed).split(y, y))
 
     def _output(self, estimator: Any, data: Data) -> np.ndarray:
         return np.asarray(estimator.predict_proba(data), float)
 
-    def _loss(self, truth: np.ndarray, output: np.ndarray) -> float:
-        return float(log_loss(truth, output, labels=self.classes_))
-
     def _fit_error_model(self, *unused: Any) -> None:
         """Probabilities are their own uncertainty."""
-
-
-def smooth_readout() -> TransformedTargetRegressor:
-    """Make a kernel machine for columns of structures, unlike trees in its errors.
-
-    Returns
-    -------
-    readout : TransformedTargetRegressor
-        Support-vector regression on standardised columns and targets; for
-        ``ExplicitKTRegressor(readout=...)``. Its time grows with the square of the rows.
-    """
-    machine = make_pipeline(StandardScaler(), KernelRegressor(C=3.0, epsilon=0.02))
-    return TransformedTargetRegressor(machine, transformer=StandardScaler())
 
 
 def _may_lack_rows(model: Any) -> bool:

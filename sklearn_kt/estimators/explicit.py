@@ -22,7 +22,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import most_probable, read_labels, read_numbers, votes
+from sklearn_kt._targets import ClassTargets, NumberTargets, votes
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.encoder import Encoder
 from sklearn_kt.encoder.encoder import Data
@@ -40,7 +40,7 @@ from sklearn_kt.structures.candidate import candidates_of_rows
 
 from .base import FormulaMixin
 from .embedder import CompositionEmbedder
-from .html_repr import FittedReprMixin
+from .html_repr import FittedReprMixin, Value
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import decide, with_seed
 
@@ -49,8 +49,6 @@ __all__ = ["ExplicitKTClassifier", "ExplicitKTRegressor"]
 _SHOWN = 3
 # readouts of crystals, not of columns
 _NETWORKS = (CrystalGraphClassifier, CrystalGraphRegressor)
-# Set by fit, beside what ends in an underscore.
-_PRIVATE = ("_shape", "_generator", "_embedder", "_n_candidates", "_fallback")
 
 
 class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
@@ -69,21 +67,37 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
-    generator: Any
-    embedder: Any
-    readout: Any
-    n_candidates: int
-    composition_estimator: Any
-    fallback: str
-    checkpoint: str | Path | None
-    errors: str
-    cache_dir: str | Path | None
-    n_jobs: int | None
-    random_state: Any
-    verbose: int
+    def __init__(
+        self,
+        generator: Any = None,
+        *,
+        embedder: Any = None,
+        checkpoint: str | Path | None = "default",
+        readout: Any = "fast",
+        n_candidates: int = 1,
+        fallback: str = "composition",
+        composition_estimator: Any = None,
+        errors: str = "raise",
+        cache_dir: str | Path | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.generator = generator
+        self.embedder = embedder
+        self.checkpoint = checkpoint
+        self.readout = readout
+        self.n_candidates = n_candidates
+        self.fallback = fallback
+        self.composition_estimator = composition_estimator
+        self.errors = errors
+        self.cache_dir = cache_dir
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
 
     @own_settings()
-    @fit_context(prefer_skip_nested_validation=False, private=_PRIVATE)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any, structures: Sequence[Any] | None = None) -> Any:
         """Fit to compositions and their property.
 
@@ -128,8 +142,8 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.composition_model_: Any = None
         self.fallback_rows_: list[int] = []
         # parameters that are set later do not change what the fitted estimator predicts
-        self._generator, self._embedder = copy(self.generator), copy(self.embedder)
-        self._n_candidates, self._fallback = self.n_candidates, self.fallback
+        self.generator_, self.embedder_ = copy(self.generator), copy(self.embedder)
+        self.n_candidates_, self.fallback_ = self.n_candidates, self.fallback
         self.composition_embedder_: CompositionEmbedder | None = None
         network = isinstance(self.readout, _NETWORKS)
         if isinstance(data, np.ndarray):
@@ -188,12 +202,12 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             )
         asked = [i for i in rows.tolist() if given[i] is None]
         if asked:
-            generator = self._generator
+            generator = self.generator_
             if generator is None:
                 generator = Cached(
                     PrototypeGenerator(), self.cache_dir, n_jobs=self.n_jobs, verbose=self.verbose
                 )
-            found = generator.generate(data[np.array(asked)], self._n_candidates)
+            found = generator.generate(data[np.array(asked)], self.n_candidates_)
             for i, candidates in zip(asked, found, strict=True):
                 given[i] = candidates
         encoder = self.composition_embedder_
@@ -205,10 +219,10 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             )
             graphs = CrystalRows.read(crystals, progress=bool(self.verbose))
             return graphs, graphs.lengths > 0
-        embedder = self._embedder
+        embedder = self.embedder_
         if embedder is None:
             embedder = StructureEmbedder(
-                spread=self._n_candidates > 1,
+                spread=self.n_candidates_ > 1,
                 cache_dir=self.cache_dir,
                 n_jobs=self.n_jobs,
                 verbose=self.verbose,
@@ -234,18 +248,18 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         )
         more = ", ..." if len(rows) > _SHOWN else ""
         text = f"{len(rows)} of {len(data)} compositions have no structure: {shown}{more}"
-        if self._fallback == "raise":
+        if self.fallback_ == "raise":
             raise InputError(
                 f"{text}. Pass structures=, another generator, or fallback='composition' or 'nan'."
             )
         kept = (
             "the composition model stands in"
-            if self._fallback == "composition"
+            if self.fallback_ == "composition"
             else ("they are left out" if method == "fit" else "their predictions are NaN")
         )
         warnings.warn(
-            f"{text}; {kept} (fallback={self._fallback!r}, attribute fallback_rows_).",
-            MissingStructureWarning if self._fallback == "nan" else CompositionWarning,
+            f"{text}; {kept} (fallback={self.fallback_!r}, attribute fallback_rows_).",
+            MissingStructureWarning if self.fallback_ == "nan" else CompositionWarning,
             stacklevel=3,
         )
 
@@ -285,6 +299,18 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             if len(rows):
                 out[rows] = run(model, _rows_of(columns, rows))
         return out
+
+    def _learned(self) -> dict[str, Value]:
+        if self.input_kind_ == "features":
+            return {"prediction from columns": _about(self.structure_model_)}
+        generator = PrototypeGenerator if self.generator_ is None else type(self.generator_)
+        rows: dict[str, Value] = {"structures from": generator.__name__}
+        if self.structure_model_ is not None:
+            rows["rows with a structure"] = _about(self.structure_model_)
+        if self.composition_model_ is not None:
+            rows["rows without one"] = _about(self.composition_model_)
+        rows["last call"] = f"{len(self.fallback_rows_):,} rows without a structure"
+        return rows
 
 
 class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
@@ -333,6 +359,8 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
 
     Attributes
     ----------
+    generator_, embedder_, n_candidates_, fallback_ : object
+        Parameters as they were in ``fit``: what is set later changes no prediction.
     composition_embedder_ : CompositionEmbedder or None
         What stands beside the columns of structures; None for numeric rows and for
         graph networks.
@@ -342,6 +370,8 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         Model of rows that have none.
     fallback_rows_ : list of int
         Rows without a structure in the last call of ``fit`` or ``predict``.
+    targets_ : NumberTargets
+        Shape of y.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
     elements_ : ndarray of str
@@ -387,35 +417,6 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         "composition_estimator": [HasMethods(["fit", "predict"]), None],
     }
 
-    def __init__(
-        self,
-        generator: Any = None,
-        *,
-        embedder: Any = None,
-        checkpoint: str | Path | None = "default",
-        readout: Any = "fast",
-        n_candidates: int = 1,
-        fallback: str = "composition",
-        composition_estimator: Any = None,
-        errors: str = "raise",
-        cache_dir: str | Path | None = None,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.generator = generator
-        self.embedder = embedder
-        self.checkpoint = checkpoint
-        self.readout = readout
-        self.n_candidates = n_candidates
-        self.fallback = fallback
-        self.composition_estimator = composition_estimator
-        self.errors = errors
-        self.cache_dir = cache_dir
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-
     @own_settings()
     def predict(
         self, X: Any, return_std: bool = False, structures: Sequence[Any] | None = None
@@ -447,7 +448,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         check_is_fitted(self)
         if not return_std:
             return self._outputs(
-                X, structures, lambda model, rows: model.predict(rows), self._shape
+                X, structures, lambda model, rows: model.predict(rows), self.targets_.shape
             )
 
         def both(model: Any, rows: Any) -> np.ndarray:
@@ -459,7 +460,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
                     "composition_estimator or fallback."
                 ) from error
 
-        pair = self._outputs(X, structures, both, (2, *self._shape))
+        pair = self._outputs(X, structures, both, (2, *self.targets_.shape))
         return pair[:, 0], pair[:, 1]
 
     @own_settings()
@@ -498,12 +499,11 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
                 )
             return model.predict_interval(rows, coverage)
 
-        return self._outputs(X, structures, interval, (*self._shape, 2))
+        return self._outputs(X, structures, interval, (*self.targets_.shape, 2))
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = read_numbers(self, y, multi_output=True)
-        self._shape = y.shape[1:]
-        return y
+        self.targets_ = NumberTargets()
+        return self.targets_.read(self, y)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -548,6 +548,8 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
+    generator_, embedder_, n_candidates_, fallback_ : object
+        Parameters as they were in ``fit``: what is set later changes no prediction.
     composition_embedder_ : CompositionEmbedder or None
         What stands beside the columns of structures; None for numeric rows and for
         graph networks.
@@ -557,6 +559,8 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         Model of rows that have none.
     fallback_rows_ : list of int
         Rows without a structure in the last call of ``fit`` or ``predict``.
+    targets_ : ClassTargets
+        Classes, and how labels are read.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
     elements_ : ndarray of str
@@ -597,35 +601,6 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         "composition_estimator": [HasMethods(["fit", "predict_proba"]), None],
     }
 
-    def __init__(
-        self,
-        generator: Any = None,
-        *,
-        embedder: Any = None,
-        checkpoint: str | Path | None = "default",
-        readout: Any = "fast",
-        n_candidates: int = 1,
-        fallback: str = "composition",
-        composition_estimator: Any = None,
-        errors: str = "raise",
-        cache_dir: str | Path | None = None,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.generator = generator
-        self.embedder = embedder
-        self.checkpoint = checkpoint
-        self.readout = readout
-        self.n_candidates = n_candidates
-        self.fallback = fallback
-        self.composition_estimator = composition_estimator
-        self.errors = errors
-        self.cache_dir = cache_dir
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-
     @own_settings()
     def predict(
         self, X: Any, return_proba: bool = False, structures: Sequence[Any] | None = None
@@ -657,17 +632,16 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
             )
 
         if not return_proba:
-            return most_probable(
-                self.classes_,
+            return self.targets_.decode(
                 self._outputs(
                     X,
                     structures,
                     lambda model, rows: votes(self.classes_, model.predict(rows)),
-                    self._shape,
+                    self.targets_.shape,
                 ),
             )
-        pair = self._outputs(X, structures, both, (2, *self._shape))
-        return most_probable(self.classes_, pair[:, 0]), pair[:, 1]
+        pair = self._outputs(X, structures, both, (2, *self.targets_.shape))
+        return self.targets_.decode(pair[:, 0]), pair[:, 1]
 
     @own_settings()
     def predict_proba(self, X: Any, structures: Sequence[Any] | None = None) -> np.ndarray:
@@ -690,7 +664,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
             X,
             structures,
             lambda model, rows: self._aligned(model, model.predict_proba(rows)),
-            self._shape,
+            self.targets_.shape,
         )
 
     def _aligned(self, model: Any, probabilities: Any) -> np.ndarray:
@@ -700,10 +674,17 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         return out
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = read_labels(self, y)
-        self.classes_ = np.unique(y)
-        self._shape = self.classes_.shape
+        self.targets_ = ClassTargets()
+        y = self.targets_.read(self, y)
+        self.classes_ = self.targets_.classes
         return y
+
+
+def _about(model: Any) -> list[str]:
+    """Name a model, and what has a share of it, if it is one of ours."""
+    learned = model._learned() if isinstance(model, FittedReprMixin) else {}
+    parts = learned.get("prediction")
+    return [type(model).__name__, *(parts if isinstance(parts, list) else [])]
 
 
 def _rows_of(columns: Any, rows: np.ndarray) -> Any:

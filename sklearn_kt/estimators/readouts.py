@@ -1,20 +1,16 @@
-"""What turns frozen features into predictions, and predictions into an ensemble.
-
-Default scikit-learn readouts, greedy weights for blending models, and a model of the
-size of errors, all judged on rows that the models have not seen.
-"""
+"""scikit-learn models that turn frozen features into predictions."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 from sklearn.base import BaseEstimator, clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -30,32 +26,25 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt._model_guards import objects_in
 from sklearn_kt._settings import own_settings
-from sklearn_kt.exceptions import InputError
 from sklearn_kt.fitting import fit_context
 
 __all__ = [
-    "ErrorModel",
     "KernelRegressor",
     "MedianTreesRegressor",
     "Readout",
     "default_readouts",
-    "select_weights",
+    "smooth_readout",
 ]
 
 # Medians gain from more trees for longer than means do.
 _N_TREES = {"auto": 200, "fast": 100}
-_N_ERROR_TREES = 100
 # Part of the columns that a tree chooses each split from.
 _COLUMNS, _QUICK_COLUMNS = 1 / 3, 0.1
-# Rows (of each class) that every inner fold needs.
-MIN_FOLD_ROWS = 4
 # A kernel's time grows with the square of the rows.
 MAX_KERNEL_ROWS = 8_000
-_SELECTION_ROUNDS = 20
-# The error model needs the shape of the errors, not every row.
-_MAX_ERROR_ROWS = 20_000
-# Errors, and expected ones, count as at least this part of the mean one.
-_SMALLEST_ERROR = 0.05
+# A generated structure may be the wrong one, as what a formula says is not: its columns ask for
+# the smoother function.
+_STRENGTH = {"formulas": 10.0, "structures": 3.0}
 
 
 @dataclass(frozen=True)
@@ -64,6 +53,12 @@ class Readout:
 
     blocks: tuple[str, ...]
     estimator: BaseEstimator
+
+    def fit(self, columns: np.ndarray, targets: np.ndarray, seed: int) -> Any:
+        """Fit a copy of the model, seeded, to what its blocks say and to encoded targets."""
+        one_column = targets.ndim == 2 and targets.shape[1] == 1
+        model = with_seed(clone(self.estimator), seed)
+        return model.fit(columns, targets[:, 0] if one_column else targets)
 
 
 class MedianTreesRegressor(ExtraTreesRegressor):
@@ -246,9 +241,24 @@ def default_readouts(
     if classification:
         readouts["boosting"] = Readout(transfer, HistGradientBoostingClassifier())
     elif n_rows <= MAX_KERNEL_ROWS and n_outputs == 1:
-        machine = make_pipeline(StandardScaler(), KernelRegressor(C=10, epsilon=0.02))
-        readouts["kernel"] = Readout(blocks, machine)
+        readouts["kernel"] = Readout(blocks, _kernel("formulas"))
     return readouts
+
+
+def smooth_readout() -> TransformedTargetRegressor:
+    """Make a kernel machine for columns of structures, unlike trees in its errors.
+
+    Returns
+    -------
+    readout : TransformedTargetRegressor
+        Support-vector regression on standardised columns and targets; for
+        ``ExplicitKTRegressor(readout=...)``. Its time grows with the square of the rows.
+    """
+    return TransformedTargetRegressor(_kernel("structures"), transformer=StandardScaler())
+
+
+def _kernel(columns: str) -> Pipeline:
+    return make_pipeline(StandardScaler(), KernelRegressor(C=_STRENGTH[columns], epsilon=0.02))
 
 
 def with_seed(estimator: Any, seed: int) -> Any:
@@ -320,145 +330,3 @@ def decide(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
         return model.predict(X, return_proba=True)
     labels = np.asarray(model.predict(X))
     return labels, model.predict_proba(X) if hasattr(model, "predict_proba") else None
-
-
-def select_weights(
-    outputs: Mapping[str, np.ndarray], score: Callable[[np.ndarray], float]
-) -> dict[str, float]:
-    """Weigh models by greedy selection on rows that none of them has seen.
-
-    Parameters
-    ----------
-    outputs : dict of str to ndarray of shape (n, k)
-        Out-of-fold outputs of each model.
-    score : callable
-        Loss of blended outputs; lower is better.
-
-    Returns
-    -------
-    dict of str to float
-        Weights of the models chosen; they sum to 1.
-
-    Notes
-    -----
-    Starting from nothing, the model that lowers the blend's loss most is added, again and
-    again with replacement; the best round counts [1]_. Unlike a regression on the outputs
-    this cannot run away on a few hundred rows.
-
-    References
-    ----------
-    .. [1] R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, "Ensemble selection from
-       libraries of models", ICML 2004.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_kt.estimators.readouts import select_weights
-    >>> truth = np.array([[0.0], [1.0], [2.0]])
-    >>> outputs = {"high": truth + 1, "low": truth - 1, "far": truth + 9}
-    >>> select_weights(outputs, lambda blend: float(np.abs(blend - truth).mean()))
-    {'high': 0.5, 'low': 0.5}
-    """
-    names = list(outputs)
-    counts = dict.fromkeys(names, 0)
-    total: Any = 0.0
-    best, best_counts = np.inf, counts
-    for rounds in range(1, _SELECTION_ROUNDS + 1):
-        losses = [score((total + outputs[name]) / rounds) for name in names]
-        winner = int(np.argmin(losses))
-        total = total + outputs[names[winner]]
-        counts = {**counts, names[winner]: counts[names[winner]] + 1}
-        if losses[winner] < best:
-            best, best_counts = losses[winner], counts
-    chosen = sum(best_counts.values())
-    return {name: count / chosen for name, count in best_counts.items() if count}
-
-
-class ErrorModel(BaseEstimator):
-    """Expected size of an error, learned from errors on rows that were not seen.
-
-    Intervals are conformal: the quantile of out-of-fold errors, each divided by the error
-    that a forest expects for its row [1]_. Forest and quantile see different rows, since
-    the forest speaks for a row only with those trees that have not seen it. Errors below a
-    twentieth of the mean error count as that, so that intervals have a width; where many
-    errors are 0, they cover more than they have to.
-
-    Parameters
-    ----------
-    random_state : int
-        Seed of the forest.
-    n_jobs : int or None, default=None
-        Threads.
-
-    References
-    ----------
-    .. [1] H. Papadopoulos, A. Gammerman, V. Vovk, "Normalized nonconformity measures for
-       regression conformal prediction", AIA 2008.
-    """
-
-    _parameter_constraints: ClassVar[dict[str, list]] = {
-        "random_state": [Integral],
-        "n_jobs": [Integral, None],
-    }
-
-    def __init__(self, random_state: int, n_jobs: int | None = None) -> None:
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, features: np.ndarray, residuals: np.ndarray) -> ErrorModel:
-        """Learn from out-of-fold residuals.
-
-        Parameters
-        ----------
-        features : ndarray of shape (n, n_features)
-            Of the rows.
-        residuals : ndarray of shape (n, n_outputs)
-            Truth minus prediction.
-
-        Returns
-        -------
-        self : ErrorModel
-            Fitted.
-        """
-        errors = np.abs(residuals)
-        if len(errors) > _MAX_ERROR_ROWS:
-            rng = np.random.default_rng(self.random_state)
-            rows = rng.choice(len(errors), _MAX_ERROR_ROWS, replace=False)
-            features, errors = features[rows], errors[rows]
-        self.floor_ = np.maximum(_SMALLEST_ERROR * errors.mean(axis=0), np.finfo(float).tiny)
-        # where most errors are 0, as for metals' gaps, half of them would make intervals of width 0
-        errors = np.maximum(errors, self.floor_)
-        self.forest_ = ExtraTreesRegressor(
-            _N_ERROR_TREES,
-            max_features=_COLUMNS,
-            min_samples_leaf=5,
-            bootstrap=True,
-            oob_score=True,
-            random_state=self.random_state,
-            n_jobs=self.n_jobs,
-        ).fit(features, errors.squeeze(axis=1) if errors.shape[1] == 1 else errors)
-        expected = self.forest_.oob_prediction_.reshape(errors.shape)
-        self.ratios_ = np.sort(errors / expected, axis=0)
-        # one number a row is enough from here on
-        del self.forest_.oob_prediction_
-        return self
-
-    def std(self, features: np.ndarray) -> np.ndarray:
-        """Give the standard deviation of each error, (n, n_outputs)."""
-        check_is_fitted(self)
-        return self._expected(features) * np.sqrt((self.ratios_**2).mean(axis=0))
-
-    def width(self, features: np.ndarray, coverage: float) -> np.ndarray:
-        """Give half the width of intervals that cover that share of truths, (n, n_outputs)."""
-        check_is_fitted(self)
-        if not 0 < coverage < 1:
-            raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
-        n = len(self.ratios_)
-        # the finite-sample quantile of split-conformal prediction
-        rank = min(int(np.ceil(coverage * (n + 1))), n) - 1
-        return self._expected(features) * self.ratios_[rank]
-
-    def _expected(self, features: np.ndarray) -> np.ndarray:
-        expected = predict_in_order(self.forest_.predict, features, self.n_jobs)
-        return expected.reshape(len(features), -1)

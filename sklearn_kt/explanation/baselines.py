@@ -153,14 +153,8 @@ class _Mask:
             fractions[rows, width] = np.where(coalitions.known[:, order], shares[:, 1:], -1.0)
             lengths[rows] = len(order) + 1
         inputs = Inputs({"input_ids": ids, "fractions": fractions}, lengths)
-        return _split(self.model.select(self._outputs(inputs)), requests)
-
-    def _outputs(self, inputs: Any) -> np.ndarray:
-        estimator = self.model.estimator
-        outputs = estimator._run_nets(inputs)
-        if self.model.classifies:
-            return estimator._weigh(outputs)
-        return estimator.target_scaler_.inverse_transform(outputs)
+        outputs = self.model.estimator.network_outputs(inputs)
+        return _split(self.model.select(outputs.reshape(n_rows, -1)), requests)
 
 
 def _without(coalitions: Coalitions) -> CompositionBatch:

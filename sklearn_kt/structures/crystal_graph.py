@@ -10,14 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import most_probable, read_numbers
+from sklearn_kt._targets import ClassTargets, NumberTargets
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of, torch_generator_kept
@@ -26,7 +24,6 @@ from .candidate import candidates_of_rows
 
 __all__ = ["CrystalGraphClassifier", "CrystalGraphRegressor"]
 
-_VALIDATION = 0.1
 # Rows from which a tenth can tell when to stop.
 _MIN_EARLY_STOPPING_ROWS = 50
 
@@ -67,7 +64,7 @@ class _BaseCrystalGraph(BaseEstimator):
     verbose: int
 
     @own_settings()
-    @fit_context(prefer_skip_nested_validation=True, private=("_shape", "_n_outputs"))
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any) -> Any:
         """Fine-tune the network.
 
@@ -98,13 +95,13 @@ class _BaseCrystalGraph(BaseEstimator):
         CompositionWarning
             If rows have no such crystal; they are left out.
         """
-        from sklearn_kt.encoder.training import train_module
+        from sklearn_kt.encoder.training import split_off, train
 
         from .network import CrystalNetwork, pretrained_backbone
 
-        targets = self._read_targets(y)
+        y = self._read_targets(y)
         data = self._graphs(X)
-        check_consistent_length(range(len(data)), targets)
+        check_consistent_length(range(len(data)), y)
         known = np.flatnonzero(data.lengths)
         if not len(known):
             raise InputError("none of the rows has a crystal that CHGNet can take.")
@@ -116,33 +113,34 @@ class _BaseCrystalGraph(BaseEstimator):
                 CompositionWarning,
                 stacklevel=2,
             )
-        scaled = self._scale(targets, known)
+        self.targets_.standardise(y[known])
+        encoded = self.targets_.encode(y)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
-        fit_rows, valid_rows = self._split(known, targets, seed)
-        validation = None if valid_rows is None else data.take(valid_rows, scaled[valid_rows])
+        fit_rows, watched = split_off(known, seed, self.early_stopping, _MIN_EARLY_STOPPING_ROWS)
+        validation = None if watched is None else data.take(watched, encoded[watched])
         config, weights = pretrained_backbone()
         self.module_ = {
             "config": config,
-            "n_outputs": self._n_outputs,
+            "n_outputs": self.targets_.n_outputs,
             "pooling": self.pooling,
             "temperature": float(self.temperature),
             "dropout": float(self.dropout),
         }
         settings = self._settings(seed, validation is not None)
         with _Progress(settings.max_epochs, bool(self.verbose)) as progress:
-            net, self.history_ = train_module(
+            net, self.history_ = train(
                 CrystalNetwork,
                 self.module_,
                 weights if self.pretrained else None,
-                data.take(fit_rows, scaled[fit_rows]),
+                data.take(fit_rows, encoded[fit_rows]),
                 settings,
                 validation=validation,
                 on_epoch=progress.step,
             )
         self.weights_ = {key: value.numpy() for key, value in net.module_.state_dict().items()}
         self.n_features_in_ = 1
-        if valid_rows is not None:
-            self._learn_error(data.take(valid_rows), targets[valid_rows])
+        if watched is not None:
+            self._learn_error(data.take(watched), y[watched])
         return self
 
     @own_settings()
@@ -174,8 +172,8 @@ class _BaseCrystalGraph(BaseEstimator):
         from sklearn_kt.encoder.training import TrainingSettings, resolve_device
 
         return TrainingSettings(
-            loss=self._loss,
-            n_outputs=self._n_outputs,
+            loss=self.targets_.loss,
+            n_outputs=self.targets_.n_outputs,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             learning_rate=float(self.learning_rate),
@@ -187,27 +185,13 @@ class _BaseCrystalGraph(BaseEstimator):
             seed=seed,
         )
 
-    def _split(
-        self, rows: np.ndarray, targets: np.ndarray, seed: int
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        wanted = self.early_stopping
-        if wanted == "auto":
-            wanted = len(rows) >= _MIN_EARLY_STOPPING_ROWS
-        if not wanted:
-            return rows, None
-        if len(rows) < 2:
-            raise InputError(
-                "early_stopping=True needs at least 2 rows; pass early_stopping=False."
-            )
-        fit_rows, valid_rows = train_test_split(rows, test_size=_VALIDATION, random_state=seed)
-        return fit_rows, valid_rows
-
     def _run(self, X: Any) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
         """Run the network: outputs of rows, of their crystals, and weights of these."""
         rows = self._graphs(X)
         known = np.flatnonzero(rows.lengths)
-        outputs = np.full((len(rows), self._n_outputs), np.nan)
-        each = [np.empty((0, self._n_outputs)) for _ in range(len(rows))]
+        n_outputs = self.targets_.n_outputs
+        outputs = np.full((len(rows), n_outputs), np.nan)
+        each = [np.empty((0, n_outputs)) for _ in range(len(rows))]
         shares = [np.empty(0) for _ in range(len(rows))]
         if len(known):
             found = self._network_outputs(rows.take(known))
@@ -282,8 +266,12 @@ class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
         Of the network.
     module_ : dict
         Architecture of the network.
+    targets_ : NumberTargets
+        Shape and scale of y, and the loss.
     error_ : ndarray of shape (n_outputs,)
         Root mean square error on the rows held out; only with early stopping.
+    n_features_in_ : int
+        1.
 
     See Also
     --------
@@ -386,7 +374,7 @@ class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
         """
         check_is_fitted(self)
         outputs, each, shares = self._run(X)
-        mean = self._unscaled(outputs)
+        mean = self.targets_.decode(outputs)
         if not return_std:
             return mean
         if not hasattr(self, "error_"):
@@ -395,31 +383,16 @@ class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
         for row, (values, weights) in enumerate(zip(each, shares, strict=True)):
             if len(weights):
                 spread[row] = weights @ (values - weights @ values) ** 2
-        std = np.sqrt(spread * self.scale_**2 + self.error_**2)
-        return mean, std.reshape(mean.shape)
-
-    @property
-    def _loss(self) -> str:
-        return self.loss
+        std = np.hypot(self.targets_.decode_width(np.sqrt(spread)), self.error_)
+        return mean, std
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = read_numbers(self, y, multi_output=True)
-        self._shape = y.shape[1:]
-        self._n_outputs = 1 if y.ndim == 1 else y.shape[1]
-        return y.reshape(len(y), -1)
+        self.targets_ = NumberTargets(self.loss)
+        return self.targets_.read(self, y)
 
-    def _scale(self, targets: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        self.center_ = targets[rows].mean(axis=0)
-        deviation = targets[rows].std(axis=0)
-        self.scale_ = np.where(deviation > 0, deviation, 1.0)
-        return ((targets - self.center_) / self.scale_).astype(np.float32)
-
-    def _unscaled(self, outputs: np.ndarray) -> np.ndarray:
-        return (outputs * self.scale_ + self.center_).reshape(len(outputs), *self._shape)
-
-    def _learn_error(self, rows: Any, targets: np.ndarray) -> None:
-        found = self._unscaled(self._run(rows)[0]).reshape(targets.shape)
-        self.error_ = np.sqrt(((found - targets) ** 2).mean(axis=0))
+    def _learn_error(self, rows: Any, y: np.ndarray) -> None:
+        found = self.targets_.decode(self._run(rows)[0])
+        self.error_ = np.atleast_1d(np.sqrt(((found - y) ** 2).mean(axis=0)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -471,6 +444,10 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
         Of the network.
     module_ : dict
         Architecture of the network.
+    targets_ : ClassTargets
+        Classes, and how labels are read.
+    n_features_in_ : int
+        1.
 
     See Also
     --------
@@ -485,8 +462,6 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
     >>> model.predict_proba(crystals).shape
     (4, 2)
     """
-
-    _loss = "log_loss"
 
     def __init__(
         self,
@@ -543,7 +518,7 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
         """
         check_is_fitted(self)
         probabilities = softmax(self._run(X)[0], axis=1)
-        labels = most_probable(self.classes_, probabilities)
+        labels = self.targets_.decode(probabilities)
         return (labels, probabilities) if return_proba else labels
 
     @own_settings()
@@ -565,18 +540,14 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
         return softmax(self._run(X)[0], axis=1)
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
-        self.classes_, numbers = np.unique(y, return_inverse=True)
+        self.targets_ = ClassTargets()
+        y = self.targets_.read(self, y)
+        self.classes_ = self.targets_.classes
         if len(self.classes_) < 2:
             raise InputError("y has one class only; a classifier needs two or more.")
-        self._n_outputs = len(self.classes_)
-        return numbers.astype(np.int64)
+        return y
 
-    def _scale(self, targets: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return targets
-
-    def _learn_error(self, rows: Any, targets: np.ndarray) -> None:
+    def _learn_error(self, rows: Any, y: np.ndarray) -> None:
         """Probabilities tell the error."""
 
 

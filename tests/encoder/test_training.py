@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from sklearn_kt.encoder.modeling import PropertyNetwork
 from sklearn_kt.encoder.training import (
     Inputs,
     TrainingSettings,
@@ -33,6 +34,7 @@ SETTINGS = TrainingSettings(
     seed=0,
 )
 SPEC = {"kind": "features", "config": {"n_features": 3, "hidden_size": 16}}
+NETWORK = (PropertyNetwork, {"spec": SPEC, "n_outputs": 1, "dropout": 0.0})
 
 
 def rows(n: int = 64, seed: int = 0) -> Inputs:
@@ -45,8 +47,8 @@ def settings(**changes: object) -> TrainingSettings:
 
 
 def test_training_lowers_the_loss_and_is_reproducible() -> None:
-    net, history = train(SPEC, None, rows(), settings(max_epochs=20, learning_rate=1e-2))
-    again, _ = train(SPEC, None, rows(), settings(max_epochs=20, learning_rate=1e-2))
+    net, history = train(*NETWORK, None, rows(), settings(max_epochs=20, learning_rate=1e-2))
+    again, _ = train(*NETWORK, None, rows(), settings(max_epochs=20, learning_rate=1e-2))
     assert history[-1]["train_loss"] < 0.2 * history[0]["train_loss"]
     data = rows(seed=1)
     assert (
@@ -55,7 +57,7 @@ def test_training_lowers_the_loss_and_is_reproducible() -> None:
 
 
 def test_global_state_is_left_alone(untouched_globals: None) -> None:
-    train(SPEC, None, rows(), SETTINGS)
+    train(*NETWORK, None, rows(), SETTINGS)
 
 
 def test_result_does_not_depend_on_the_number_of_threads() -> None:
@@ -64,7 +66,7 @@ def test_result_does_not_depend_on_the_number_of_threads() -> None:
     try:
         for number in (1, 2):
             torch.set_num_threads(number)
-            net, _ = train(SPEC, None, rows(), SETTINGS)
+            net, _ = train(*NETWORK, None, rows(), SETTINGS)
             outputs.append(forward(net.module_, rows(seed=1), device="cpu"))
             assert torch.get_num_threads() == number
     finally:
@@ -73,7 +75,7 @@ def test_result_does_not_depend_on_the_number_of_threads() -> None:
 
 
 def test_net_is_trimmed_and_carries_no_device() -> None:
-    net, _ = train(SPEC, None, rows(), SETTINGS)
+    net, _ = train(*NETWORK, None, rows(), SETTINGS)
     assert net.optimizer_ is None
     assert net.device == "cpu"
     assert not net.module_.training
@@ -85,7 +87,7 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
     validation = rows(seed=1)
     validation.targets = -validation.targets
     changes = settings(max_epochs=50, patience=3, learning_rate=1e-2)
-    net, history = train(SPEC, None, rows(), changes, validation=validation)
+    net, history = train(*NETWORK, None, rows(), changes, validation=validation)
     losses = [row["valid_loss"] for row in history]
     assert len(history) < 50
     reached = np.mean((forward(net.module_, validation, device="cpu") - validation.targets) ** 2)
@@ -99,7 +101,7 @@ def test_keyboard_interrupt_propagates(patience: int | None) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         train(
-            SPEC,
+            *NETWORK,
             None,
             rows(),
             settings(patience=patience),
@@ -112,7 +114,7 @@ def test_loss_that_is_not_finite_raises() -> None:
     data = rows()
     data.targets[5] = np.inf
     with pytest.raises(TrainingError, match="loss became"):
-        train(SPEC, None, data, SETTINGS)
+        train(*NETWORK, None, data, SETTINGS)
 
 
 def test_batches_hold_every_row_once_and_similar_lengths() -> None:

@@ -26,7 +26,6 @@ from sklearn_kt import (
     ImplicitKTClassifier,
     ImplicitKTRegressor,
 )
-from sklearn_kt.estimators.blending import smooth_readout
 from sklearn_kt.exceptions import (
     CompositionError,
     CompositionWarning,
@@ -276,10 +275,3 @@ def test_default_explicit_model_leaves_rows_without_structures_to_the_other() ->
         assert all(m.fallback == "nan" for m in explicit)
     assert list(BlendedKTRegressor()._named(7, 100)) == ["imkt", "exkt", "exkt_kernel"]
     assert list(BlendedKTClassifier()._named(7, 100)) == ["imkt", "exkt"]
-
-
-def test_smooth_readout_follows_scale() -> None:
-    X = np.linspace(0, 1, 40)[:, None]
-    for scale in (1e-3, 1e3):
-        y = scale * np.sin(6 * X[:, 0])
-        assert_allclose(smooth_readout().fit(X, y).predict(X), y, atol=0.05 * scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import ExplicitKTClassifier, ExplicitKTRegressor
+from sklearn_kt.encoder import encoder
+from sklearn_kt.encoder.weights import CheckpointFiles
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
+from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.structures import (
     CrystalGraphClassifier,
     CrystalGraphRegressor,
@@ -116,8 +120,21 @@ class TestStructures:
         assert_allclose(model.predict(["NO"]), TARGET.mean())
 
     @pytest.mark.filterwarnings("ignore::sklearn_kt.exceptions.CompositionWarning")
-    def test_defaults_end_to_end(self) -> None:
+    def test_defaults_end_to_end(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(encoder, "_loaded", {})
+        loads = []
+        load = CheckpointFiles.load
+
+        def counted(files: CheckpointFiles) -> Any:
+            loads.append(files.folder)
+            return load(files)
+
+        monkeypatch.setattr(CheckpointFiles, "load", counted)
         model = ExplicitKTRegressor(random_state=0).fit(FORMULAS, TARGET)
+        # one encoder in all parts of the model, and in its file
+        assert len(loads) == 1
+        for whole in (model, load_model(save_model(model, tmp_path / "model"))):
+            assert whole.composition_embedder_.encoder_ is whole.composition_model_.encoder_
         mean, std = model.predict(["CsCl", "Og2O"], return_std=True)
         assert np.isfinite(mean).all()
         assert (std > 0).all()

@@ -37,7 +37,7 @@ from sklearn_kt import (
     ImplicitKTClassifier,
     ImplicitKTRegressor,
 )
-from sklearn_kt.estimators.implicit import _BaseImplicitKT
+from sklearn_kt.estimators.implicit_base import BaseImplicitKT
 from sklearn_kt.exceptions import (
     CheckpointError,
     CompositionError,
@@ -577,12 +577,12 @@ def test_history_holds_the_training_curve(fitted: ImplicitKTRegressor) -> None:
 def test_early_stopping_is_off_for_tiny_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     model = regressor(early_stopping="auto", max_epochs=1)
     assert "valid_loss" not in model.fit(FORMULAS, TARGET).history_[0][0]
-    monkeypatch.setattr("sklearn_kt.estimators.implicit._MIN_EARLY_STOPPING_ROWS", 50)
+    monkeypatch.setattr("sklearn_kt.estimators.networks._MIN_EARLY_STOPPING_ROWS", 50)
     assert "valid_loss" in model.fit(FORMULAS, TARGET).history_[0][0]
 
 
 def test_both_estimators_share_their_parameters() -> None:
-    shared = set(_BaseImplicitKT._parameter_constraints)
+    shared = set(BaseImplicitKT._parameter_constraints)
     assert set(ImplicitKTRegressor().get_params()) == shared | {"loss"}
     assert set(ImplicitKTClassifier().get_params()) == shared | {"class_weight"}
 

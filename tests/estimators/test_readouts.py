@@ -1,4 +1,4 @@
-"""Readouts, weights of a blend and the error model."""
+"""Default readouts, and what they are made of."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import ImplicitKTClassifier
 from sklearn_kt.estimators.readouts import (
-    ErrorModel,
     KernelRegressor,
     MedianTreesRegressor,
     decide,
     default_readouts,
-    select_weights,
+    smooth_readout,
 )
 
 BLOCKS = ("embedding", "properties", "descriptors", "fractions")
@@ -30,7 +29,7 @@ BLOCKS = ("embedding", "properties", "descriptors", "fractions")
 def test_readouts_follow_what_is_there() -> None:
     plain = default_readouts(BLOCKS[2:], 100, classification=False)
     assert set(plain) == {"trees", "fraction_trees"}
-    assert set(default_readouts((), 100, classification=False)) == {"trees"}
+    assert set(default_readouts(("columns",), 100, classification=False)) == {"trees"}
     numbers = default_readouts(BLOCKS, 100, classification=False)
     assert set(numbers) == {"transfer_trees", "trees", "fraction_trees", "kernel"}
     assert numbers["transfer_trees"].blocks == ("properties", "descriptors", "fractions")
@@ -84,57 +83,8 @@ def test_decisions_beside_probabilities() -> None:
         np.testing.assert_array_equal(probabilities, model.predict_proba(X))
 
 
-def test_weights_find_the_blend_that_cancels_errors() -> None:
-    rng = np.random.default_rng(0)
-    truth, noise = rng.normal(size=(2, 500, 1))
-    outputs = {"a": truth + noise, "b": truth - noise / 3, "c": rng.normal(size=(500, 1))}
-    weights = select_weights(outputs, lambda blend: float(np.mean((blend - truth) ** 2)))
-    assert set(weights) == {"a", "b"}
-    assert weights["a"] == pytest.approx(0.25, abs=0.051)
-    assert sum(weights.values()) == pytest.approx(1)
-
-
-def test_weights_never_lose_to_the_best_model() -> None:
-    rng = np.random.default_rng(1)
-    truth = rng.normal(size=(50, 1))
-    for _ in range(20):
-        outputs = {k: truth + rng.normal(size=(50, 1)) * rng.uniform(0.1, 3) for k in "abcd"}
-
-        def loss(blend: np.ndarray) -> float:
-            return float(np.abs(blend - truth).mean())
-
-        weights = select_weights(outputs, loss)
-        blend = sum(w * outputs[k] for k, w in weights.items())
-        assert loss(np.asarray(blend)) <= min(map(loss, outputs.values())) + 1e-12
-
-
-def test_error_model_learns_where_errors_are_large() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.uniform(size=(1500, 3))
-    residuals = rng.normal(size=(1500, 2)) * np.column_stack([0.1 + x[:, 0], np.full(1500, 5.0)])
-    model = ErrorModel(0).fit(x[:1000], residuals[:1000])
-    std = model.std(x[1000:])
-    assert std.shape == (500, 2)
-    assert np.corrcoef(std[:, 0], x[1000:, 0])[0, 1] > 0.9
-    assert_allclose(np.mean((residuals[1000:] / std) ** 2, axis=0), 1, atol=0.25)
-    for coverage in (0.5, 0.8, 0.95):
-        inside = np.abs(residuals[1000:]) < model.width(x[1000:], coverage)
-        assert_allclose(inside.mean(axis=0), coverage, atol=0.06)
-
-
-def test_error_model_without_errors() -> None:
-    x = np.random.default_rng(0).normal(size=(30, 2))
-    model = ErrorModel(0).fit(x, np.zeros((30, 1)))
-    assert np.isfinite(model.std(x)).all()
-    assert (model.width(x, 0.9) < 1e-9).all()
-
-
-def test_intervals_have_a_width_where_most_errors_are_zero() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.uniform(size=(1500, 1))
-    known = x[:, 0] < 0.7
-    residuals = np.where(known, 0, rng.normal(size=1500))[:, None]
-    model = ErrorModel(0).fit(x[:1000], residuals[:1000])
-    inside = np.abs(residuals[1000:]) <= model.width(x[1000:], 0.5)
-    assert inside[known[1000:]].mean() > 0.95
-    assert 0.3 < inside[~known[1000:]].mean() < 0.7
+def test_smooth_readout_follows_scale() -> None:
+    X = np.linspace(0, 1, 40)[:, None]
+    for scale in (1e-3, 1e3):
+        y = scale * np.sin(6 * X[:, 0])
+        assert_allclose(smooth_readout().fit(X, y).predict(X), y, atol=0.05 * scale)

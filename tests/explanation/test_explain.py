@@ -234,7 +234,7 @@ def test_masks_are_those_of_pretraining(regressor) -> None:
     shares = torch.tensor([[1, -1, -1], [1, 0.6, -1], [1, -1, 0.4], [1, 0.6, 0.4]])
     with torch.inference_mode():
         out = net(input_ids=ids, fractions=shares).numpy().astype(float)
-    empty, oxygen, iron, whole = regressor.target_scaler_.inverse_transform(out).ravel()
+    empty, oxygen, iron, whole = regressor.targets_.decode(out).ravel()
     assert values.baseline_value == pytest.approx(empty, abs=1e-5)
     assert values[(0,)] == pytest.approx((iron - empty + whole - oxygen) / 2, abs=1e-5)
     assert values[(1,)] == pytest.approx((oxygen - empty + whole - iron) / 2, abs=1e-5)

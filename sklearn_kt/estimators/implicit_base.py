@@ -1,0 +1,455 @@
+"""Fitting and prediction of implicit transfer, for numbers and classes alike."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_consistent_length
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
+
+from sklearn_kt._settings import own_settings
+from sklearn_kt._targets import Folds
+from sklearn_kt.compositions import CompositionBatch
+from sklearn_kt.encoder import Encoder, save_checkpoint
+from sklearn_kt.encoder.encoder import Data, chunks, side_by_side
+from sklearn_kt.exceptions import CompositionWarning, InputError
+from sklearn_kt.fitting import fit_context
+from sklearn_kt.randomness import random_state_of
+
+from .base import FormulaMixin
+from .html_repr import FittedReprMixin, LossCurve, Value, shares
+from .networks import run_network, train_networks
+from .readouts import Readout, default_readouts, predict_in_order
+from .selection import select_weights
+from .uncertainty import ErrorModel
+
+if TYPE_CHECKING:
+    from skorch import NeuralNet
+
+    from sklearn_kt.encoder.training import Inputs, TrainingSettings
+
+__all__ = ["CUSTOM", "MIN_FOLDS", "NETWORK", "BaseImplicitKT", "valid_chunks"]
+
+# Weight updates that max_epochs="auto" aims at, and the epochs it is clipped to:
+# from scratch, and from pretrained weights, which have little left to learn.
+_UPDATES = {False: 2000, True: 500}
+_EPOCHS = {False: (30, 150), True: (10, 60)}
+# Rate of a text encoder's backbone.
+_TEXT_RATE = 5e-5
+# Inner folds; each network does without one, so that many cost it few rows.
+_FOLDS = {"network": 10, "fast": 3}
+MIN_FOLDS = 3
+# readout="auto" leaves larger tables to the networks.
+_MAX_TREE_ROWS = 50_000
+NETWORK = "network"
+CUSTOM = "estimator"
+
+
+class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
+    """Fitting and ensemble prediction; subclasses add what targets mean."""
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "checkpoint": [str, Path, None],
+        "backbone": [str, Path, None],
+        "local_files_only": ["boolean"],
+        "readout": [StrOptions({"auto", "fast", "head"}), HasMethods(["fit", "predict"])],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "backbone_learning_rate": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "errors": [StrOptions({"raise", "nan"})],
+        "device": [str],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @own_settings()
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any) -> Any:
+        """Fit to compositions and their property.
+
+        Parameters
+        ----------
+        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+            Formulas, :class:`pymatgen.core.Composition` objects or dicts in any
+            container that :func:`~sklearn_kt.read_compositions` takes; or rows
+            that are already numbers.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, without NaN.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        CompositionError
+            If a row is not a composition.
+        CheckpointError
+            If pretrained weights are missing or damaged.
+        TrainingError
+            If the training loss is not finite.
+        """
+        y = self._read_targets(y)
+        data = self._read(X, reset=True)
+        check_consistent_length(range(len(data)), y)
+        self.encoder_ = self._load_encoder(data)
+        rng = random_state_of(self.random_state)
+        seeds = [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=self.n_estimators + 1)]
+
+        self.nets_: list[NeuralNet] = []
+        self.history_: list[list[dict[str, float]]] = []
+        self.readouts_: dict[str, Any] = {}
+        self.readout_blocks_: dict[str, tuple[str, ...]] = {}
+        self.readout_scores_: dict[str, float] = {}
+        self.error_model_: ErrorModel | None = None
+        if isinstance(self.readout, str):
+            self._fit_blend(data, self.targets_.encode(y), seeds)
+        else:
+            self.readout_weights_ = {CUSTOM: 1.0}
+            own = {CUSTOM: Readout(self.encoder_.blocks, clone(self.readout))}
+            self._fit_readouts(own, self._features(data, self.encoder_.blocks), y, seeds[-1])
+        return self
+
+    def save_pretrained(self, folder: str | Path, *, member: int = 0) -> Path:
+        """Save a fine-tuned encoder as a checkpoint folder.
+
+        Parameters
+        ----------
+        folder : str or Path
+            A new or empty folder; later passed as ``checkpoint=``.
+        member : int, default=0
+            Which network of the ensemble.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder: config, safetensors weights, tokenizer and card.
+        """
+        from sklearn_kt.encoder.training import backbone_weights
+
+        check_is_fitted(self)
+        if not self.nets_:
+            raise InputError(
+                f"the readouts in use ({', '.join(self.readout_weights_)}) include no network; fit "
+                "with readout='head' to save a fine-tuned encoder."
+            )
+        card = (
+            f"# Encoder fine-tuned by {type(self).__name__}\n\n"
+            f"Ensemble member {member} of {len(self.nets_)}; started from "
+            f"{'the checkpoint ' + Path(self.checkpoint).name if self.checkpoint else 'scratch'}.\n"
+            "\nDo not evaluate it on rows it was fitted on.\n"
+        )
+        spec, _ = self.encoder_.trainable()
+        return save_checkpoint(spec, backbone_weights(self.nets_[member]), folder, card=card)
+
+    def network_outputs(self, inputs: Inputs) -> np.ndarray:
+        """Give what the networks alone say of inputs, such as those with tokens hidden.
+
+        Parameters
+        ----------
+        inputs : sklearn_kt.encoder.training.Inputs
+            As ``encoder_.inputs`` makes them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), (n_samples, n_outputs) or (n_samples, n_classes)
+            In the units of the targets, or probabilities.
+        """
+        check_is_fitted(self)
+        return self._answers(self._ensemble(inputs))
+
+    def _load_encoder(self, data: Data) -> Encoder:
+        if isinstance(data, CompositionBatch):
+            return Encoder.load(
+                self.checkpoint, self.backbone, local_files_only=self.local_files_only
+            )
+        if self.checkpoint is not None:
+            warnings.warn(
+                f"X is a numeric matrix: the checkpoint {str(self.checkpoint)!r} reads "
+                "compositions and has no part in this model; pass checkpoint=None to say so.",
+                CompositionWarning,
+                stacklevel=3,
+            )
+        return Encoder.of_numbers(data, self.backbone)
+
+    def _features(self, data: Data, names: Collection[str]) -> dict[str, np.ndarray]:
+        return self.encoder_.features(data, names, device=self.device)
+
+    def _fit_blend(self, data: Data, targets: np.ndarray, seeds: list[int]) -> None:
+        """Fit networks and readouts, and weigh them by inner folds that neither saw."""
+        networks = self.readout != "fast"
+        readouts: dict[str, Readout] = {}
+        if self.readout == "fast" or (self.readout == "auto" and len(data) <= _MAX_TREE_ROWS):
+            readouts = default_readouts(
+                self.encoder_.blocks,
+                len(data),
+                classification=self.targets_.loss == "log_loss",
+                median=self.targets_.loss != "squared_error",
+                n_outputs=self.targets_.n_outputs,
+                fast=not networks,
+                n_jobs=self.n_jobs,
+            )
+        most, least = _FOLDS["fast"], MIN_FOLDS
+        if networks:
+            most, least = (max(n, self.n_estimators) for n in (_FOLDS["network"], MIN_FOLDS))
+        folds = self.targets_.folds(targets, most, least, seeds[-1])
+        everything = np.arange(len(data))
+        if folds:
+            # few networks judge, and are judged by, few folds
+            folds = folds[: self.n_estimators] if networks else folds
+            self._fit_and_weigh(data, targets, readouts, seeds, folds)
+        elif networks:
+            # too few rows to compare anything on
+            self.readout_weights_ = {NETWORK: 1.0}
+            self._fit_nets(data, targets, seeds, [everything] * self.n_estimators)
+        else:
+            best_guess = dict(list(readouts.items())[:1])
+            self.readout_weights_ = dict.fromkeys(best_guess, 1.0)
+            features = self._features(data, _blocks_of(best_guess))
+            self._fit_readouts(best_guess, features, targets, seeds[-1])
+        if not self.readouts_ and self.error_model_ is None:
+            self.encoder_ = self.encoder_.without_network()
+
+    def _fit_and_weigh(
+        self,
+        data: Data,
+        targets: np.ndarray,
+        readouts: dict[str, Readout],
+        seeds: list[int],
+        folds: Folds,
+    ) -> None:
+        seed = seeds[-1]
+        error_blocks = self._error_blocks()
+        features = self._features(data, _blocks_of(readouts) | {*error_blocks})
+        outputs = {}
+        if self.readout != "fast":
+            outputs[NETWORK] = self._networks_out_of_fold(data, targets, seeds, folds)
+        outputs.update(self._readouts_out_of_fold(readouts, features, targets, seed, folds))
+        held_out = np.concatenate([test for _, test in folds])
+        truth = targets[held_out]
+        score = partial(self.targets_.score, truth)
+        self.readout_weights_ = select_weights(outputs, score)
+        blended = np.sum([w * outputs[name] for name, w in self.readout_weights_.items()], axis=0)
+        self.readout_scores_ = {name: score(values) for name, values in outputs.items()}
+        self.readout_scores_["blend"] = score(blended)
+        if NETWORK not in self.readout_weights_:
+            self.nets_, self.history_ = [], []
+        elif self.n_estimators == 1:
+            # the scout did without a fifth of the rows; the one network kept sees them all
+            self._fit_nets(data, targets, seeds, [np.arange(len(data))])
+        chosen = {k: readout for k, readout in readouts.items() if k in self.readout_weights_}
+        self._fit_readouts(chosen, features, targets, seed)
+        if error_blocks:
+            known = side_by_side(features, error_blocks)[held_out]
+            self.error_model_ = ErrorModel(seed, self.n_jobs).fit(known, truth - blended)
+
+    def _networks_out_of_fold(
+        self, data: Data, targets: np.ndarray, seeds: list[int], folds: Folds
+    ) -> np.ndarray:
+        """Train a network on each fold, calibrate them, and run each on the rest."""
+        self._fit_nets(data, targets, seeds, [train for train, _ in folds])
+        raw = [
+            run_network(net, self.encoder_.inputs(data[test]), self.device)
+            for net, (_, test) in zip(self.nets_, folds, strict=True)
+        ]
+        self._calibrate(np.concatenate([targets[test] for _, test in folds]), np.concatenate(raw))
+        return np.concatenate([self._net_outputs(values) for values in raw])
+
+    def _readouts_out_of_fold(
+        self,
+        readouts: dict[str, Readout],
+        features: dict[str, np.ndarray],
+        targets: np.ndarray,
+        seed: int,
+        folds: Folds,
+    ) -> dict[str, np.ndarray]:
+        """Run every readout on the rows it was not fitted on, fold after fold."""
+        outputs: dict[str, list[np.ndarray]] = {name: [] for name in readouts}
+        columns = _columns(features, {name: r.blocks for name, r in readouts.items()})
+        jobs = [(name, fold) for name in readouts for fold in folds]
+        for name, (train, test) in tqdm(jobs, "readouts", disable=not self.verbose):
+            fitted = readouts[name].fit(columns[name][train], targets[train], seed)
+            outputs[name].append(self._readout_outputs(name, fitted, columns[name][test]))
+        return {name: np.concatenate(values) for name, values in outputs.items()}
+
+    def _fit_readouts(
+        self,
+        readouts: dict[str, Readout],
+        features: dict[str, np.ndarray],
+        targets: np.ndarray,
+        seed: int,
+    ) -> None:
+        self.readout_blocks_ = {name: readout.blocks for name, readout in readouts.items()}
+        columns = _columns(features, self.readout_blocks_)
+        self.readouts_ = {
+            name: readout.fit(columns[name], targets, seed) for name, readout in readouts.items()
+        }
+
+    def _fit_nets(
+        self, data: Data, targets: np.ndarray, seeds: list[int], members: list[np.ndarray]
+    ) -> None:
+        """Train one network on each set of rows."""
+        results = train_networks(
+            self.encoder_,
+            self.encoder_.inputs(data),
+            targets,
+            members,
+            seeds,
+            self._settings(len(members[0])),
+            early_stopping=self.early_stopping,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+        )
+        self.nets_ = [net for net, _ in results]
+        self.history_ = [history for _, history in results]
+
+    def _settings(self, n_rows: int) -> TrainingSettings:
+        from sklearn_kt.encoder.training import TrainingSettings, resolve_device
+
+        pretrained = self.encoder_.network is not None
+        batch = self.batch_size
+        if batch == "auto":
+            batch = int(np.clip(2 ** round(math.log2(max(n_rows / 40, 1))), 16, 128))
+        epochs = self.max_epochs
+        if epochs == "auto":
+            epochs = math.ceil(_UPDATES[pretrained] * batch / n_rows)
+            epochs = int(np.clip(epochs, *_EPOCHS[pretrained]))
+        rate = self.backbone_learning_rate
+        if rate == "auto":
+            rate = self.learning_rate / 3 if pretrained else self.learning_rate
+            if self.encoder_.spec["kind"] == "text":
+                rate = _TEXT_RATE
+        return TrainingSettings(
+            loss=self.targets_.loss,
+            n_outputs=self.targets_.n_outputs,
+            max_epochs=epochs,
+            batch_size=batch,
+            learning_rate=float(self.learning_rate),
+            backbone_learning_rate=float(rate),
+            weight_decay=float(self.weight_decay),
+            dropout=float(self.dropout),
+            patience=self.patience,
+            device=resolve_device(self.device),
+            seed=0,
+        )
+
+    def _outputs(
+        self, data: Data, measure: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Blended outputs and the size of their errors, if one is to measure it.
+
+        Rows that are not compositions (``errors="nan"``) are NaN.
+        """
+        out = np.full((len(data), self.targets_.n_outputs), np.nan)
+        spread = None if measure is None else out.copy()
+        error_blocks = () if measure is None else self._error_blocks()
+        names = {block for blocks in self.readout_blocks_.values() for block in blocks}
+        for part, rows in valid_chunks(data):
+            features = self._features(part, names | {*error_blocks})
+            blend: Any = 0.0
+            if NETWORK in self.readout_weights_:
+                outputs = self._ensemble(self.encoder_.inputs(part))
+                blend = self.readout_weights_[NETWORK] * outputs
+            columns = _columns(features, self.readout_blocks_)
+            for name, fitted in self.readouts_.items():
+                values = self._readout_outputs(name, fitted, columns[name])
+                blend = blend + self.readout_weights_[name] * values
+            out[rows] = blend
+            if spread is not None and measure is not None:
+                spread[rows] = measure(side_by_side(features, error_blocks))
+        return out, spread
+
+    def _ensemble(self, inputs: Inputs) -> np.ndarray:
+        return self.targets_.combine(
+            [self._net_outputs(run_network(net, inputs, self.device)) for net in self.nets_]
+        )
+
+    def _run_readout(
+        self, name: str, predict: Callable[[np.ndarray], np.ndarray], features: np.ndarray
+    ) -> np.ndarray:
+        # matrix products, which a readout of the user's own may use, round by their shape
+        n_jobs = 1 if name == CUSTOM else self.n_jobs
+        return np.asarray(predict_in_order(predict, features, n_jobs))
+
+    def _learned(self) -> dict[str, Value]:
+        from sklearn_kt.encoder.training import resolve_device
+
+        # a readout of the user's own is called by its class
+        weights = {
+            type(self.readouts_[name]).__name__ if name == CUSTOM else name: share
+            for name, share in self.readout_weights_.items()
+        }
+        device = resolve_device(self.device)
+        rows: dict[str, Value] = {
+            "encoder": self._about_encoder(),
+            "started from": self._origin(),
+            "prediction": shares(weights, self.readout_scores_, "loss"),
+        }
+        if self.nets_:
+            epochs = sorted({len(history) for history in self.history_})
+            spread = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+            rows["networks"] = f"{len(self.nets_)}, trained for {spread} epochs"
+        rows["device"] = device if device == self.device else f"{device} (device={self.device!r})"
+        if self.history_:
+            rows["training curve"] = LossCurve(self.history_)
+        return rows
+
+    def _about_encoder(self) -> str:
+        kind, config = self.encoder_.spec["kind"], self.encoder_.spec["config"]
+        if kind == "features":
+            return f"none: residual network on {config['n_features']} columns of numbers"
+        name = "text ({})".format(config.get("model_type")) if kind == "text" else "elements"
+        sizes = [f"width {config['hidden_size']}"] if "hidden_size" in config else []
+        if "num_hidden_layers" in config:
+            sizes.append(f"{config['num_hidden_layers']} layers")
+        modules = [*(net.module_ for net in self.nets_), self.encoder_.network]
+        if modules[0] is not None:
+            n_parameters = sum(p.numel() for p in modules[0].backbone.parameters())
+            sizes.append(f"{n_parameters:,} parameters")
+        return ", ".join([f"transformer on {name}", *sizes])
+
+    def _origin(self) -> str:
+        kind = self.encoder_.spec["kind"]
+        if kind == "text":
+            return f"Hugging Face model {self.backbone}"
+        if self.checkpoint is None or kind == "features":
+            return "random weights"
+        return f"checkpoint {self.checkpoint}"
+
+
+def _columns(
+    features: dict[str, np.ndarray], blocks: dict[str, tuple[str, ...]]
+) -> dict[str, np.ndarray]:
+    """Give each readout its columns; those that are alike are held once."""
+    matrices = {names: side_by_side(features, names) for names in set(blocks.values())}
+    return {name: matrices[names] for name, names in blocks.items()}
+
+
+def _blocks_of(readouts: dict[str, Readout]) -> set[str]:
+    return {block for readout in readouts.values() for block in readout.blocks}
+
+
+def valid_chunks(data: Data) -> Iterator[tuple[Data, np.ndarray]]:
+    """Rows that are compositions, and their places, so many at a time."""
+    valid = data.valid if isinstance(data, CompositionBatch) else np.ones(len(data), bool)
+    rows = np.flatnonzero(valid)
+    for chunk in chunks(len(rows)):
+        yield data[rows[chunk]], rows[chunk]

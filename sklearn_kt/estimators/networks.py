@@ -1,0 +1,114 @@
+"""Networks of implicit transfer: one encoder, fine-tuned on each of several sets of rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from tqdm.auto import tqdm
+
+from sklearn_kt._targets import ClassTargets
+from sklearn_kt.encoder import Encoder
+
+if TYPE_CHECKING:
+    from skorch import NeuralNet
+
+    from sklearn_kt.encoder.training import Inputs, TrainingSettings
+
+__all__ = ["fit_temperature", "run_network", "train_networks"]
+
+# Tables smaller than this are trained on whole: a validation split would be noise.
+_MIN_EARLY_STOPPING_ROWS = 500
+# Bounds of the logarithm of the softmax temperature.
+_LOG_TEMPERATURES = (-1.0, 3.0)
+
+Trained = tuple["NeuralNet", list[dict[str, float]]]
+
+
+def train_networks(
+    encoder: Encoder,
+    inputs: Inputs,
+    targets: np.ndarray,
+    members: list[np.ndarray],
+    seeds: list[int],
+    settings: TrainingSettings,
+    *,
+    early_stopping: bool | str,
+    n_jobs: int | None,
+    verbose: int,
+) -> list[Trained]:
+    """Train a network on each set of rows, of inputs that the encoder has made of the table.
+
+    Targets are encoded, there are at least as many seeds as members, and ``settings.patience``
+    counts where a network stops early.
+    """
+    from sklearn_kt.encoder.modeling import PropertyNetwork
+    from sklearn_kt.encoder.training import split_off, train
+
+    spec, weights = encoder.trainable()
+    module = {
+        "spec": spec,
+        "n_outputs": settings.n_outputs,
+        "dropout": settings.dropout,
+        "amp": settings.device != "cpu",
+    }
+    jobs: list[dict[str, Any]] = []
+    for rows, seed in zip(members, seeds, strict=False):
+        labels = targets[rows] if targets.ndim == 1 else None
+        fit_rows, watched = split_off(rows, seed, early_stopping, _MIN_EARLY_STOPPING_ROWS, labels)
+        patience, validation = None, None
+        if watched is not None:
+            patience, validation = settings.patience, inputs.take(watched, targets[watched])
+        jobs.append(
+            {
+                "module": PropertyNetwork,
+                "parameters": module,
+                "weights": weights,
+                "data": inputs.take(fit_rows, targets[fit_rows]),
+                "settings": replace(settings, seed=seed, patience=patience),
+                "validation": validation,
+            }
+        )
+    if effective_n_jobs(n_jobs) > 1 and len(jobs) > 1:
+        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+        results = parallel(delayed(train)(**job) for job in jobs)
+        return list(tqdm(results, "networks", len(jobs), disable=not verbose))
+    epochs = settings.max_epochs
+    with tqdm(total=epochs * len(jobs), unit="epoch", disable=not verbose) as bar:
+
+        def on_epoch(loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            bar.update()
+
+        trained = []
+        for member, job in enumerate(jobs, start=1):
+            bar.set_description(f"network {member}/{len(jobs)}", refresh=False)
+            trained.append(train(**job, on_epoch=on_epoch))
+            # a network that stopped early leaves no gap in the bar
+            bar.update(epochs * member - bar.n)
+        return trained
+
+
+def run_network(net: NeuralNet, inputs: Inputs, device: str) -> np.ndarray:
+    """Give the outputs of a network, (n, n_outputs), in float64."""
+    from sklearn_kt.encoder.training import forward, resolve_device
+
+    return forward(net.module_, inputs, device=resolve_device(device)).astype(np.float64)
+
+
+def fit_temperature(targets: ClassTargets, truth: np.ndarray, logits: np.ndarray) -> float:
+    """Fit the temperature of the softmax to rows that the networks have not seen.
+
+    C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On calibration of modern neural
+    networks", ICML 2017. Fine-tuned networks are far too sure of themselves.
+    """
+
+    def loss(log_temperature: float) -> float:
+        return targets.score(truth, softmax(logits / np.exp(log_temperature), axis=1))
+
+    best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
+    return float(np.exp(best.x))

@@ -1,0 +1,116 @@
+"""What to expect of an error, from errors on rows that were not seen."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_kt.exceptions import InputError
+from sklearn_kt.fitting import fit_context
+
+from .readouts import predict_in_order
+
+__all__ = ["ErrorModel"]
+
+_N_TREES = 100
+# Part of the columns that a tree chooses each split from.
+_COLUMNS = 1 / 3
+# The shape of the errors is needed, not every row.
+_MAX_ROWS = 20_000
+# Errors, and expected ones, count as at least this part of the mean one.
+_SMALLEST = 0.05
+
+
+class ErrorModel(BaseEstimator):
+    """Expected size of an error, learned from errors on rows that were not seen.
+
+    Intervals are conformal: the quantile of out-of-fold errors, each divided by the error
+    that a forest expects for its row [1]_. Forest and quantile see different rows, since
+    the forest speaks for a row only with those trees that have not seen it. Errors below a
+    twentieth of the mean error count as that, so that intervals have a width; where many
+    errors are 0, they cover more than they have to.
+
+    Parameters
+    ----------
+    random_state : int
+        Seed of the forest.
+    n_jobs : int or None, default=None
+        Threads.
+
+    References
+    ----------
+    .. [1] H. Papadopoulos, A. Gammerman, V. Vovk, "Normalized nonconformity measures for
+       regression conformal prediction", AIA 2008.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "random_state": [Integral],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(self, random_state: int, n_jobs: int | None = None) -> None:
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, features: np.ndarray, residuals: np.ndarray) -> ErrorModel:
+        """Learn from out-of-fold residuals.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, n_features)
+            Of the rows.
+        residuals : ndarray of shape (n, n_outputs)
+            Truth minus prediction.
+
+        Returns
+        -------
+        self : ErrorModel
+            Fitted.
+        """
+        errors = np.abs(residuals)
+        if len(errors) > _MAX_ROWS:
+            rng = np.random.default_rng(self.random_state)
+            rows = rng.choice(len(errors), _MAX_ROWS, replace=False)
+            features, errors = features[rows], errors[rows]
+        self.floor_ = np.maximum(_SMALLEST * errors.mean(axis=0), np.finfo(float).tiny)
+        # where most errors are 0, as for metals' gaps, half of them would make intervals of width 0
+        errors = np.maximum(errors, self.floor_)
+        self.forest_ = ExtraTreesRegressor(
+            _N_TREES,
+            max_features=_COLUMNS,
+            min_samples_leaf=5,
+            bootstrap=True,
+            oob_score=True,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+        ).fit(features, errors.squeeze(axis=1) if errors.shape[1] == 1 else errors)
+        expected = self.forest_.oob_prediction_.reshape(errors.shape)
+        self.ratios_ = np.sort(errors / expected, axis=0)
+        # one number a row is enough from here on
+        del self.forest_.oob_prediction_
+        return self
+
+    def std(self, features: np.ndarray) -> np.ndarray:
+        """Give the standard deviation of each error, (n, n_outputs)."""
+        check_is_fitted(self)
+        return self._expected(features) * np.sqrt((self.ratios_**2).mean(axis=0))
+
+    def width(self, features: np.ndarray, coverage: float) -> np.ndarray:
+        """Give half the width of intervals that cover that share of truths, (n, n_outputs)."""
+        check_is_fitted(self)
+        if not 0 < coverage < 1:
+            raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
+        n = len(self.ratios_)
+        # the finite-sample quantile of split-conformal prediction
+        rank = min(int(np.ceil(coverage * (n + 1))), n) - 1
+        return self._expected(features) * self.ratios_[rank]
+
+    def _expected(self, features: np.ndarray) -> np.ndarray:
+        expected = predict_in_order(self.forest_.predict, features, self.n_jobs)
+        return expected.reshape(len(features), -1)

@@ -1,0 +1,40 @@
+"""The error model."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.testing import assert_allclose
+
+from sklearn_kt.estimators.uncertainty import ErrorModel
+
+
+def test_error_model_learns_where_errors_are_large() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(1500, 3))
+    residuals = rng.normal(size=(1500, 2)) * np.column_stack([0.1 + x[:, 0], np.full(1500, 5.0)])
+    model = ErrorModel(0).fit(x[:1000], residuals[:1000])
+    std = model.std(x[1000:])
+    assert std.shape == (500, 2)
+    assert np.corrcoef(std[:, 0], x[1000:, 0])[0, 1] > 0.9
+    assert_allclose(np.mean((residuals[1000:] / std) ** 2, axis=0), 1, atol=0.25)
+    for coverage in (0.5, 0.8, 0.95):
+        inside = np.abs(residuals[1000:]) < model.width(x[1000:], coverage)
+        assert_allclose(inside.mean(axis=0), coverage, atol=0.06)
+
+
+def test_error_model_without_errors() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    model = ErrorModel(0).fit(x, np.zeros((30, 1)))
+    assert np.isfinite(model.std(x)).all()
+    assert (model.width(x, 0.9) < 1e-9).all()
+
+
+def test_intervals_have_a_width_where_most_errors_are_zero() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(1500, 1))
+    known = x[:, 0] < 0.7
+    residuals = np.where(known, 0, rng.normal(size=1500))[:, None]
+    model = ErrorModel(0).fit(x[:1000], residuals[:1000])
+    inside = np.abs(residuals[1000:]) <= model.width(x[1000:], 0.5)
+    assert inside[known[1000:]].mean() > 0.95
+    assert 0.3 < inside[~known[1000:]].mean() < 0.7
