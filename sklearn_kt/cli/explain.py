@@ -95,7 +95,8 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from sklearn_kt._formula import file_stem
-    from sklearn_kt.plotting import image_format, write_explanation
+    from sklearn_kt.plotting import write_explanation
+    from sklearn_kt.plotting._style import image_format
 
     if args.output is not None:
         image_format(args.output)

@@ -1,7 +1,7 @@
 """Figures and a self-contained page of a cross-validation.
 
-Figures are drawn through matplotlib's object interface: no pyplot, no global
-state, no display needed. The page is one HTML file that holds its figure and
+Figures are drawn through matplotlib's object interface: no figure of pyplot, no
+global state, no display needed. The page is one HTML file that holds its figure and
 loads nothing.
 """
 
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, roc_curve
+from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, confusion_matrix, roc_curve
 
 from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.plotting import image_format, plain_text
+from sklearn_kt.plotting import ParityDisplay
+from sklearn_kt.plotting._style import COLOURS, GREY, image_format, plain_text
 
 from .result import EvaluationResult
 from .scores import SCORES, scores_of
@@ -42,14 +43,10 @@ __all__ = [
 ]
 
 _TEMPLATE = "report.html"
-# Okabe and Ito: distinct to readers with any colour vision
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", "-.", ":")
 _DPI = 150
 _PANEL = 3.4
 _MAX_COLUMNS = 3
-# above this number of rows single dots hide how many they are
-_MAX_DOTS = 1500
 # characters of a class beside its row
 _MAX_TICK = 16
 
@@ -381,55 +378,23 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def _parity_figure(result: EvaluationResult, task: Task) -> Figure:
-    from matplotlib.colors import LogNorm
-
     outcomes = dict(_outcomes(result, task))
     means = _summary(result, task).set_index("model")
+    label = f"{task.target or 'target'} ({task.unit})" if task.unit else task.target or "target"
     figure, axes = _panels(len(outcomes))
-    everything = np.concatenate([part for o in outcomes.values() for part in (o.y, o.predictions)])
-    low, high = float(everything.min()), float(everything.max())
-    margin = 0.04 * (high - low) or 1.0
-    limits = (low - margin, high + margin)
-    suffix = f" ({plain_text(task.unit)})" if task.unit else ""
-    densities = []
     for axis, (model, outcome) in zip(axes, outcomes.items(), strict=True):
-        axis.plot(limits, limits, color="0.45", linewidth=1, zorder=1)
-        if len(outcome.y) > _MAX_DOTS:
-            bins = axis.hexbin(
-                outcome.y,
-                outcome.predictions,
-                gridsize=50,
-                extent=(*limits, *limits),
-                mincnt=1,
-                cmap="cividis_r",
-                linewidths=0.2,
-                zorder=2,
-            )
-            densities.append(bins)
-        else:
-            axis.scatter(
-                outcome.y,
-                outcome.predictions,
-                s=9,
-                color=_COLOURS[0],
-                alpha=0.5,
-                linewidths=0,
-                zorder=2,
-            )
-        axis.set(xlim=limits, ylim=limits, aspect="equal")
-        axis.set_xlabel(f"true {plain_text(task.target or 'target')}{suffix}")
-        axis.set_ylabel(f"predicted{suffix}")
+        ParityDisplay(outcome.y, outcome.predictions).plot(label=label, ax=axis)
         mae, r2 = means.loc[model, ["mae", "r2"]]
         axis.set_title(f"{plain_text(model)}\nMAE {mae:.3g}, R² {r2:.3f}", fontsize=10)
-        axis.locator_params(nbins=5)
-    if densities:
-        # one scale, so that panels can be compared
-        norm = LogNorm(1, max(2, *(np.asarray(bins.get_array()).max() for bins in densities)))
-        for bins in densities:
-            bins.set_norm(norm)
-        figure.colorbar(
-            densities[0], ax=axes, label="rows", fraction=0.05, aspect=30, format="{x:.0f}"
-        )
+    # limits and scales of all, so that panels can be compared
+    ends = np.array([axis.get_xlim() for axis in axes])
+    limits = ends.min(), ends.max()
+    counted = [c for axis in axes for c in axis.collections if c.get_array() is not None]
+    most = max((float(np.asarray(c.get_array()).max()) for c in counted), default=0)
+    for axis in axes:
+        axis.set(xlim=limits, ylim=limits)
+    for counts in counted:
+        counts.set_clim(1, max(2, most))
     return figure
 
 
@@ -454,17 +419,16 @@ def _draw_roc(axis: Axes, positive: Any, scored: dict[str, _Outcome], areas: pd.
     for number, (model, outcome) in enumerate(scored.items()):
         assert outcome.probabilities is not None
         false_rate, true_rate, _ = roc_curve(outcome.y == positive, outcome.probabilities[:, 1])
-        axis.plot(
-            false_rate,
-            true_rate,
-            color=_COLOURS[number % len(_COLOURS)],
-            linestyle=_LINES[number % len(_LINES)],
-            label=f"{plain_text(model)} ({areas[model]:.3f})",
+        RocCurveDisplay(fpr=false_rate, tpr=true_rate).plot(
+            axis,
+            # the mean over the folds, as in the table; not the area under this curve of all rows
+            name=f"{plain_text(model)} ({areas[model]:.3f})",
+            curve_kwargs={
+                "color": COLOURS[number % len(COLOURS)],
+                "linestyle": _LINES[number % len(_LINES)],
+            },
         )
-    axis.plot([0, 1], [0, 1], color="0.6", linewidth=1)
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    axis.set_xlabel("false positive rate")
-    axis.set_ylabel("true positive rate")
+    axis.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     axis.set_title(f"ROC, positive: {plain_text(positive)}", fontsize=10)
     axis.legend(title="model (AUC)", loc="lower right", fontsize=7.5, title_fontsize=7.5)
 
@@ -472,23 +436,18 @@ def _draw_roc(axis: Axes, positive: Any, scored: dict[str, _Outcome], areas: pd.
 def _draw_confusion(axis: Axes, classes: np.ndarray, outcome: _Outcome) -> None:
     counts = confusion_matrix(outcome.y, outcome.predictions, labels=classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axis.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     labels = [plain_text(label, _MAX_TICK) for label in classes]
-    ticks = range(len(labels))
-    axis.set_xticks(ticks, labels)
-    axis.set_yticks(ticks, labels, rotation=90, va="center")
-    # numbers of more classes would not be readable
-    if len(labels) <= 8:
-        for row in ticks:
-            for column in ticks:
-                axis.text(
-                    column,
-                    row,
-                    f"{counts[row, column]}\n{shares[row, column]:.0%}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="black" if shares[row, column] > 0.5 else "white",
-                )
-    axis.set_xlabel("predicted class")
-    axis.set_ylabel("true class")
+    display = ConfusionMatrixDisplay(shares, display_labels=labels).plot(
+        ax=axis,
+        cmap="cividis",
+        colorbar=False,
+        include_values=len(labels) <= 8,
+        im_kw={"vmin": 0, "vmax": 1},
+        text_kw={"fontsize": 8},
+    )
+    # counts of many classes would not be readable, and are not there
+    if display.text_ is not None:
+        for place, cell in np.ndenumerate(display.text_):
+            cell.set_text(f"{counts[place]}\n{shares[place]:.0%}")
+    axis.set_yticks(range(len(labels)), labels, rotation=90, va="center")
+    axis.set(xlabel="predicted class", ylabel="true class")

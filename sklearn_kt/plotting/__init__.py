@@ -8,8 +8,6 @@ any colour vision can tell apart. For learning curves, scikit-learn's
 :class:`~sklearn.model_selection.LearningCurveDisplay` takes the estimators of this package.
 """
 
-from ._style import image_format as image_format
-from ._style import plain_text as plain_text
 from .elements import plot_pair_matrix, plot_periodic_table
 from .embeddings import EmbeddingDisplay
 from .interactions import InteractionDisplay, write_explanation

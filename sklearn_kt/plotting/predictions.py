@@ -158,7 +158,9 @@ class ParityDisplay:
         low, high = float(everything.min()), float(everything.max())
         margin = 0.05 * (high - low) or 1.0
         limits = (low - margin, high + margin)
-        ax.plot(limits, limits if parity else (0, 0), color=GREY, linewidth=1, zorder=1)
+        # on axes of other limits, too
+        start = (low, low if parity else 0)
+        ax.axline(start, slope=int(parity), color=GREY, linewidth=1, zorder=1)
         _scatter(ax, x, y, self.std, label)
         ax.set_xlim(limits)
         if parity:
