@@ -81,7 +81,7 @@ class TextInputs(_CompositionInputs):
 
     @classmethod
     def of(cls, spec: dict[str, Any], tokenizer: Any) -> TextInputs:
-        """Make the inputs of a backbone."""
+        """Make them for a backbone of this architecture."""
         return cls(tokenizer, spec["config"].get("max_position_embeddings", np.inf))
 
     def __call__(self, data: CompositionBatch) -> Inputs:

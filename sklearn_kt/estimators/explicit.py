@@ -25,7 +25,7 @@ from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import ClassTargets, NumberTargets, votes
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.encoder import Encoder
-from sklearn_kt.encoder.encoder import Data
+from sklearn_kt.encoder.encoder import Data, side_by_side
 from sklearn_kt.exceptions import CompositionWarning, InputError, MissingStructureWarning
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
@@ -39,7 +39,6 @@ from sklearn_kt.structures import (
 from sklearn_kt.structures.candidate import candidates_of_rows
 
 from .base import FormulaMixin
-from .embedder import CompositionEmbedder
 from .html_repr import FittedReprMixin, Value
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import decide, with_seed
@@ -144,7 +143,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         # parameters that are set later do not change what the fitted estimator predicts
         self.generator_, self.embedder_ = copy(self.generator), copy(self.embedder)
         self.n_candidates_, self.fallback_ = self.n_candidates, self.fallback
-        self.composition_embedder_: CompositionEmbedder | None = None
+        self.encoder_: Encoder | None = None
         network = isinstance(self.readout, _NETWORKS)
         if isinstance(data, np.ndarray):
             if network:
@@ -155,7 +154,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             self.structure_model_ = self._model(self.readout).fit(data, y)
             return self
         if not network:
-            self.composition_embedder_ = self._encoder(data)
+            self.encoder_ = Encoder.load(self.checkpoint)
         features, has_structure = self._features(data, structures)
         self._report(data, ~has_structure, "fit")
         rows = np.flatnonzero(has_structure)
@@ -175,14 +174,6 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             model = with_seed(clone(self.readout), seed) if network else self._model(self.readout)
             self.structure_model_ = model.fit(_rows_of(features, rows), y[rows])
         return self
-
-    def _encoder(self, data: CompositionBatch) -> CompositionEmbedder:
-        """Fit what stands beside the columns of structures."""
-        blocks = Encoder.load(self.checkpoint).blocks
-        if "properties" in blocks:
-            # dozens of predicted properties serve better than hundreds of raw columns
-            blocks = tuple(name for name in blocks if name != "embedding")
-        return CompositionEmbedder(self.checkpoint, blocks=blocks).fit(data[:1])
 
     def _features(
         self, data: CompositionBatch, structures: Sequence[Any] | None
@@ -210,8 +201,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             found = generator.generate(data[np.array(asked)], self.n_candidates_)
             for i, candidates in zip(asked, found, strict=True):
                 given[i] = candidates
-        encoder = self.composition_embedder_
-        if encoder is None:
+        if self.encoder_ is None:
             from sklearn_kt.structures.network import CrystalRows
 
             crystals = candidates_of_rows(
@@ -228,12 +218,15 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                 verbose=self.verbose,
             )
         columns = np.asarray(embedder.transform([given[i] for i in rows]), float)
-        valid = data[rows]
-        blocks = [columns.reshape(len(rows), -1), encoder.transform(valid)]
-        features = np.full((len(data), sum(block.shape[1] for block in blocks)), np.nan)
-        features[rows] = np.hstack(blocks)
+        columns = columns.reshape(len(rows), -1)
+        # dozens of predicted properties serve better than hundreds of raw columns
+        left_out = "embedding" if "properties" in self.encoder_.blocks else ""
+        names = [name for name in self.encoder_.blocks if name != left_out]
+        known = side_by_side(self.encoder_.features(data[rows], names), names)
+        features = np.full((len(data), columns.shape[1] + known.shape[1]), np.nan)
+        features[rows] = np.hstack([columns, known])
         has_structure = np.zeros(len(data), bool)
-        has_structure[rows] = np.isfinite(blocks[0]).all(axis=1)
+        has_structure[rows] = np.isfinite(columns).all(axis=1)
         return features, has_structure
 
     def _report(self, data: CompositionBatch, missing: np.ndarray, method: str) -> None:
@@ -361,8 +354,8 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
     ----------
     generator_, embedder_, n_candidates_, fallback_ : object
         Parameters as they were in ``fit``: what is set later changes no prediction.
-    composition_embedder_ : CompositionEmbedder or None
-        What stands beside the columns of structures; None for numeric rows and for
+    encoder_ : Encoder or None
+        What says the columns beside those of structures; None for numeric rows and for
         graph networks.
     structure_model_ : estimator or None
         Model of rows that have structures; None if no training row had one.
@@ -550,8 +543,8 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         Class labels.
     generator_, embedder_, n_candidates_, fallback_ : object
         Parameters as they were in ``fit``: what is set later changes no prediction.
-    composition_embedder_ : CompositionEmbedder or None
-        What stands beside the columns of structures; None for numeric rows and for
+    encoder_ : Encoder or None
+        What says the columns beside those of structures; None for numeric rows and for
         graph networks.
     structure_model_ : estimator or None
         Model of rows that have structures; None if no training row had one.

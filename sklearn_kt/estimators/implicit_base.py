@@ -286,7 +286,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         columns = _columns(features, {name: r.blocks for name, r in readouts.items()})
         jobs = [(name, fold) for name in readouts for fold in folds]
         for name, (train, test) in tqdm(jobs, "readouts", disable=not self.verbose):
-            fitted = readouts[name].fit(columns[name][train], targets[train], seed)
+            fitted = readouts[name].fitted(columns[name][train], targets[train], seed)
             outputs[name].append(self._readout_outputs(name, fitted, columns[name][test]))
         return {name: np.concatenate(values) for name, values in outputs.items()}
 
@@ -300,7 +300,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.readout_blocks_ = {name: readout.blocks for name, readout in readouts.items()}
         columns = _columns(features, self.readout_blocks_)
         self.readouts_ = {
-            name: readout.fit(columns[name], targets, seed) for name, readout in readouts.items()
+            name: readout.fitted(columns[name], targets, seed) for name, readout in readouts.items()
         }
 
     def _fit_nets(

@@ -54,7 +54,7 @@ class Readout:
     blocks: tuple[str, ...]
     estimator: BaseEstimator
 
-    def fit(self, columns: np.ndarray, targets: np.ndarray, seed: int) -> Any:
+    def fitted(self, columns: np.ndarray, targets: np.ndarray, seed: int) -> Any:
         """Fit a copy of the model, seeded, to what its blocks say and to encoded targets."""
         one_column = targets.ndim == 2 and targets.shape[1] == 1
         model = with_seed(clone(self.estimator), seed)

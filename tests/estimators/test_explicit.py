@@ -134,7 +134,7 @@ class TestStructures:
         # one encoder in all parts of the model, and in its file
         assert len(loads) == 1
         for whole in (model, load_model(save_model(model, tmp_path / "model"))):
-            assert whole.composition_embedder_.encoder_ is whole.composition_model_.encoder_
+            assert whole.encoder_ is whole.composition_model_.encoder_
         mean, std = model.predict(["CsCl", "Og2O"], return_std=True)
         assert np.isfinite(mean).all()
         assert (std > 0).all()
@@ -316,7 +316,7 @@ class TestGraphNetworks:
         model = ExplicitKTRegressor(
             readout=network, n_candidates=2, composition_estimator=Means(), random_state=0
         ).fit(FORMULAS[:12], TARGET[:12])
-        assert model.composition_embedder_ is None
+        assert model.encoder_ is None
         assert not hasattr(network, "weights_")
         found = model.predict(["CsCl", "Og2O", "NaF"])
         assert model.fallback_rows_ == [1]
