@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,7 @@ class CheckpointFiles:
 
     folder: Path
     config: dict[str, Any]
-    content: bytes
+    content: bytes = field(repr=False)
 
     @property
     def identity(self) -> str:

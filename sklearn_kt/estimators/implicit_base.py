@@ -416,7 +416,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         kind, config = self.encoder_.spec["kind"], self.encoder_.spec["config"]
         if kind == "features":
             return f"none: residual network on {config['n_features']} columns of numbers"
-        name = "text ({})".format(config.get("model_type")) if kind == "text" else "elements"
+        name = f"text ({config['model_type']})" if kind == "text" else "elements"
         sizes = [f"width {config['hidden_size']}"] if "hidden_size" in config else []
         if "num_hidden_layers" in config:
             sizes.append(f"{config['num_hidden_layers']} layers")
