@@ -115,8 +115,8 @@ class StoredEncoder:
         self.spec = encoder.spec
         self.weights = None if encoder.network is None else _arrays(encoder.network.backbone)
         tokenizer = getattr(encoder.reader, "tokenizer", None)
-        self.tokenizer = None if tokenizer is None else StoredTokenizer(tokenizer)
-        self.scaler = getattr(encoder.reader, "scaler", None)
+        self.tokenizer: Any = None if tokenizer is None else StoredTokenizer(tokenizer)
+        self.scaler: Any = getattr(encoder.reader, "scaler", None)
 
     def restore(self) -> Encoder:
         """Build the encoder."""
@@ -130,9 +130,9 @@ class StoredEncoder:
             check_weights(self.spec, weights)
             network = FrozenEncoder(self.spec, weights)
         reader: ElementInputs | TextInputs | NumberInputs = ElementInputs()
-        if self.tokenizer is not None:
+        if self.spec["kind"] == "text":
             reader = TextInputs.of(self.spec, self.tokenizer.restore())
-        elif self.scaler is not None:
+        elif self.spec["kind"] == "features":
             reader = NumberInputs(self.scaler)
         return Encoder(self.spec, reader, network)
 
