@@ -50,7 +50,7 @@ test-wheel:  ## build sdist and wheel, install the wheel in a clean environment 
 	@find $(WHEEL)/dist -name '*.whl' -size +60M -exec echo "{} is larger than 60 MB" \; -exec false {} +
 	$(WHEEL)/bin/python -m pip install $(PIP_QUIET) -c constraints.txt torch
 	$(WHEEL)/bin/python -m pip install $(PIP_QUIET) -c constraints.txt $(WHEEL)/dist/*.whl
-	cd $(WHEEL) && OMP_NUM_THREADS=1 bin/python -I ../benchmarks/smoke.py
+	cd $(WHEEL) && OMP_NUM_THREADS=1 bin/python -I ../benchmarks/robustness/smoke.py
 
 docs: $(VENV)/.docs  ## the site with guide, API and executed gallery: docs/_build/html
 	OMP_NUM_THREADS=1 $(VENV)/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
@@ -65,16 +65,16 @@ format: $(VENV)/.dev  ## let ruff rewrite the code
 	$(VENV)/bin/ruff format
 
 # each goes on where it was stopped; tables are looked for in SKLEARN_KT_DATA
-bench-matbench: $(VENV)/.run  ## our models and the peers on MatBench: benchmarks/results/matbench.md
-	$(VENV)/bin/python benchmarks/bench_models.py matbench $(BENCH_ARGS)
-	$(VENV)/bin/python benchmarks/summary.py
+bench-matbench: $(VENV)/.run  ## our models and the peers on MatBench: benchmarks/results/matbench
+	$(VENV)/bin/python -m benchmarks.accuracy.compare matbench $(BENCH_ARGS)
+	$(VENV)/bin/python -m benchmarks.site.readme
 
 bench-jarvis: $(VENV)/.run  ## the same on 30 JARVIS-DFT tables: benchmarks/results/jarvis.md
-	$(VENV)/bin/python benchmarks/bench_models.py jarvis $(BENCH_ARGS)
-	$(VENV)/bin/python benchmarks/summary.py
+	$(VENV)/bin/python -m benchmarks.accuracy.compare jarvis $(BENCH_ARGS)
+	$(VENV)/bin/python -m benchmarks.site.readme
 
-bench-speed: $(VENV)/.run  ## seconds and memory from 100 to a million formulas: .../speed.md
-	$(VENV)/bin/python benchmarks/bench_speed.py $(BENCH_ARGS)
+bench-speed: $(VENV)/.run  ## seconds and memory from 100 to a million formulas: .../speed.json
+	$(VENV)/bin/python -m benchmarks.speed.sizes $(BENCH_ARGS)
 
 clean:  ## remove the environments and everything made here
 	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(DEMO_OUTPUT) build *.egg-info

@@ -15,11 +15,10 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import summary
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import sklearn_kt
+from benchmarks.site.pages import write_pages
 from sklearn_kt.cli import build_parser
 
 HERE = Path(__file__).parent
@@ -140,7 +139,7 @@ def write_commands(app: Any) -> None:
 def write_results(app: Any) -> None:
     """Write what the pages about results include, from the files of the benchmarks."""
     del app
-    summary.write_pages(HERE / "results" / "generated")
+    write_pages(HERE / "results" / "generated")
 
 
 def setup(app: Any) -> None:

@@ -35,7 +35,7 @@ every minus sign outside an exponent are rejected (pymatgen reads ``Fe-1Fe2`` as
 **Why an own parser.** pymatgen misses the aim of 100,000 strings a second once its objects
 are put into a batch. On 100,000 distinct formulas of Materials Project and OQMD one busy core
 read 277,000 strings a second here, 68,000 with ``pymatgen.core.Composition``, and 44,000 by
-way of those objects (``benchmarks/bench_tokenizer.py``, CPU time). The time is linear in the
+way of those objects (``benchmarks/speed/formulas.py``, CPU time). The time is linear in the
 length of a formula; pymatgen rewrites the text once per bracket.
 """
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,23 @@ HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements"
 #: Where the environments are; a variable, so that no path gets into the results.
 ENVIRONMENTS = "PEER_ENVIRONMENTS"
-# how each file in requirements/ is run: module in models/, and what tells its variants apart
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Where a peer is: its module in models/, its file in requirements/, and what it is."""
+
+    module: str
+    requirements: str
+    label: str
+
+
 EXTERNAL = {
-    "cbfv-oliynyk-rf": ("cbfv_oliynyk", "cbfv"),
-    "cbfv-mat2vec-rf": ("cbfv_mat2vec", "cbfv"),
-    "crabnet": ("crabnet_default", "crabnet"),
-    "roost": ("roost_default", "roost"),
-    "modnet": ("modnet_default", "modnet"),
+    "cbfv-oliynyk-rf": Peer("cbfv_oliynyk", "cbfv", "random forest (300) on CBFV's oliynyk"),
+    "cbfv-mat2vec-rf": Peer("cbfv_mat2vec", "cbfv", "random forest (300) on CBFV's mat2vec"),
+    "crabnet": Peer("crabnet_default", "crabnet", "CrabNet with its defaults"),
+    "roost": Peer("roost_default", "roost", "Roost of aviary, one network"),
+    "modnet": Peer("modnet_default", "modnet", "MODNet, the middle of its grid of settings"),
 }
 
 
@@ -33,12 +44,12 @@ def environments() -> Path:
 
 def interpreter(peer: str) -> Path:
     """Python of a peer's environment."""
-    return environments() / EXTERNAL[peer][1] / "bin" / "python"
+    return environments() / EXTERNAL[peer].requirements / "bin" / "python"
 
 
 def install(peer: str) -> None:
     """Make the environment of a peer, unless it is there."""
-    name = EXTERNAL[peer][1]
+    name = EXTERNAL[peer].requirements
     folder, requirements = environments() / name, REQUIREMENTS / f"{name}.txt"
     stamp = folder / ".requirements"
     if stamp.is_file() and stamp.read_bytes() == requirements.read_bytes():
@@ -61,7 +72,7 @@ class _External(BaseEstimator):
 
     def fit(self, X: Any, y: Any) -> Any:
         """Start the worker and train."""
-        command = [str(interpreter(self.peer)), str(HERE / "worker.py"), EXTERNAL[self.peer][0]]
+        command = [str(interpreter(self.peer)), str(HERE / "worker.py"), EXTERNAL[self.peer].module]
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
         self._worker = subprocess.Popen(
             [*command, self.kind, str(self.random_state)],
@@ -122,3 +133,16 @@ class ExternalClassifier(ClassifierMixin, _External):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the rows that were predicted."""
         return np.column_stack([1 - self._probability, self._probability])
+
+
+@dataclass(frozen=True)
+class External:
+    """Makes the estimator of a peer for a task kind."""
+
+    peer: str
+    seed: int
+
+    def __call__(self, kind: str) -> Any:
+        """Build an estimator that is not fitted."""
+        kinds = {"regression": ExternalRegressor, "classification": ExternalClassifier}
+        return kinds[kind](self.peer, self.seed)

@@ -336,7 +336,9 @@ def _progress(verbose: int, total: int) -> Iterator[Callable[[str], None]]:
     """Yield what tells that a fold is done."""
     from tqdm import tqdm
 
-    with tqdm(total=total, unit="fold", disable=verbose <= 0, leave=False) as bar:
+    # lines alone where there is no terminal
+    hidden = True if verbose <= 0 else None
+    with tqdm(total=total, unit="fold", disable=hidden, leave=False) as bar:
 
         def report(line: str) -> None:
             if verbose > 0:

@@ -28,8 +28,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -136,6 +137,7 @@ def compare_models(
     rows = []
     for name, task in result.tasks.items():
         score = scores[task.kind]
+        means: dict[str, np.ndarray] = {}
         for model, other in pairs:
             ours, theirs = (_of(frame, which, name) for which in (model, other))
             if ours["fold"].tolist() != theirs["fold"].tolist():
@@ -146,9 +148,9 @@ def compare_models(
                 low, high = _corrected_interval(difference, ratio, confidence)
                 method = "corrected t"
             elif score == "mae":
-                low, high = _bootstrap_interval(
-                    result, name, model, other, confidence, n_resamples, random_state
-                )
+                means = means or _resampled_means(result, name, models, n_resamples, random_state)
+                tail = (1 - confidence) / 2
+                low, high = np.quantile(means[model] - means[other], [tail, 1 - tail]).tolist()
                 method = "bootstrap"
             else:
                 raise InputError(
@@ -322,27 +324,34 @@ def _corrected_interval(
     return float(difference.mean() - half), float(difference.mean() + half)
 
 
-def _bootstrap_interval(
+def _resampled_means(
     result: EvaluationResult,
     name: str,
-    model: str,
-    other: str,
-    confidence: float,
+    models: Sequence[str],
     n_resamples: int,
     random_state: int,
-) -> tuple[float, float]:
-    """Interval of the difference of two MAEs; compositions are drawn, not rows."""
-    ours, groups = result.absolute_errors(name, model)
-    gain = ours - result.absolute_errors(name, other)[0]
-    sizes, sums = np.bincount(groups), np.bincount(groups, weights=gain)
+) -> dict[str, np.ndarray]:
+    """MAEs of the models on resamples of the test part; compositions are drawn, not rows."""
+    errors, groups = {}, np.array([], np.int64)
+    for model in models:
+        errors[model], groups = result.absolute_errors(name, model)
+    sizes = np.bincount(groups)
+    drawn = _draws(len(sizes), n_resamples, random_state)
+    rows = drawn @ sizes
+    # the same resamples for all, so that what is hard about one cancels out
+    return {
+        model: drawn @ np.bincount(groups, weights=error) / rows for model, error in errors.items()
+    }
+
+
+@lru_cache(maxsize=1)
+def _draws(n_groups: int, n_resamples: int, random_state: int) -> np.ndarray:
+    """How often each composition is drawn; the same for all comparisons of a task."""
     rng = np.random.default_rng(random_state)
-    means = np.empty(n_resamples)
-    for resample in range(n_resamples):
-        drawn = rng.integers(len(sizes), size=len(sizes))
-        means[resample] = sums[drawn].sum() / sizes[drawn].sum()
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    drawn = np.empty((n_resamples, n_groups))
+    for counts in drawn:
+        counts[:] = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
+    return drawn
 
 
 def _verdict(low: float, high: float, score: str) -> str:

@@ -1,0 +1,101 @@
+"""Every model that is compared, by name: ours and what else people would use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.pipeline import make_pipeline
+
+from benchmarks.peers.external import EXTERNAL, External
+from sklearn_kt import CompositionTokenizer
+from sklearn_kt.evaluation import MODELS as NAMED
+from sklearn_kt.evaluation import MagpieFeaturizer, make_model
+from sklearn_kt.evaluation.models import N_TREES
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model of the comparisons.
+
+    Parameters
+    ----------
+    label : str
+        What it is, in a few words.
+    model : str or callable
+        What :func:`sklearn_kt.evaluation.evaluate` takes.
+    peer : bool, default=False
+        Whether it is not ours.
+    scratch : str or None, default=None
+        Name of the same model without pretrained weights.
+    """
+
+    label: str
+    model: str | Callable[[str], Any]
+    peer: bool = False
+    scratch: str | None = None
+
+
+def _boosting(kind: str) -> Any:
+    if kind == "regression":
+        return HistGradientBoostingRegressor(random_state=SEED)
+    return HistGradientBoostingClassifier(random_state=SEED)
+
+
+def _extra_trees(kind: str) -> Any:
+    forest = ExtraTreesRegressor if kind == "regression" else ExtraTreesClassifier
+    return forest(N_TREES, random_state=SEED)
+
+
+def _named(name: str, *, peer: bool = False, scratch: str | None = None) -> Compared:
+    return Compared(NAMED[name].label, name, peer, scratch)
+
+
+MODELS: Mapping[str, Compared] = {
+    "dummy": _named("dummy", peer=True),
+    "et-fractions": _named("et-fractions", peer=True),
+    "gb-fractions": Compared(
+        "histogram gradient boosting on element fractions",
+        lambda kind: make_pipeline(CompositionTokenizer("fraction"), _boosting(kind)),
+        peer=True,
+    ),
+    "rf-magpie": _named("rf-magpie", peer=True),
+    "gb-magpie": Compared(
+        "histogram gradient boosting on Magpie features",
+        lambda kind: make_pipeline(MagpieFeaturizer(), _boosting(kind)),
+        peer=True,
+    ),
+    "et-magpie": Compared(
+        "extra-trees (300) on Magpie features",
+        lambda kind: make_pipeline(MagpieFeaturizer(), _extra_trees(kind)),
+        peer=True,
+    ),
+    "imkt-scratch": _named("imkt-scratch"),
+    "imkt-fast": _named("imkt-fast", scratch="imkt-fast-scratch"),
+    "imkt": _named("imkt", scratch="imkt-scratch"),
+    "exkt": _named("exkt"),
+    "blended": _named("blended"),
+    "imkt-fast-scratch": Compared(
+        "readouts on an encoder without pretrained weights",
+        lambda kind: make_model("imkt-scratch", kind, random_state=SEED).set_params(readout="fast"),
+    ),
+    **{
+        name: Compared(about.label, External(name, SEED), peer=True)
+        for name, about in EXTERNAL.items()
+    },
+}
+"""The default order of a run."""
+
+
+def is_ours(name: str) -> bool:
+    """Whether a model is one of this package; what is not known is a peer."""
+    return name in MODELS and not MODELS[name].peer

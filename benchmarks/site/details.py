@@ -1,0 +1,214 @@
+"""The pages of MatBench, JARVIS-DFT and explicit transfer: every task and model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.accuracy.compare import PUBLISHED
+from benchmarks.accuracy.transfer import ABOUT
+from benchmarks.accuracy.transfer import MODELS as TRANSFER_MODELS
+from benchmarks.common import Kept
+from benchmarks.models import MODELS, SEED
+from sklearn_kt.benchmarking import leaderboard, leaderboard_text, read_leaderboard
+from sklearn_kt.evaluation import (
+    audit_lines,
+    compare_models,
+    comparison_text,
+    mean_reduction,
+    rank_models,
+    summary_text,
+    win_tie_loss,
+)
+
+from .contents import DUMMY, FAST, MAIN
+from .tables import table
+
+SCORES = ("mae", "r2", "roc_auc", "roc_auc_of_labels")
+# where one class is all there is, no other score is defined
+UNSEEN_SCORES = (*SCORES, "accuracy")
+# rows that a class needs to be listed
+LEAST = 20
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """Spell a table of text."""
+    return table(list(frame.columns), frame.to_numpy().tolist())
+
+
+def benchmark_text(kept: Kept) -> str:
+    """Spell everything about one benchmark."""
+    return "\n".join(_benchmark_lines(kept)) + "\n"
+
+
+def _benchmark_lines(kept: Kept) -> Iterator[str]:
+    ours = ", ".join(name for name, about in MODELS.items() if not about.peer)
+    yield f"{kept.about['date'][:10]}, `{kept.about['command']}`, seed {SEED}. Models: our own"
+    yield f"({ours}) and peers. Seconds and memory are those of one fold.\n"
+    if (kept.folder / PUBLISHED).exists():
+        published = read_leaderboard(kept.folder / PUBLISHED)
+        for name in kept.tasks:
+            yield f"## {name}\n\nWith recorded scores of published submissions; * is run here.\n"
+            yield markdown(leaderboard_text(leaderboard(kept, published, name)))
+    yield "## Scores, time and memory\n"
+    summary = kept.summary()
+    yield markdown(summary_text(summary, _known(summary, SCORES)))
+    yield from _hours(summary, len(kept.tasks))
+    yield "## Test rows that pretraining has not seen\n"
+    unseen = kept.summary("unseen")
+    yield markdown(summary_text(unseen, _known(unseen, UNSEEN_SCORES), rows=True, times=False))
+    if len(kept.complete(kept.tasks)) > 1:
+        yield from _statistics(kept)
+    yield "## Audit\n"
+    yield from (f"- {line}" for line in audit_lines(kept.about["audit"]))
+    yield "\n## Versions\n"
+    yield from _versions(kept)
+
+
+def _known(summary: pd.DataFrame, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if name in summary and summary[name].notna().any()]
+
+
+def _hours(summary: pd.DataFrame, n_tasks: int) -> Iterator[str]:
+    """Write what a run of each model takes."""
+    spent = (summary["fit_seconds"] + summary["predict_seconds"]) * summary["n_folds"] / 3600
+    said = []
+    for name, hours in spent.groupby(summary["model"], sort=False):
+        some = f" ({len(hours)} of {n_tasks} tasks)" if len(hours) < n_tasks else ""
+        said.append(f"{name} {hours.sum():.2g}{some}")
+    yield f"Hours that this took, one fold after the other: {', '.join(said)}.\n"
+
+
+def main_model(kept: Kept) -> str:
+    """Name the model that the others are compared with: the default, if it has run on all."""
+    complete = kept.complete(kept.tasks)
+    return next((name for name in (MAIN, FAST) if name in complete), complete[0])
+
+
+def reductions(kept: Kept) -> dict[str, float]:
+    """By what part the main model's MAE is below the best peer's, and below its own scratch's."""
+    main, summary = main_model(kept), kept.summary()
+    peers = [n for n in kept.models if n in MODELS and MODELS[n].peer and n not in (DUMMY, main)]
+    found = {}
+    if peers:
+        rows = summary[summary["model"].isin([main, *peers])]
+        found["the best peer of each task"] = mean_reduction(rows, main)
+    scratch = MODELS[main].scratch if main in MODELS else None
+    if scratch in kept.models:
+        found[f"{scratch}, where it ran"] = mean_reduction(summary, main, scratch)
+    return found
+
+
+def _statistics(kept: Kept) -> Iterator[str]:
+    """Write ranks, wins and losses, and differences."""
+    main = main_model(kept)
+    whole = kept.only(models=kept.complete(kept.tasks))
+    ranking = rank_models(whole.summary(), {name: p.kind for name, p in kept.tasks.items()})
+    yield "## Ranks\n"
+    yield (
+        f"Mean rank by MAE or ROC AUC over all tasks; Friedman p = {ranking.p_value:.2g}, critical"
+        f" difference {ranking.critical_difference:.2f}.\n"
+    )
+    yield markdown(ranking.table.round(2).astype(str))
+    for label, part in reductions(kept).items():
+        yield f"Mean reduction of the MAE by {main} against {label}: {part:.1%}.\n"
+    yield f"## Against {main}, with 95 % intervals\n"
+    against = [compare_models(kept.only([task]), main) for task in kept.tasks]
+    yield markdown(comparison_text(pd.concat(against, ignore_index=True)))
+    yield "## Wins, ties and losses\n"
+    yield markdown(win_tie_loss(compare_models(whole)).astype(str))
+
+
+def _versions(kept: Kept) -> Iterator[str]:
+    """Write versions, and where models differ from most."""
+    versions = {
+        name: next(r for task in kept.tasks for r in kept.records(task, name)).versions
+        for name in kept.models
+    }
+    counts = Counter(item for found in versions.values() for item in found.items())
+    usual: dict[str, str] = {}
+    for (name, version), _ in counts.most_common():
+        if all(name in found for found in versions.values()):
+            usual.setdefault(name, version)
+    usual = {name: usual[name] for name in next(iter(versions.values())) if name in usual}
+    yield ", ".join(f"{name} {version}" for name, version in usual.items()) + "."
+    for model, found in versions.items():
+        other = {name: version for name, version in found.items() if usual.get(name) != version}
+        if other:
+            yield f"\n{model}: " + ", ".join(f"{k} {v}" for k, v in other.items()) + "."
+
+
+# ------------------------------------------------------------ explicit transfer
+
+
+def explicit_text(kept: Kept) -> str:
+    """Spell where structures help."""
+    return "\n".join(_explicit_lines(kept)) + "\n"
+
+
+def _explicit_lines(kept: Kept) -> Iterator[str]:
+    scores = {task: _scores(kept, task) for task in kept.tasks}
+    yield f"{kept.about['date']}, `{kept.about['command']}`, seed {SEED}. MAE in the unit given, or"
+    yield "ROC AUC; means over the folds listed. Better than imkt in bold.\n"
+    yield ABOUT
+    said = kept.about["folds"]
+    rows = []
+    for task, part in kept.tasks.items():
+        folds = said[task].values()
+        tested = sum(len(p.y) for p in kept.parts.values() if p.task == task)
+        weight = np.mean([1 - fold["weights"].get("imkt", 0) for fold in folds])
+        rows.append(
+            [
+                task,
+                part.unit if part.kind == "regression" else "ROC AUC",
+                " ".join(said[task]),
+                f"{sum(fold['no_structure'] for fold in folds)} of {tested}",
+                f"{weight:.2f}",
+                *_cells(scores[task], part.kind == "classification"),
+            ]
+        )
+    yield table(["task", "unit", "folds", "no structure", "weight of exkt", *TRANSFER_MODELS], rows)
+    won = [
+        (found["blended"] < found["imkt"]) == (kept.tasks[task].kind == "regression")
+        for task, found in scores.items()
+    ]
+    yield f"The blend beats imkt on {sum(won)} of {len(won)} tasks."
+    for grouping in ("by chemistry", "by library"):
+        yield f"\n## Mean absolute error {grouping}\n\nOf the probability, for classes.\n"
+        yield table(["task", "group", "rows", *TRANSFER_MODELS], list(_groups(kept, grouping)))
+
+
+def _scores(kept: Kept, task: str) -> dict[str, float]:
+    """Mean score of each model on a task."""
+    summary = kept.only([task]).summary().set_index("model")
+    return dict(summary["mae" if kept.tasks[task].kind == "regression" else "roc_auc"])
+
+
+def _groups(kept: Kept, grouping: str) -> Iterator[list[str]]:
+    for task in kept.tasks:
+        models = kept.only([task]).models
+        errors = {model: kept.absolute_errors(task, model)[0] for model in models}
+        labels = np.concatenate(
+            [part.labels[grouping] for part in kept.parts.values() if part.task == task]
+        )
+        for label in sorted(set(labels.tolist())):
+            mask = labels == label
+            if mask.sum() >= LEAST:
+                means = {model: float(error[mask].mean()) for model, error in errors.items()}
+                yield [task, label, str(mask.sum()), *_cells(means, larger_is_better=False)]
+
+
+def _cells(found: dict[str, Any], larger_is_better: bool) -> Iterator[str]:
+    """Spell scores; those that beat implicit transfer in bold."""
+    for model in TRANSFER_MODELS:
+        if model not in found:
+            yield ""
+            continue
+        # as many digits as are shown decide
+        own, other = round(found[model], 4), round(found["imkt"], 4)
+        better = own > other if larger_is_better else own < other
+        yield f"**{own:.4g}**" if better and model != "imkt" else f"{own:.4g}"

@@ -1,0 +1,114 @@
+"""What the site's pages about results include, made when the site is built."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS, read_json
+
+from .contents import BENCHMARKS, FAST, REFERENCE, compare, costs, read_all, read_kept
+from .details import benchmark_text, explicit_text
+from .figures import draw_costs, draw_learning_curve, draw_ratios, draw_speed
+from .tables import (
+    ablation_text,
+    cost_text,
+    explain_text,
+    inference_text,
+    intervals_text,
+    learning_curve_text,
+    losses,
+    overview,
+    speed_text,
+    spoken,
+    structures_text,
+    tasks_table,
+    unseen,
+)
+
+NOT_RUN = "Not run yet: `{command}` makes it.\n"
+# small results: command, text, picture
+TEXTS = {
+    "ablation": ("python -m benchmarks.accuracy.ablation", ablation_text, None),
+    "learning_curve": (
+        "python -m benchmarks.accuracy.learning_curve",
+        learning_curve_text,
+        draw_learning_curve,
+    ),
+    "cost": ("python -m benchmarks.speed.folds", cost_text, None),
+    "explain": ("python -m benchmarks.speed.explain", explain_text, None),
+    "intervals": ("python -m benchmarks.accuracy.intervals", intervals_text, None),
+    "inference": ("python -m benchmarks.speed.encoder", inference_text, None),
+    "speed": ("make bench-speed", speed_text, draw_speed),
+    "structures": ("python -m benchmarks.structures compare", structures_text, None),
+}
+# results with predictions
+KEPT = {
+    "matbench": ("make bench-matbench", benchmark_text),
+    "jarvis": ("make bench-jarvis", benchmark_text),
+    "explicit": ("python -m benchmarks.accuracy.transfer", explicit_text),
+}
+
+
+def write_pages(folder: Path, results: Path = RESULTS) -> None:
+    """Write what docs/results/*.md include: a text for each result, and the pictures.
+
+    Parameters
+    ----------
+    folder : Path
+        Emptied first. Pictures are named relative to the folder above.
+    results : Path
+        Where the result files are.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    texts = {"overview": overview_page(read_all(results), folder)}
+    for name, (command, spell, draw) in TEXTS.items():
+        texts[name] = NOT_RUN.format(command=command)
+        if (content := read_json(name, results)) is not None:
+            when = f"{content['date']}, " if "date" in content else ""
+            commands = content.get("commands", {"": content.get("command")})
+            said = ", ".join(f"`{command}`" for command in dict.fromkeys(commands.values()))
+            texts[name] = f"{when}{said}.\n\n{spell(content)}"
+            if draw is not None:
+                draw(content, folder / f"{name}.png")
+                texts[name] += f"\n![The same as a picture.]({folder.name}/{name}.png)\n"
+    for name, (command, spell) in KEPT.items():
+        kept = read_kept(name, results)
+        texts[name] = NOT_RUN.format(command=command) if kept is None else spell(kept)
+    for name, text in texts.items():
+        (folder / f"{name}.inc").write_text(text, encoding="utf-8")
+
+
+def overview_page(contents: Mapping[str, dict[str, Any]], folder: Path) -> str:
+    """Spell the page about all benchmarks, and draw its pictures."""
+    if not contents:
+        return NOT_RUN.format(command="make bench-matbench") + "\n"
+    rows = [row for content in contents.values() for row in compare(content)]
+    points = {BENCHMARKS[name]: costs(content) for name, content in contents.items()}
+    lines = [*overview(contents)]
+    if rows:
+        draw_ratios(rows, folder / "ratios.svg")
+        lines.append(
+            f"```{{figure}} {folder.name}/ratios.svg\n"
+            f":alt: Error of our model divided by that of the best peer, one row for each of "
+            f"{len(rows)} tasks.\n:figclass: narrow\n\n"
+            f"Error of {spoken(contents)} over that of the best peer, with 95 % intervals; left of "
+            f"1 is better. Rings: `{FAST}`.\n```\n"
+        )
+    lines += [*losses(contents)]
+    if any(points.values()):
+        draw_costs(points, folder / "costs.svg")
+        lines.append("## Accuracy against time\n")
+        lines.append(
+            f"```{{figure}} {folder.name}/costs.svg\n"
+            ":alt: Mean error against seconds to fit and predict one fold, with the Pareto front.\n"
+            ":figclass: narrow\n\n"
+            f"Error over that of {REFERENCE}, and wall-clock seconds to fit and predict a fold: "
+            "geometric means over the tasks. Lower left is better; nothing beats the models "
+            "on the line in both. Models that ran on all tasks only.\n```\n"
+        )
+    lines += [*unseen(contents), *tasks_table(contents)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,354 @@
+"""Text of the pages about results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks.models import MODELS, is_ours
+from benchmarks.speed.sizes import TRAINED_ON
+
+from .contents import (
+    BENCHMARKS,
+    ERRORS,
+    FAST,
+    MAIN,
+    SHOWN,
+    Row,
+    compare,
+    leading,
+    mean_reduction,
+    ran_everywhere,
+)
+from .figures import VERDICTS
+
+OUR_HEADS = tuple(f"`{model}`" for model in SHOWN)
+# a mean over tables leaves out those with fewer rows that pretraining has not seen
+FEW = 20
+
+
+def figure(value: float) -> str:
+    """Spell a number with three figures."""
+    if math.isnan(value):
+        return "-"
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 2
+    return f"{value:.{max(digits, 0)}f}"
+
+
+def percent(part: float) -> str:
+    """Spell a part."""
+    return "-" if math.isnan(part) else f"{part:.0%}".replace("%", " %")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Spell a table in markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def measure(row: Row) -> str:
+    """Spell the score of a task with its unit."""
+    return ERRORS[row.score] + (f", {row.unit}" if row.unit and row.score == "mae" else "")
+
+
+def own(row: Row) -> list[str]:
+    """Spell the errors of our models."""
+    return [figure(row.errors.get(model, math.nan)) for model in SHOWN]
+
+
+def unseen_rows(content: Mapping[str, Any], row: Row) -> tuple[int, int]:
+    """Count test rows that pretraining has not seen, and all test rows."""
+    tasks = content["audit"]["tasks"]
+    found = next(tasks[name] for name in tasks if name.removeprefix("matbench_") == row.task)
+    return found["test_rows"] - found["test_rows_in_pool"], found["test_rows"]
+
+
+def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Write how often our models are best, and by how much."""
+    yield "## In short\n"
+    rows = []
+    for name, content in contents.items():
+        for model in ran_everywhere(content):
+            found = compare(content, main=model)
+            ran = {m for row in found for m in row.errors if not is_ours(m)}
+            rows.append(
+                [
+                    f"[{BENCHMARKS[name]}]({name}.md)",
+                    f"`{model}`",
+                    f"{sum(row.holds for row in found)} of {len(found)}",
+                    percent(mean_reduction(found)),
+                    against_scratch(found, model),
+                    ", ".join(m + of_tasks(found, m) for m in sorted(ran)),
+                    content["date"][:10],
+                ]
+            )
+    head = [
+        "benchmark",
+        "model",
+        "best or tied",
+        "MAE below best peer's",
+        "MAE below scratch's",
+        "peers run",
+        "date",
+    ]
+    yield table(head, rows)
+    yield (
+        f"`{MAIN}` is `ImplicitKTRegressor()` and its classifier with all defaults, `{FAST}` the "
+        'same with `readout="fast"`, `exkt` is `ExplicitKTRegressor()` and its classifier; scratch '
+        "is the same model without pretrained weights. Tied: the "
+        "95 % interval of the difference, fold by fold or over the test compositions, includes "
+        "zero. MAEs are compared task by task, over tasks with numbers, and the parts are "
+        "averaged. The best peer is chosen for each task after the fact, which no user can do. In "
+        "brackets: on how many tasks a model ran, where not on all.\n"
+    )
+
+
+def against_scratch(rows: Sequence[Row], model: str) -> str:
+    """Spell by how much a model is better than the same without pretraining."""
+    scratch = MODELS[model].scratch
+    return percent(mean_reduction(rows, scratch)) + of_tasks(rows, scratch) if scratch else "-"
+
+
+def of_tasks(rows: Sequence[Row], model: str) -> str:
+    """Say on how many tasks a model ran, unless on none or all."""
+    n = sum(model in row.errors for row in rows)
+    return f" ({n})" if 0 < n < len(rows) else ""
+
+
+def losses(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Write on which tasks a peer is better."""
+    yield "## Where a peer is better\n"
+    lost = [row for c in contents.values() for row in compare(c) if row.ratio > 1]
+    if not lost:
+        yield f"On no task that was run has a peer a smaller mean error than {spoken(contents)}.\n"
+    for row in sorted(lost, key=lambda row: -row.ratio):
+        sure = {"loss": "the difference is beyond chance", "tie": "tied"}.get(row.verdict, "")
+        yield (
+            f"- {BENCHMARKS[row.benchmark]} {row.task}: {row.peer} "
+            f"{figure(row.errors[row.peer])}, `{row.main}` {figure(row.errors[row.main])} "
+            f"({measure(row)}){'; ' if sure else ''}{sure}."
+        )
+    for task, board in contents.get("matbench", {}).get("published", {}).items():
+        place = next((i for i, line in enumerate(board) if line["model"] == MAIN), 0)
+        above = [line["model"] for line in board[:place] if not line["ours"]]
+        if above:
+            name = task.removeprefix("matbench_")
+            yield (
+                f"- MatBench {name}: by MatBench's own rule, the recorded submissions above "
+                f"`{MAIN}` are {', '.join(above)} ([leaderboard](matbench.md))."
+            )
+    yield ""
+
+
+def spoken(contents: Mapping[str, dict[str, Any]]) -> str:
+    """Name the models that stand for us."""
+    found = {name: leading(content) for name, content in contents.items()}
+    if len(set(found.values())) == 1:
+        return f"`{next(iter(found.values()))}`"
+    return " and ".join(f"`{model}` ({BENCHMARKS[name]})" for name, model in found.items())
+
+
+def tasks_table(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Write the errors on each task."""
+    yield "## Every task\n"
+    rows = [
+        [
+            f"{BENCHMARKS[row.benchmark]} {row.task}",
+            measure(row),
+            *own(row),
+            f"{figure(row.errors[row.peer])} ({row.peer})",
+            f"{row.ratio:.2f}",
+            VERDICTS.get(row.verdict, "-"),
+        ]
+        for content in contents.values()
+        for row in compare(content)
+    ]
+    head = ["task", "error", *OUR_HEADS, "best peer", "ratio", "ours is"]
+    yield table(head, rows)
+    yield f"Ratios and verdicts are those of {spoken(contents)}.\n"
+
+
+def unseen(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Write the errors on the test rows whose formula pretraining did not have."""
+    yield "## On formulas that pretraining has not seen\n"
+    yield (
+        "Pretraining knew properties of many of these formulas, from other calculations "
+        "([what is in the checkpoint](../guide/checkpoint.md)); that is what is transferred. For "
+        "a compound that nobody has calculated, these rows are the better guess. Where they are "
+        "all of one class, no ROC AUC is defined and the accuracy is given.\n"
+    )
+    rows = []
+    for content in contents.values():
+        for row in compare(content, "summary_unseen") if "summary_unseen" in content else ():
+            left, of_all = unseen_rows(content, row)
+            rows.append(
+                [
+                    f"{BENCHMARKS[row.benchmark]} {row.task}",
+                    f"{left:,} of {of_all:,}",
+                    measure(row),
+                    *own(row),
+                    f"{figure(row.errors[row.peer])} ({row.peer})",
+                    f"{row.ratio:.2f}",
+                ]
+            )
+    head = ["task", "test rows", "error", *OUR_HEADS, "best peer", "ratio"]
+    yield table(head, rows)
+
+
+def ablation_text(content: Mapping[str, Any]) -> str:
+    """Spell the ablation."""
+    head = ["pretrained on", "mean reduction of the error against training from scratch"]
+    parts = content["mean_relative_reduction"]
+    rows = [[name, f"{part:+.1%}".replace("%", " %")] for name, part in parts.items()]
+    errors = [[task, *map(figure, found.values())] for task, found in content["errors"].items()]
+    return (
+        f"One network each, fine-tuned on {len(errors)} tables: small ones after "
+        f"{content['steps']:,} steps of pretraining, and `default`, the larger checkpoint in the "
+        f"package after 20,000 steps.\n\n{table(head, rows)}\n\n"
+        f"Errors ({content['error']}):\n\n{table(['table', *parts], errors)}"
+    )
+
+
+def learning_curve_text(content: Mapping[str, Any]) -> str:
+    """Spell errors against the number of training rows."""
+    scores = content["scores"]
+    sizes = sorted({s["rows"] for s in scores})
+    rows = []
+    for name in dict.fromkeys(s["table"] for s in scores):
+        for model in dict.fromkeys(s["model"] for s in scores):
+            line = {s["rows"]: s for s in scores if (s["table"], s["model"]) == (name, model)}
+            unit = next(iter(line.values()))["unit"] if line else ""
+            cells = [figure(line[n]["mae"]) if n in line else "-" for n in sizes]
+            rows.append([f"{name}, {unit}" if unit else name, model, *cells])
+    return table(["MAE of", "model", *(f"{n:,} rows" for n in sizes)], rows)
+
+
+def cost_text(content: Mapping[str, Any]) -> str:
+    """Spell what one fold takes."""
+    rows = [
+        [
+            row["task"].removeprefix("matbench_"),
+            row["model"],
+            f"{row['fit_seconds']:.3g}",
+            f"{row['predict_seconds']:.3g}",
+            f"{row['peak_mb']:.0f}",
+        ]
+        for row in content["summary"]
+    ]
+    head = ["task", "model", "fit, s", "predict, s", "peak memory, MB"]
+    return f"One fold on one core.\n\n{table(head, rows)}"
+
+
+def speed_text(content: Mapping[str, Any]) -> str:
+    """Spell seconds and peak memory by number of formulas."""
+    sizes = sorted({int(n) for done in content["parts"].values() for n in done})
+    rows = []
+    for name, done in content["parts"].items():
+        found = [done.get(str(n), {}) for n in sizes]
+        cells = [
+            f"{f['wall_s']:.3g} ({f['peak_mb']:,})" if "wall_s" in f else f.get("left_out", "")
+            for f in found
+        ]
+        rows.append([name, *cells])
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+    return (
+        f"Seed {content['seed']}; {versions}; cores: {content['cores']}, load average "
+        f"{content['load_average']}. Wall-clock seconds (peak memory in MB of the whole process) "
+        f"by number of formulas; prediction is by a model trained on {TRAINED_ON:,} rows. What "
+        "would take longer than the limit, judged by the size before, was left out.\n\n"
+        + table(["part", *(f"{n:,}" for n in sizes)], rows)
+    )
+
+
+def explain_text(content: Mapping[str, Any]) -> str:
+    """Spell how long explanations take."""
+    rows = [
+        [name, baseline.removeprefix("baseline="), f"{found['cpu_s']:g}", f"{found['wall_s']:g}"]
+        for name, parts in content["seconds"].items()
+        for baseline, found in parts.items()
+        if baseline.startswith("baseline=")
+    ]
+    load = ", ".join(map(str, content["load_average"]))
+    return (
+        f"{content['formulas']:,} formulas of {content['elements']} elements to order "
+        f"{content['order']}, exactly; {content['machine']}, load average {load} while it ran. "
+        "CPU seconds hardly depend on what else runs, wall-clock seconds do.\n\n"
+        + table(["model", "an absent element is", "CPU s", "wall-clock s"], rows)
+    )
+
+
+def inference_text(content: Mapping[str, Any]) -> str:
+    """Spell what faster arithmetic gains and costs."""
+    rows = [
+        [
+            name,
+            f"{found['cpu_us_per_formula']:g}",
+            f"{found['speedup']:g}",
+            f"{found['largest_change']:g}",
+        ]
+        for name, found in content["encoder"].items()
+    ]
+    head = ["encoder", "CPU µs a formula", "speed-up", "largest change, in standard deviations"]
+    return table(head, rows)
+
+
+def intervals_text(content: Mapping[str, Any]) -> str:
+    """Spell how often the truth lay inside intervals."""
+    rows = [
+        [
+            row["task"].removeprefix("matbench_"),
+            f"{row['n_test']:,}",
+            percent(row["nominal"]),
+            f"{row['covered']:.1%}".replace("%", " %"),
+            f"{row['worst_fold']:.1%}".replace("%", " %"),
+            f"{figure(row['mean_width'])} {row['unit']}",
+        ]
+        for row in content["rows"]
+    ]
+    head = ["task", "test rows", "asked for", "covered", "in the worst fold", "mean width"]
+    return f"Model `{content['model']}`.\n\n{table(head, rows)}"
+
+
+def structures_text(content: Mapping[str, Any]) -> str:
+    """Spell how often generators find the known crystal."""
+    sets = {"mp20": "MP-20", "mpts52": "MPTS-52", "wbm": "WBM"}
+    kinds = {
+        "absent": "not in the library",
+        "without_formula": "own crystals taken out",
+        "without_family": "and those of the same prototype and groups of elements",
+    }
+    head = ["formulas", "candidates", "first right", "one of five right", "volume error", "seconds"]
+    found = [
+        [f"{sets[name]}, {label}", *_of_generator(part[kind])]
+        for name, part in content["results"].items()
+        for kind, label in kinds.items()
+    ]
+    beside = [
+        [
+            f"{sets[name]}, {model}",
+            *_of_generator(part[model]),
+            percent(part[model].get("valid", math.nan)),
+        ]
+        for name, part in content["compared"].items()
+        for model in ("prototypes", "crystallm", "both")
+    ]
+    n, m = (
+        next(iter(content[key].values()))[kind]["n"]
+        for key, kind in (("results", "absent"), ("compared", "prototypes"))
+    )
+    return (
+        f"The prototype library, on {n} formulas of each kind from test splits that it was not "
+        "made of. Right is what pymatgen's StructureMatcher (ltol 0.3, stol 0.5, angle_tol 10) "
+        "matches to the most stable known crystal; no candidate counts as wrong. Volume errors "
+        f"are medians, seconds those of a formula on one thread.\n\n{table(head, found)}\n"
+        f"Beside the small CrystaLLM in the package, ten texts each, on {m} formulas of each set "
+        "that neither has seen:\n\n" + table([*head, "valid texts"], beside)
+    )
+
+
+def _of_generator(scores: Mapping[str, Any]) -> list[str]:
+    return [
+        *(percent(scores[key]) for key in ("coverage", "top1", "top5", "median_volume_error")),
+        figure(scores.get("cpu_seconds_per_formula", math.nan)),
+    ]

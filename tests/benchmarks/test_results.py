@@ -1,0 +1,77 @@
+"""The recorded results: audited, and scores can be computed again from kept predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy.compare import LOADERS
+from benchmarks.common import RESULTS, Kept
+from sklearn_kt.evaluation import score_predictions
+
+BENCHMARKS = ["matbench", "jarvis", "explicit"]
+
+
+@pytest.fixture(params=BENCHMARKS)
+def kept(request: pytest.FixtureRequest) -> Kept:
+    found = Kept.read(RESULTS / request.param)
+    if found is None:
+        pytest.skip(f"{request.param} is not there: its benchmark has not been run")
+    return found
+
+
+def test_scores_are_those_of_the_predictions(kept: Kept) -> None:
+    scores = kept.scores.set_index(["rows", "model", "task", "fold"])
+    seen = 0
+    for model in kept.models:
+        for task, about in kept.tasks.items():
+            for record in kept.records(task, model):
+                part = kept.parts[task, record.fold]
+                for rows, chosen in (("all", slice(None)), ("unseen", part.unseen)):
+                    if rows == "unseen" and rows not in scores.index.get_level_values("rows"):
+                        continue
+                    again = score_predictions(
+                        about.kind,
+                        part.y[chosen],
+                        record.predictions[chosen],
+                        None if record.probabilities is None else record.probabilities[chosen],
+                        None if about.kind == "regression" else np.array([0.0, 1.0]),
+                    )
+                    row = scores.loc[rows, model, task, record.fold]
+                    for name, value in again.items():
+                        assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True)
+                    assert row["fit_seconds"] == pytest.approx(record.fit_seconds, nan_ok=True)
+                    seen += 1
+    assert seen == len(kept.scores)
+
+
+def test_results_were_audited(kept: Kept) -> None:
+    audit = kept.about["audit"]
+    assert set(audit["tasks"]) == set(kept.tasks)
+    for name, found in audit["tasks"].items():
+        assert found["test_ids_in_train"] == 0, name
+    assert kept.about["command"].startswith("python -m benchmarks.accuracy.")
+    if kept.folder.name == "explicit":
+        return
+    assert audit["pool"]["compositions"] > 400_000
+    for name, found in audit["tasks"].items():
+        unseen = sum(part.unseen.sum() for part in kept.parts.values() if part.task == name)
+        assert found["test_rows"] - found["test_rows_in_pool"] == unseen
+    if kept.folder.name == "matbench":
+        gap = audit["tasks"]["matbench_expt_gap"]
+        assert gap["siblings"]["matbench_expt_is_metal"]["test_rows_there"] == gap["test_rows"]
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_test_parts_are_those_of_the_tables(name: str, data_dir: Path) -> None:
+    kept = Kept.read(RESULTS / name)
+    assert kept is not None
+    tasks = {task.name: task for task in LOADERS[name](None, None)}
+    for (task, fold), part in kept.parts.items():
+        assert part.digest == tasks[task].digest(fold)
+
+
+def test_results_are_few_files() -> None:
+    assert sum(path.is_file() for path in RESULTS.rglob("*")) < 60

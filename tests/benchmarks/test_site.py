@@ -1,0 +1,225 @@
+"""README's table and the pages about results say what the result files say."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.common import RESULTS
+from benchmarks.models import MODELS
+from benchmarks.site import contents, readme, tables
+from benchmarks.site.details import reductions
+from benchmarks.site.pages import overview_page, write_pages
+
+ROOT = Path(__file__).parents[2]
+
+
+def result(scores: dict[str, dict[str, float | None]], **about: Any) -> dict[str, Any]:
+    """Make the content of a result file, of one fold, from a score of each task and model."""
+    tasks, runs = {}, []
+    for task, of_models in scores.items():
+        kind = "classification" if task.startswith("is_") else "regression"
+        score = "roc_auc" if kind == "classification" else "mae"
+        tasks[task] = {"kind": kind, "unit": "" if kind == "classification" else "eV"}
+        for seconds, (model, value) in enumerate(of_models.items(), start=1):
+            run = {"model": model, "task": task, "n_folds": 1, score: value}
+            runs.append(run | {"fit_seconds": seconds - 0.5, "predict_seconds": 0.5})
+    return {
+        "benchmark": "jarvis",
+        "command": "python x",
+        "date": "2026-01-02 03:04 UTC",
+        "tasks": tasks,
+        "summary": runs,
+        "summary_unseen": runs,
+        "statistics": {"differences": []},
+        "audit": {"tasks": {t: {"test_rows": 9, "test_rows_in_pool": 2} for t in tasks}},
+    } | about
+
+
+MADE = {
+    "gap": {"imkt": 0.5, "imkt-fast": 0.6, "rf-magpie": 1.0, "et": 2.0, "dummy": 0.1, "exkt": 0.4},
+    "is_metal": {"imkt": 0.9, "imkt-fast": 0.8, "rf-magpie": 0.92, "et": 0.6, "dummy": 0.5},
+}
+
+
+def difference(task: str, peer: str, low: float, high: float, verdict: str) -> dict[str, Any]:
+    """Make a difference, peer minus ours, with the verdict on the peer."""
+    return {"task": task, "model": peer, "baseline": "imkt", "low": low, "high": high,
+            "verdict": verdict}  # fmt: skip
+
+
+def test_best_peer_and_ratio() -> None:
+    found = [
+        difference("gap", "rf-magpie", 0.4, 0.6, "loss"),
+        difference("is_metal", "rf-magpie", -0.01, 0.05, "tie"),
+    ]
+    gap, metal = contents.compare(result(MADE, statistics={"differences": found}))
+    # neither a guess of the mean nor a model of ours is a peer
+    assert (gap.peer, gap.ratio, gap.verdict, gap.holds) == ("rf-magpie", 0.5, "win", True)
+    # ours is between 1.0 - 0.6 and 1.0 - 0.4
+    assert (gap.low, gap.high) == pytest.approx((0.4, 0.6))
+    # errors of classes are what is missing to 1
+    assert metal.ratio == pytest.approx(0.1 / 0.08)
+    assert (metal.verdict, metal.holds) == ("tie", True)
+    # the peer's AUC is larger by -0.01 to 0.05: our error is 0.07 to 0.13
+    assert (metal.low, metal.high) == pytest.approx((0.07 / 0.08, 0.13 / 0.08))
+    assert contents.mean_reduction([gap, metal]) == pytest.approx(0.5)
+    fast = contents.compare(result(MADE), main="imkt-fast")
+    assert contents.mean_reduction(fast) == pytest.approx(0.4)
+    assert math.isnan(contents.mean_reduction([gap, metal], reference="imkt-scratch"))
+
+
+def test_a_better_peer_is_named() -> None:
+    lost = difference("is_metal", "rf-magpie", 0.01, 0.03, "win")
+    content = result(MADE, statistics={"differences": [lost]})
+    assert [row.holds for row in contents.compare(content)] == [True, False]
+    text = "\n".join(tables.losses({"jarvis": content}))
+    assert "is_metal: rf-magpie 0.0800, `imkt` 0.100 (1 - ROC AUC); the difference is" in text
+    assert "gap" not in text
+    won = result({"gap": MADE["gap"]})
+    assert "On no task" in "\n".join(tables.losses({"jarvis": won}))
+    board = [{"model": m, "ours": m != "CrabNet"} for m in ("et", "CrabNet", "imkt", "roost")]
+    won["published"] = {"matbench_gap": board}
+    text = "\n".join(tables.losses({"matbench": won | {"benchmark": "matbench"}}))
+    assert "submissions above `imkt` are CrabNet (" in text
+
+
+def test_the_fast_setting_stands_in_where_the_default_has_not_run() -> None:
+    scores = {name: dict(found) for name, found in MADE.items()}
+    del scores["is_metal"]["imkt"]
+    scores["gap"]["crabnet"] = 1.5
+    content = result(scores)
+    gap, metal = contents.compare(content)
+    assert (gap.main, metal.main) == ("imkt-fast", "imkt-fast")
+    assert gap.ratio == pytest.approx(0.6)
+    both = {"jarvis": content, "matbench": result(MADE)}
+    assert tables.spoken(both) == "`imkt-fast` (JARVIS-DFT) and `imkt` (MatBench)"
+    text = "\n".join(tables.overview(both))
+    assert "| [JARVIS-DFT](jarvis.md) | `imkt` |" not in text
+    assert (
+        "| [JARVIS-DFT](jarvis.md) | `imkt-fast` | 1 of 2 | 40 % | - | crabnet (1), et, rf-magpie |"
+        in text
+    )
+    assert "| [MatBench](matbench.md) | `imkt` | 1 of 2 | 50 % |" in text
+    # the explicit model has not run on both
+    assert "| `exkt` |" not in text
+    scores["is_metal"]["exkt"] = 0.95
+    content = result(scores)
+    text = "\n".join(tables.overview({"jarvis": content}))
+    assert "| [JARVIS-DFT](jarvis.md) | `exkt` | 2 of 2 | 60 % |" in text
+    # and stands beside the implicit ones, not for them
+    assert contents.leading(content) == "imkt-fast"
+
+
+def test_models_without_all_folds_are_left_out() -> None:
+    content = result({"gap": MADE["gap"] | {"late": 0.01}})
+    for run in content["summary"]:
+        run["n_folds"] = 1 if run["model"] == "late" else 5
+    [row] = contents.compare(content)
+    assert row.peer == "rf-magpie"
+    assert "late" not in contents.costs(content)
+
+
+def test_accuracy_where_one_class_is_all_there_is() -> None:
+    content = result({"is_metal": {"imkt": None, "et": None}})
+    for run, accuracy in zip(content["summary"], (0.9, 0.8), strict=True):
+        run["accuracy"] = accuracy
+    [row] = contents.compare(content)
+    assert (row.score, row.ratio) == ("accuracy", pytest.approx(0.5))
+
+
+def test_costs_and_front() -> None:
+    points = contents.costs(result(MADE))
+    assert points["imkt"] == pytest.approx((1.0, math.sqrt(0.5 * 0.1 / 0.08)))
+    assert points["rf-magpie"] == pytest.approx((3.0, 1.0))
+    assert "dummy" not in points
+    assert contents.front({"a": (1, 5), "b": (2, 6), "c": (3, 4), "d": (3, 4.5)}) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.24551, "0.246"), (79.99, "80.0"), (1234.5, "1234"), (0.0433, "0.0433"), (0, "0.00")],
+)
+def test_three_figures(number: float, text: str) -> None:
+    assert tables.figure(number) == text
+    assert tables.figure(math.nan) == "-"
+
+
+def test_pages_of_small_results(tmp_path: Path) -> None:
+    (tmp_path / "speed.json").write_text((RESULTS / "speed.json").read_text())
+    write_pages(tmp_path / "generated", tmp_path)
+    page = (tmp_path / "generated" / "speed.inc").read_text()
+    assert page.endswith("\n![The same as a picture.](generated/speed.png)\n")
+    assert (tmp_path / "generated" / "speed.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pages_of_nothing(tmp_path: Path) -> None:
+    pages = tmp_path / "generated"
+    write_pages(pages, tmp_path)
+    included = set()
+    for page in (ROOT / "docs" / "results").glob("*.md"):
+        included |= set(re.findall(r"\{include\} generated/(.*)", page.read_text("utf-8")))
+    assert {path.name for path in pages.iterdir()} == included
+    for path in pages.iterdir():
+        assert path.read_text().startswith("Not run yet: `"), path.name
+    assert readme.readme_block({}) == "Benchmarks: not run yet.\n"
+
+
+def test_overview_of_results(tmp_path: Path) -> None:
+    text = overview_page({"jarvis": result(MADE)}, tmp_path)
+    assert "[JARVIS-DFT](jarvis.md)" in text
+    line = "| JARVIS-DFT gap | 7 of 9 | MAE, eV | 0.500 | 0.600 | 0.400 | 1.00 (rf-magpie) | 0.50 |"
+    assert line in text
+    for picture in re.findall(rf"{tmp_path.name}/(\w+\.svg)", text):
+        assert (tmp_path / picture).read_text().startswith("<?xml")
+
+
+def test_readme_is_written_between_its_marks(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n")
+    content = result(MADE)
+    # few rows tell nothing of a table
+    content["audit"]["tasks"]["gap"] = {"test_rows": 30, "test_rows_in_pool": 10}
+    readme.write_readme({"jarvis": content}, path)
+    text = path.read_text()
+    assert text.startswith(f"above\n{readme.BEGIN}\n\n| test |")
+    assert text.endswith(f"\n\n{readme.END}\nbelow\n")
+    row = "| 2 JARVIS-DFT tables | mean of MAE / best peer's | 0.500 | 0.600 | - | 1 |"
+    assert f"{row} 0.500 (1 tables) |" in text
+    assert "on 1 of 2 tasks (2026-01-02, `make bench-jarvis`)" in text
+    assert "old" not in text
+    content["audit"]["tasks"]["gap"]["test_rows_in_pool"] = 11
+    readme.write_readme({"jarvis": content}, path)
+    assert f"{row} - |" in path.read_text()
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Any]:
+    return contents.read_all()
+
+
+def test_readme_shows_the_committed_results(recorded: dict[str, Any]) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, begin, rest = text.partition(readme.BEGIN)
+    shown, end, _ = rest.partition(readme.END)
+    assert begin
+    assert end
+    assert shown.strip() == readme.readme_block(recorded).strip(), (
+        "README.md is older than benchmarks/results/: run `python -m benchmarks.site.readme`"
+    )
+
+
+@pytest.mark.parametrize("name", ["matbench", "jarvis"])
+def test_reductions_are_those_of_the_benchmark(name: str, recorded: dict[str, Any]) -> None:
+    """Two ways to the same number: the benchmark's own statistics, and the page's."""
+    rows = contents.compare(recorded[name])
+    kept = contents.read_kept(name)
+    assert kept is not None
+    against_peers, against_scratch = reductions(kept).values()
+    assert contents.mean_reduction(rows) == pytest.approx(against_peers, abs=1e-9)
+    reference = MODELS[contents.leading(recorded[name])].scratch
+    assert contents.mean_reduction(rows, reference) == pytest.approx(against_scratch, abs=1e-9)
