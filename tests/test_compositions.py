@@ -1154,7 +1154,7 @@ _counts = st.dictionaries(
 def test_whoever_asks_gets_one_answer(counts: dict[str, int], factor: int, random: Any) -> None:
     from sklearn_kt.evaluation import CompositionPool, Task, audit_tasks, make_folds
     from sklearn_kt.pretraining import CorpusTable
-    from sklearn_kt.screening.screener import _keys
+    from sklearn_kt.screening.tasks import row_keys
     from sklearn_kt.structures.stoichiometry import integer_formulas
 
     items = list(counts.items())
@@ -1171,7 +1171,7 @@ def test_whoever_asks_gets_one_answer(counts: dict[str, int], factor: int, rando
     rows = read_compositions([*spellings, other])
     same = [True] * len(spellings) + [False]
     assert composition_groups(rows).tolist() == [0] * len(spellings) + [1]
-    for keys in (composition_keys(rows), _keys(rows)):
+    for keys in (composition_keys(rows), row_keys(rows)):
         assert (keys == keys[0]).tolist() == same
     formulas = [dict(found.counts) for found in integer_formulas(rows, 1000) if found is not None]
     assert [formula == formulas[0] for formula in formulas] == same

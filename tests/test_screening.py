@@ -52,8 +52,8 @@ from sklearn_kt.screening import screener as screener_module
 from sklearn_kt.screening import sources as sources_module
 from sklearn_kt.screening.expressions import parse_expression
 from sklearn_kt.screening.identity import model_digest
-from sklearn_kt.screening.screener import _keys
 from sklearn_kt.screening.sources import open_source
+from sklearn_kt.screening.tasks import row_keys
 from sklearn_kt.tables import open_table, open_writer, writable_format
 
 METALS = ["Li", "Na", "Mg", "Al", "Ti", "Fe", "Cu", "Zn", "Zr", "Ba"]
@@ -138,7 +138,7 @@ def test_duplicates_are_found_in_several_buckets(
 )
 def test_keys_know_fractions_and_nothing_else(rows: list[dict[str, int]], factor: int) -> None:
     scaled = [{symbol: factor * n for symbol, n in reversed(list(row.items()))} for row in rows]
-    keys, again = _keys(read_compositions(rows)), _keys(read_compositions(scaled))
+    keys, again = row_keys(read_compositions(rows)), row_keys(read_compositions(scaled))
     assert (keys == again).all()
     assert len(np.unique(keys)) == len({*composition_groups(rows)})
 

@@ -42,13 +42,13 @@ def parts(model: Any, X: np.ndarray) -> dict[str, float]:
     from sklearn_kt import read_compositions
     from sklearn_kt.descriptors import elemental_descriptors
     from sklearn_kt.encoder.training import forward
-    from sklearn_kt.screening.screener import _keys
+    from sklearn_kt.screening.tasks import row_keys
 
     batch = read_compositions(X)
     inputs = model.encoder_.inputs(batch)
     work: dict[str, Callable[[], Any]] = {
         "read formulas": lambda: read_compositions(X),
-        "find duplicates": lambda: np.unique(_keys(batch)),
+        "find duplicates": lambda: np.unique(row_keys(batch)),
         "descriptors": lambda: elemental_descriptors(batch),
         "encoder": lambda: forward(model.encoder_.network, inputs, device="cpu"),
         "predict": lambda: model.predict(batch),

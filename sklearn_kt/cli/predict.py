@@ -107,7 +107,7 @@ def _columns(
     import numpy as np
     import pyarrow as pa
 
-    from sklearn_kt.screening.screener import predictions
+    from sklearn_kt.screening.tasks import predictions
 
     valid = compositions.valid
     if not valid.any():

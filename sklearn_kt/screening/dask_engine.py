@@ -12,8 +12,8 @@ from distributed import Client, KilledWorker, WorkerPlugin, as_completed, get_wo
 
 from sklearn_kt.exceptions import EngineError
 
-from .screener import Plan, write_part
 from .sources import Task
+from .tasks import Plan, write_part
 
 __all__ = ["run_tasks"]
 

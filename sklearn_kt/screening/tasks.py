@@ -1,0 +1,301 @@
+"""What is done with each task of a screening: predictions, filter, rank, and its part."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sklearn_kt.compositions import CompositionBatch, read_rows
+from sklearn_kt.estimators.base import reads_compositions
+from sklearn_kt.estimators.readouts import decide
+from sklearn_kt.exceptions import CompositionError, InputError, SklearnKTError
+
+from .sources import Task
+
+if TYPE_CHECKING:
+    from pyarrow.compute import Expression
+
+__all__ = [
+    "COUNTS",
+    "KEY",
+    "KEY_TYPE",
+    "Plan",
+    "best_rows",
+    "check_plan",
+    "output_schema",
+    "predictions",
+    "row_keys",
+    "write_part",
+]
+
+#: Counts of a part, and their names in those of all.
+COUNTS = {"rows": "n_rows", "rejected": "n_rejected", "predicted": "n_predicted"}
+#: Column of each row's composition, while duplicates are looked for.
+KEY = "__sklearn_kt_key"
+KEY_TYPE = pa.binary(16)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with each task."""
+
+    formula_column: str
+    return_std: bool
+    where: Expression | None
+    top_k: int | None
+    sort_by: str
+    ascending: bool
+    deduplicate: bool
+    errors: str
+    batch_rows: int
+    format: str
+    """Of the output, by the ending of its name."""
+    schema: pa.Schema
+    """Of the output, without keys."""
+
+
+def output_schema(source: pa.Schema, probe: dict[str, pa.Array]) -> pa.Schema:
+    """Columns of the source, and those that the model adds."""
+    clash = sorted(set(source.names) & {*probe, KEY})
+    if clash:
+        raise InputError(f"The source has a column {clash[0]!r}: rename it, or leave it out.")
+    added = [pa.field(name, column.type) for name, column in probe.items()]
+    return pa.schema([*(field.remove_metadata() for field in source), *added])
+
+
+def check_plan(plan: Plan) -> None:
+    """Try filter and rank on no rows: better to learn before a long run."""
+    empty = plan.schema.empty_table()
+    names = ", ".join(plan.schema.names)
+    if plan.where is not None:
+        try:
+            empty.filter(plan.where)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise InputError(
+                f"where={plan.where} cannot be applied to the columns {names}: {error}. Columns"
+                " of a text file are text; name those to read as numbers in numbers."
+            ) from error
+    if plan.top_k is not None:
+        if plan.sort_by not in plan.schema.names:
+            raise InputError(f"sort_by={plan.sort_by!r} is none of the columns {names}.")
+        if pa.types.is_string(plan.schema.field(plan.sort_by).type):
+            raise InputError(
+                f"sort_by={plan.sort_by!r} is a column of text, in which '10' comes before '9'."
+                " Name a column of numbers: one that the model adds, or one of the source, which"
+                " for a text file is named in numbers, too."
+            )
+
+
+def predictions(
+    estimator: Any, batch: CompositionBatch, formulas: np.ndarray, return_std: bool
+) -> dict[str, pa.Array]:
+    """Predict, as columns of a table.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted on formulas.
+    batch : CompositionBatch
+        Valid compositions.
+    formulas : ndarray of str
+        The same as text, for estimators that are not ours.
+    return_std : bool
+        Of regressors.
+
+    Returns
+    -------
+    dict of str to pyarrow.Array
+        ``prediction``, then ``prediction_std`` or ``probability_<class>``; numbered
+        ``prediction_0``, ... for several targets.
+
+    Raises
+    ------
+    InputError
+        If the model cannot predict that.
+    """
+    X: Any = batch if reads_compositions(estimator) else formulas
+    try:
+        if hasattr(estimator, "classes_"):
+            return _class_predictions(estimator, X)
+        outputs = estimator.predict(X, return_std=True) if return_std else [estimator.predict(X)]
+    except SklearnKTError:
+        raise
+    # a model from elsewhere, perhaps fitted on something else than formulas
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"The model cannot predict from formulas{' with return_std=True' * return_std}: {error}"
+        ) from error
+    found = {}
+    for name, values in zip(("prediction", "prediction_std"), outputs, strict=False):
+        columns = np.asarray(values, dtype=np.float64).reshape(len(batch), -1)
+        for number, column in enumerate(columns.T):
+            key = name if columns.shape[1] == 1 else f"{name}_{number}"
+            found[key] = pa.array(column, pa.float64())
+    return found
+
+
+def _class_predictions(estimator: Any, X: Any) -> dict[str, pa.Array]:
+    """Labels as the model decides, which need not be the most probable, and probabilities."""
+    labels, probabilities = decide(estimator, X)
+    if labels.ndim > 1:
+        raise InputError("The model predicts several columns of classes; one can be written.")
+    found = {"prediction": pa.array(labels.tolist())}
+    if probabilities is not None:
+        for label, column in zip(estimator.classes_, probabilities.T, strict=True):
+            found[f"probability_{label}"] = pa.array(column, pa.float64())
+    return found
+
+
+def write_part(
+    task: Task,
+    plan: Plan,
+    estimator: Any,
+    path: Path,
+    on_rows: Callable[[int], None] | None = None,
+) -> dict[str, int]:
+    """Run a task and write its part.
+
+    Parameters
+    ----------
+    task : Task
+        What to read.
+    plan : Plan
+        What to do.
+    estimator : estimator
+        What predicts.
+    path : Path
+        Parquet file to write, with keys of compositions.
+    on_rows : callable, optional
+        Told how many rows were done.
+
+    Returns
+    -------
+    dict of str to int
+        Counts of rows.
+    """
+    counts = dict.fromkeys(COUNTS, 0)
+    schema = plan.schema.append(pa.field(KEY, KEY_TYPE))
+    best = schema.empty_table()
+    with pq.ParquetWriter(path, schema) as writer:
+        for table in task.tables(plan.batch_rows):
+            out = _screened(table, task, plan, estimator, counts).cast(schema)
+            if plan.where is not None:
+                out = _filtered(out, plan.where, task, counts["rows"] - len(table))
+            if plan.top_k is None:
+                writer.write_table(out)
+            else:
+                best = best_rows(pa.concat_tables([best, out]), plan)
+            if on_rows is not None:
+                on_rows(len(table))
+        if plan.top_k is not None:
+            writer.write_table(best)
+    return counts
+
+
+def _filtered(table: pa.Table, where: Expression, task: Task, done: int) -> pa.Table:
+    """Keep the rows for which a filter is true."""
+
+    def fails(rows: int) -> bool:
+        try:
+            table.slice(0, rows).filter(where)
+        except pa.ArrowInvalid:
+            return True
+        return False
+
+    try:
+        return table.filter(where)
+    # an overflow; of an expression that is no text of ours also a division by zero
+    except pa.ArrowInvalid as error:
+        row = task.first_row + done + bisect_left(range(1, len(table) + 1), True, key=fails)
+        raise InputError(
+            f"{task.place}, row {row}: where={where} cannot be computed ({error}). Rows count from "
+            "0. Compute with decimals (2.0 rather than 2), or leave such rows out of the source."
+        ) from error
+
+
+def _screened(
+    table: pa.Table, task: Task, plan: Plan, estimator: Any, counts: dict[str, int]
+) -> pa.Table:
+    """Add predictions and keys to a table."""
+    formulas = np.array(table[plan.formula_column].to_pylist(), dtype=object)
+    batch = _read(formulas, plan, f"{task.place}, row", task.first_row + counts["rows"])
+    valid = np.flatnonzero(batch.valid)
+    keys = row_keys(batch[valid])
+    distinct, chosen, copies = np.unique(keys, return_index=True, return_inverse=True)
+    counts["rows"] += len(table)
+    counts["rejected"] += len(table) - len(valid)
+    counts["predicted"] += len(distinct)
+    # position of each row's prediction; rows without one are null
+    at = np.full(len(table), -1)
+    at[valid] = copies
+    positions = pa.array(at, mask=at < 0)
+    rows = valid[chosen]
+    found = (
+        predictions(estimator, batch[rows], formulas[rows], plan.return_std)
+        if len(rows)
+        else {
+            name: plan.schema.field(name).type
+            for name in plan.schema.names
+            if name not in table.column_names
+        }
+    )
+    for name, column in found.items():
+        values = pa.nulls(len(table), column) if isinstance(column, pa.DataType) else column
+        table = table.append_column(name, values if not len(rows) else values.take(positions))
+    key = pa.FixedSizeBinaryArray.from_buffers(
+        KEY_TYPE, len(distinct), [None, pa.py_buffer(distinct.tobytes())]
+    )
+    return table.append_column(KEY, key.take(positions))
+
+
+def _read(formulas: np.ndarray, plan: Plan, place: str, first: int) -> CompositionBatch:
+    batch, findings = read_rows(formulas.tolist())
+    if findings.rejected and plan.errors == "raise":
+        row, value, reason = findings.rejected[0]
+        raise CompositionError(
+            f"{findings.rejection(lambda row: f'{place} {first + row}')} Rows count from 0. Pass "
+            "errors='nan' to leave their predictions empty.",
+            row=first + row,
+            value=value,
+            reason=reason,
+        )
+    findings.warn(lambda row: f"{place} {first + row}")
+    return batch
+
+
+def row_keys(batch: CompositionBatch) -> np.ndarray:
+    """Hash each row's set of elements and reduced amounts; void of 16 bytes, shape (n_rows,)."""
+    keys = np.zeros((len(batch), 2), dtype=np.uint64)
+    if len(batch):
+        # up to 3,000 atoms, or fractions to eight decimals: whole numbers below 2**40
+        amounts = np.round(batch.reduced().amounts * 1e8).astype(np.uint64)
+        codes = (batch.atomic_numbers.astype(np.uint64) << np.uint64(40)) | amounts
+        for half, salt in enumerate((0, 0x9E3779B97F4A7C15)):
+            hashed = pd.util.hash_array(codes ^ np.uint64(salt))
+            # a sum does not know the order in which elements were written
+            keys[:, half] = np.add.reduceat(hashed, batch.offsets[:-1])
+    return keys.view("V16").ravel()
+
+
+def best_rows(table: pa.Table, plan: Plan) -> pa.Table:
+    """Keep the first rows by rank, of equal ones the first read."""
+    import pyarrow.compute as pc
+
+    assert plan.top_k is not None
+    table = table.filter(pc.is_valid(table[plan.sort_by]))
+    order = pc.sort_indices(
+        table, sort_keys=[(plan.sort_by, "ascending" if plan.ascending else "descending")]
+    )
+    table = table.take(order)
+    if plan.deduplicate:
+        keys = pd.Series(table[KEY].to_pylist(), dtype=object)
+        table = table.filter(pa.array(~keys.duplicated().to_numpy()))
+    return table.slice(0, plan.top_k)
