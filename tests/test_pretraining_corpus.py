@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_kt.benchmarking import CompositionPool
+from sklearn_kt.evaluation import CompositionPool
 from sklearn_kt.exceptions import CompositionError, DatasetError, InputError
 from sklearn_kt.pretraining import (
     OPEN_F,
@@ -109,7 +109,7 @@ def test_no_gaps_of_open_f_shells() -> None:
 
 def test_polymorphs_of_a_part_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = next(s for s in SOURCES if s.lowest)
-    monkeypatch.setattr("sklearn_kt.pretraining.corpus.SOURCES", (source,))
+    monkeypatch.setattr("sklearn_kt.pretraining.sources.SOURCES", (source,))
     [beside] = source.beside.values()
     rows = {
         source.path: (["SiO2", "GaAs", "SiO2", "NaN"], [-1.0, -3.0, -2.0, -4.0]),
@@ -218,7 +218,7 @@ def _files() -> list[tuple[Source, str]]:
 
 def _fake_data(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file of the allow-list with one row, and forbidden files with xenon in them."""
-    monkeypatch.setattr("sklearn_kt.pretraining.corpus._package_folder", lambda package: home)
+    monkeypatch.setattr("sklearn_kt.pretraining.sources._package_folder", lambda package: home)
     for source in SOURCES:
         path = home / source.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -276,7 +276,7 @@ def test_real_files_of_the_allow_list(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [p for package, p in names if not package and not (Path(home) / p).is_file()] == []
     small = ("phonon_dielectric", "mp_shear", "aflow_5prop", "mp2018_multiprop", "transport")
     kept = tuple(s for s in SOURCES if any(part in s.path for part in small))
-    monkeypatch.setattr("sklearn_kt.pretraining.corpus.SOURCES", kept)
+    monkeypatch.setattr("sklearn_kt.pretraining.sources.SOURCES", kept)
     corpus = build_corpus(tmp_path / "c", dft_tables(home))
     counts = dict(zip(corpus.property_names, np.isfinite(corpus.targets).sum(0), strict=True))
     assert len(corpus) > 50_000

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .corpus import (
-    OPEN_F,
-    PROPERTIES,
-    SOURCES,
-    Corpus,
-    CorpusTable,
-    Property,
-    Source,
-    build_corpus,
-    dft_tables,
-)
+from .corpus import OPEN_F, PROPERTIES, Corpus, CorpusTable, Property, build_corpus
 from .recipes import read_recipe, run_recipe
+from .sources import SOURCES, Source, dft_tables
 from .teachers import (
     CHGNetTeacher,
     Teacher,

@@ -1,16 +1,10 @@
 """Pretraining corpora: compositions, what is computed about them, and structures.
 
 A corpus is a folder of NumPy files that are memory-mapped, so that ten million
-formulas need disk, not RAM. :func:`build_corpus` writes one from any tables,
-:func:`dft_tables` reads the tables behind the shipped checkpoint.
+formulas need disk, not RAM. :func:`build_corpus` writes one from any tables.
 
 Notes
 -----
-**Clean by construction.** :func:`dft_tables` opens the files of
-:data:`SOURCES` and no others: results of density-functional calculations of
-the Materials Project, OQMD, AFLOW, WBM and two sets of hypothetical crystals.
-Experimental data and benchmark tables are not on the list.
-
 **Several entries of one formula** (polymorphs, or one compound in two tables):
 the corpus has one row per reduced composition. For each property the value of
 the entry lowest in energy above the hull is kept; where no entry's energy is
@@ -21,12 +15,11 @@ then file order decides.
 
 from __future__ import annotations
 
-import gzip
+import csv
 import hashlib
-import importlib.util
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sklearn_kt._files import new_folder, replacing
+from sklearn_kt._files import DATA, new_folder, replacing
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
@@ -49,13 +42,10 @@ if TYPE_CHECKING:
 __all__ = [
     "OPEN_F",
     "PROPERTIES",
-    "SOURCES",
     "Corpus",
     "CorpusTable",
     "Property",
-    "Source",
     "build_corpus",
-    "dft_tables",
 ]
 
 #: Layout of a corpus folder.
@@ -70,8 +60,6 @@ _TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 # Share of the values at either end that is pulled in to the quantile.
 _CLIPPED = 5e-4
-# A band gap above this is a gap; DFT codes write 0 for metals.
-_METAL_GAP = 1e-6
 
 
 @dataclass(frozen=True)
@@ -164,49 +152,6 @@ class CorpusTable:
     name: str = "table"
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file of the shipped checkpoint's corpus.
-
-    Parameters
-    ----------
-    path : str
-        Relative to the data folder.
-    columns : dict of str to str
-        Column or key in the file to property name.
-    origin : str
-        Whose calculations these are, and the licence.
-    e_hull : str or None, default=None
-        Column with the energy above the hull.
-    package : str or None, default=None
-        Installed package whose folder `path` is relative to, instead of the data folder.
-    formula : str, default="formula"
-        Column with the formulas.
-    beside : dict of str to str, default={}
-        Column to another file with the same rows, whose ``target`` it is.
-    lowest : str or None, default=None
-        Column: of the rows of one formula only the lowest in it is read.
-    unless : str or None, default=None
-        Another file: rows whose formula it has are left out.
-    """
-
-    path: str
-    columns: Mapping[str, str]
-    origin: str
-    e_hull: str | None = None
-    package: str | None = None
-    formula: str = "formula"
-    beside: Mapping[str, str] = field(default_factory=dict)
-    lowest: str | None = None
-    unless: str | None = None
-
-
-_MP = "Materials Project, CC-BY 4.0"
-_OQMD = "OQMD, CC-BY 4.0"
-_AFLOW = "AFLOW, via CrabNet (MIT)"
-_EXT = "composition/crabnet_ext/"
-_SECOND = "composition/oqmd_second_split/"
-
 #: Elements with open f shells, whose compounds have a gap or none as a code treats these shells:
 #: EuO is a metal in one table and an insulator in the next.
 OPEN_F = (
@@ -214,316 +159,24 @@ OPEN_F = (
     *("Pa", "U", "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm", "Md", "No"),
 )
 
-#: Every property of the shipped checkpoint's corpus.
-PROPERTIES: tuple[Property, ...] = (
-    Property("formation_energy_mp", "eV/atom", low=-6, high=6),
-    Property("formation_energy_oqmd", "eV/atom", low=-6, high=6),
-    Property("formation_energy_critexam", "eV/atom", low=-6, high=6),
-    Property("formation_energy_wbm", "eV/atom", low=-6, high=6),
-    Property("formation_energy_elpasolite", "eV/atom", low=-6, high=6),
-    Property("formation_energy_elpasolite_iii_vi", "eV/atom", low=-6, high=6),
-    Property("heat_perovskite", "eV/cell", low=-6, high=10),
-    Property("decomposition_energy_critexam", "eV/atom", low=-3, high=5),
-    Property("energy_above_hull_mp", "eV/atom", "log1p", low=-0.01, high=5),
-    Property("energy_above_hull_oqmd", "eV/atom", low=-2, high=5),
-    Property("energy_per_atom_oqmd", "eV/atom", low=-20, high=5),
-    # the lowest in a random part of the polymorphs: a bit higher
-    Property("energy_per_atom_oqmd_part", "eV/atom", low=-20, high=5),
-    Property("energy_per_atom_aflow", "eV/atom", low=-20, high=5),
-    Property("band_gap_mp", "eV", low=0, high=20, without=OPEN_F),
-    Property("band_gap_oqmd", "eV", low=0, high=20, without=OPEN_F),
-    Property("band_gap_aflow", "eV", low=0, high=20, without=OPEN_F),
-    Property("band_gap_wbm", "eV", low=0, high=20, without=OPEN_F),
-    Property("band_gap_perovskite_direct", "eV", low=0, high=20, without=OPEN_F),
-    Property("band_gap_perovskite_indirect", "eV", low=0, high=20, without=OPEN_F),
-    Property("is_metal_mp", "", "binary", low=0, high=1, without=OPEN_F),
-    Property("is_metal_oqmd", "", "binary", low=0, high=1, without=OPEN_F),
-    Property("is_metal_aflow", "", "binary", low=0, high=1, without=OPEN_F),
-    Property("is_metal_wbm", "", "binary", low=0, high=1, without=OPEN_F),
-    Property("volume_per_atom", "A^3/atom", "log", low=1, high=500),
-    Property("bulk_modulus_mp", "GPa", "log", low=1, high=600),
-    Property("shear_modulus_mp", "GPa", "log", low=1, high=600),
-    Property("bulk_modulus_aflow", "GPa", "log", low=1, high=600),
-    Property("shear_modulus_aflow", "GPa", "log", low=1, high=600),
-    Property("elastic_anisotropy_mp", "", "log1p", low=0, high=100),
-    Property("debye_temperature_aflow", "K", "log", low=10, high=3000),
-    Property("thermal_conductivity_aflow", "W/(m K)", "log", low=1e-3, high=5000),
-    Property("thermal_expansion_aflow", "1/K", "log", low=1e-7, high=1e-2),
-    Property("magnetization_mp", "muB/cell", "log1p", low=0, high=500),
-    Property("is_magnetic_mp", "", "binary", low=0, high=1),
-    Property("last_phonon_peak_mp", "1/cm", "log", low=10, high=5000),
-    Property("refractive_index_mp", "", "log", low=1, high=50),
-    Property("dielectric_electronic_mp", "", "log", low=1, high=500),
-    Property("dielectric_total_mp", "", "log", low=1, high=2000),
-    Property("piezoelectric_modulus_mp", "C/m^2", "log", low=1e-4, high=100),
-    # at 300 K and 1e18 carriers per cm^3, power factors per relaxation time. Conductivities are
-    # left out: they follow from the masses (correlation of the logarithms -0.96)
-    Property("seebeck_p_mp", "uV/K", low=-1500, high=1500),
-    Property("seebeck_n_mp", "uV/K", low=-1500, high=1500),
-    Property("power_factor_p_mp", "", "log", low=1e-6, high=1e4),
-    Property("power_factor_n_mp", "", "log", low=1e-6, high=1e4),
-    Property("effective_mass_p_mp", "", "log", low=1e-6, high=1e6),
-    Property("effective_mass_n_mp", "", "log", low=1e-6, high=1e6),
-)
 
-#: The allow-list: :func:`dft_tables` reads these files and nothing else.
-SOURCES: tuple[Source, ...] = (
-    # first, because its energies above the hull are joined to the other files by id
-    Source(
-        "composition/mp2018_multiprop_69k.csv.gz",
-        {
-            "e_above_hull": "energy_above_hull_mp",
-            "band_gap": "band_gap_mp",
-            "total_magnetization": "magnetization_mp",
-            "elasticity.elastic_anisotropy": "elastic_anisotropy_mp",
-            "elasticity.K_VRH": "bulk_modulus_mp",
-            "elasticity.G_VRH": "shear_modulus_mp",
-        },
-        _MP,
-        e_hull="e_above_hull",
-    ),
-    Source(
-        "structures/mp20_subset.jsonl.gz",
-        {
-            "formation_energy_per_atom": "formation_energy_mp",
-            "band_gap": "band_gap_mp",
-            "e_above_hull": "energy_above_hull_mp",
-        },
-        _MP,
-        e_hull="e_above_hull",
-    ),
-    Source(
-        "structures/mpts52_val_test.jsonl.gz",
-        {
-            "formation_energy_per_atom": "formation_energy_mp",
-            "e_above_hull": "energy_above_hull_mp",
-        },
-        _MP,
-        e_hull="e_above_hull",
-    ),
-    Source(
-        "composition/mp2018_megnet_69k.csv.gz",
-        {"formation_energy_per_atom": "formation_energy_mp", "band_gap": "band_gap_mp"},
-        _MP,
-    ),
-    Source("composition/mp_bandgap_120k.csv.gz", {"band_gap": "band_gap_mp"}, _MP),
-    Source(
-        "composition/mp_unique_84k.csv.gz",
-        {"formation_energy_per_atom": "formation_energy_mp", "band_gap": "band_gap_mp"},
-        _MP,
-    ),
-    Source(_EXT + "mp_bulk_modulus.csv.gz", {"target": "bulk_modulus_mp"}, _MP),
-    Source(_EXT + "mp_shear_modulus.csv.gz", {"target": "shear_modulus_mp"}, _MP),
-    Source(_EXT + "mp_elastic_anisotropy.csv.gz", {"target": "elastic_anisotropy_mp"}, _MP),
-    Source(_EXT + "mp_e_hull.csv.gz", {"target": "energy_above_hull_mp"}, _MP, e_hull="target"),
-    Source(_EXT + "mp_mu_b.csv.gz", {"target": "magnetization_mp"}, _MP),
-    Source(_EXT + "CritExam__Ef.csv.gz", {"target": "formation_energy_critexam"}, _MP),
-    Source(_EXT + "CritExam__Ed.csv.gz", {"target": "decomposition_energy_critexam"}, _MP),
-    Source(
-        "structures/phonon_dielectric_mp.jsonl.gz",
-        {
-            "eps_electronic": "dielectric_electronic_mp",
-            "eps_total": "dielectric_total_mp",
-            "last_phdos_peak": "last_phonon_peak_mp",
-        },
-        _MP,
-    ),
-    Source(
-        "structures/dielectric_mp_1056.jsonl.gz",
-        {
-            "band_gap": "band_gap_mp",
-            "n": "refractive_index_mp",
-            "poly_electronic": "dielectric_electronic_mp",
-            "poly_total": "dielectric_total_mp",
-        },
-        _MP,
-    ),
-    Source("structures/piezo_mp_941.jsonl.gz", {"eij_max": "piezoelectric_modulus_mp"}, _MP),
-    Source(
-        "structures/oqmd_icsd_32k.jsonl.gz",
-        {
-            "delta_e": "formation_energy_oqmd",
-            "stability": "energy_above_hull_oqmd",
-            "band_gap": "band_gap_oqmd",
-        },
-        _OQMD,
-        e_hull="stability",
-    ),
-    Source(_EXT + "OQMD_Bandgap.csv.gz", {"target": "band_gap_oqmd"}, _OQMD),
-    Source(
-        _EXT + "OQMD_Energy_per_atom_valtest_only.csv.gz",
-        {"target": "energy_per_atom_oqmd"},
-        _OQMD,
-    ),
-    Source(
-        _EXT + "OQMD_Formation_Enthalpy_valtest_only.csv.gz",
-        {"target": "formation_energy_oqmd"},
-        _OQMD,
-    ),
-    Source(_EXT + "OQMD_Volume_per_atom_valtest_only.csv.gz", {"target": "volume_per_atom"}, _OQMD),
-    Source(
-        "structures/aflow_5prop.jsonl.gz",
-        {
-            "bulk_modulus": "bulk_modulus_aflow",
-            "shear_modulus": "shear_modulus_aflow",
-            "debye_temperature": "debye_temperature_aflow",
-            "thermal_conductivity": "thermal_conductivity_aflow",
-            "thermal_expansion": "thermal_expansion_aflow",
-        },
-        _AFLOW,
-    ),
-    Source(_EXT + "aflow__Egap.csv.gz", {"target": "band_gap_aflow"}, _AFLOW),
-    Source(_EXT + "aflow__energy_atom.csv.gz", {"target": "energy_per_atom_aflow"}, _AFLOW),
-    Source(_EXT + "aflow__ael_bulk_modulus_vrh.csv.gz", {"target": "bulk_modulus_aflow"}, _AFLOW),
-    Source(_EXT + "aflow__ael_shear_modulus_vrh.csv.gz", {"target": "shear_modulus_aflow"}, _AFLOW),
-    Source(
-        _EXT + "aflow__ael_debye_temperature.csv.gz",
-        {"target": "debye_temperature_aflow"},
-        _AFLOW,
-    ),
-    Source(
-        _EXT + "aflow__agl_thermal_conductivity_300K.csv.gz",
-        {"target": "thermal_conductivity_aflow"},
-        _AFLOW,
-    ),
-    Source(
-        _EXT + "aflow__agl_thermal_expansion_300K.csv.gz",
-        {"target": "thermal_expansion_aflow"},
-        _AFLOW,
-    ),
-    Source(
-        "structures/wbm_val_10k.jsonl.gz",
-        {"formation_energy_per_atom": "formation_energy_wbm", "band_gap": "band_gap_wbm"},
-        "WBM, via WyckoffTransformer (Apache-2.0)",
-    ),
-    Source(
-        "structures/perov5.jsonl.gz",
-        {
-            "heat_all": "heat_perovskite",
-            "dir_gap": "band_gap_perovskite_direct",
-            "ind_gap": "band_gap_perovskite_indirect",
-        },
-        "Castelli perovskites, via CDVAE (MIT) and JARVIS (NIST)",
-    ),
-    Source(
-        "composition/elpasolite_main_group_10k.csv.gz",
-        {"formation_energy_per_atom": "formation_energy_elpasolite"},
-        "elpasolites, via roost (MIT)",
-    ),
-    Source(
-        "composition/elpasolite_IIItoVI_11k.csv.gz",
-        {"formation_energy_per_atom": "formation_energy_elpasolite_iii_vi"},
-        "elpasolites, via roost (MIT)",
-    ),
-    Source(_SECOND + "formation_enthalpy.csv.gz", {"target": "formation_energy_oqmd"}, _OQMD),
-    Source(
-        _SECOND + "energy_per_atom.csv.gz",
-        {"target": "energy_per_atom_oqmd_part", "volume": "volume_per_atom"},
-        _OQMD,
-        beside={"volume": _SECOND + "volume_per_atom.csv.gz"},
-        lowest="target",
-        # which has the lowest of all polymorphs
-        unless=_EXT + "OQMD_Energy_per_atom_valtest_only.csv.gz",
-    ),
-    Source(
-        "utils/data_files/mp_transport/transport_database.tar.xz",
-        {
-            "S_p": "seebeck_p_mp",
-            "S_n": "seebeck_n_mp",
-            "PF_p": "power_factor_p_mp",
-            "PF_n": "power_factor_n_mp",
-            "m_p": "effective_mass_p_mp",
-            "m_n": "effective_mass_n_mp",
-        },
-        "Materials Project's transport table, via matminer (BSD), CC-BY 4.0",
-        package="matminer",
-        formula="pretty_formula",
-    ),
-)
-
-# property -> yes/no property derived from it
-_DERIVED = {
-    "band_gap_mp": ("is_metal_mp", lambda x: x <= _METAL_GAP),
-    "band_gap_oqmd": ("is_metal_oqmd", lambda x: x <= _METAL_GAP),
-    "band_gap_aflow": ("is_metal_aflow", lambda x: x <= _METAL_GAP),
-    "band_gap_wbm": ("is_metal_wbm", lambda x: x <= _METAL_GAP),
-    "magnetization_mp": ("is_magnetic_mp", lambda x: x > 0.1),
-}
-# hypothetical cubic cells, whose volumes are not those of the compound
-_NO_VOLUME = ("structures/perov5.jsonl.gz",)
-
-
-def dft_tables(data_home: str | Path) -> Iterator[CorpusTable]:
-    """Read the files of :data:`SOURCES`, and nothing else.
-
-    Parameters
-    ----------
-    data_home : str or Path
-        Folder with the sub-folders ``composition`` and ``structures``.
-
-    Yields
-    ------
-    CorpusTable
-        One per file, in the order of :data:`SOURCES`.
-
-    Raises
-    ------
-    DatasetError
-        If a file is missing or lacks a column.
-
-    Examples
-    --------
-    >>> next(dft_tables("no/such/folder"))
-    Traceback (most recent call last):
-        ...
-    sklearn_kt.exceptions.DatasetError: ... is missing; set SKLEARN_KT_DATA to a folder ...
-    """
-    data_home = Path(data_home)
-    hull_of_id: dict[str, float] = {}
-    for source in SOURCES:
-        home = data_home if source.package is None else _package_folder(source.package)
-        path = _existing(home / source.path)
-        if source.path.startswith("structures/"):
-            rows = _read_json_lines(path)
-            frame = pd.DataFrame(
-                {
-                    key: [row.get(key) for row in rows]
-                    for key in ("id", *source.columns)
-                    if any(key in row for row in rows)
-                }
+def _read_properties() -> tuple[Property, ...]:
+    with (DATA / "properties.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(
+            Property(
+                row["name"],
+                row["unit"],
+                row["transform"],
+                low=json.loads(row["low"] or "-Infinity"),
+                high=json.loads(row["high"] or "Infinity"),
+                without=OPEN_F if row["without"] == "open f" else (),
             )
-            compositions: list[Any] = [_site_counts(row) for row in rows]
-            structures: list[Mapping[str, Any] | None] | None = list(rows)
-        else:
-            frame = _read_table(path, source, data_home)
-            compositions, structures = frame[source.formula].tolist(), None
-        missing = sorted(set(source.columns) - set(frame.columns))
-        if missing:
-            raise DatasetError(f"{path} has no column {missing[0]!r}; the file was changed.")
-        values = {
-            name: frame[column].astype(float).to_numpy() for column, name in source.columns.items()
-        }
-        ids = frame.get("material_id", frame.get("mp_id", frame.get("id")))
-        if source.e_hull is not None:
-            hull = frame[source.e_hull].astype(float).to_numpy()
-            if ids is not None:
-                hull_of_id.update(zip(ids, hull, strict=True))
-        elif "decomposition_energy_critexam" in values:
-            hull = np.maximum(values["decomposition_energy_critexam"], 0.0)
-        elif ids is not None:
-            hull = ids.map(hull_of_id).astype(float).to_numpy()
-        else:
-            hull = None
-        for name in tuple(values):
-            if name == "magnetization_mp":
-                values[name] = np.abs(values[name])
-            if name in _DERIVED:
-                derived, test = _DERIVED[name]
-                known = np.isfinite(values[name])
-                values[derived] = np.where(known, test(values[name]), np.nan)
-        if structures is not None and source.path not in _NO_VOLUME:
-            values["volume_per_atom"] = np.array([_volume_per_atom(row) for row in structures])
-        yield CorpusTable(compositions, values, hull, structures, source.path)
+            for row in csv.DictReader(file)
+        )
+
+
+#: Every property of the shipped checkpoint's corpus, from the table in the package.
+PROPERTIES: tuple[Property, ...] = _read_properties()
 
 
 def build_corpus(
@@ -1011,43 +664,6 @@ def _write_crystals(folder: Path, crystals: _Crystals) -> None:
     np.save(folder / "site_coords.npy", coords.reshape(-1, 3))
 
 
-def _read_table(path: Path, source: Source, data_home: Path) -> pd.DataFrame:
-    """Read a CSV file, and what the source says of others."""
-    # "NaN" is a formula, sodium nitride
-    frame = pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in source.columns})
-    if source.formula not in frame:
-        raise DatasetError(f"{path} has no column {source.formula!r}; the file was changed.")
-    for column, other in source.beside.items():
-        table = pd.read_csv(_existing(data_home / other), keep_default_na=False)
-        if not table[source.formula].equals(frame[source.formula]):
-            raise DatasetError(f"{data_home / other} has other rows than {path}.")
-        frame[column] = table["target"]
-    if source.unless is not None:
-        other = pd.read_csv(_existing(data_home / source.unless), keep_default_na=False)
-        frame = frame[~frame[source.formula].isin(other["formula"])]
-    if source.lowest is not None:
-        lowest = frame.sort_values(source.lowest, kind="stable").drop_duplicates(source.formula)
-        frame = lowest.sort_index()
-    return frame.reset_index(drop=True)
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise DatasetError(
-            f"{path} is missing; set SKLEARN_KT_DATA to a folder with all files of "
-            "sklearn_kt.pretraining.SOURCES, or build a corpus from your own tables."
-        )
-    return path
-
-
-def _package_folder(package: str) -> Path:
-    """Find an installed package without importing it, which can take seconds."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise DatasetError(f"{package} is not installed: 'pip install {package}'.")
-    return Path(spec.origin).parent
-
-
 def _column(table: CorpusTable, name: str, values: Any, n: int) -> np.ndarray:
     if values is None:
         return np.full(n, np.nan)
@@ -1057,27 +673,6 @@ def _column(table: CorpusTable, name: str, values: Any, n: int) -> np.ndarray:
             f"{table.name}: {name!r} has shape {column.shape}, but there are {n} compositions."
         )
     return column
-
-
-def _read_json_lines(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-def _site_counts(crystal: Mapping[str, Any]) -> dict[str, float]:
-    counts: dict[str, float] = {}
-    for symbol, count in crystal["species"]:
-        counts[symbol] = counts.get(symbol, 0.0) + count
-    return counts
-
-
-def _volume_per_atom(crystal: Mapping[str, Any] | None) -> float:
-    if crystal is None:
-        return math.nan
-    a, b, c, *angles = crystal["lattice"]
-    x, y, z = (math.cos(math.radians(angle)) for angle in angles)
-    volume = a * b * c * math.sqrt(max(0.0, 1 - x * x - y * y - z * z + 2 * x * y * z))
-    return volume / sum(count for _, count in crystal["species"])
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from sklearn_kt.exceptions import InputError
 
-from .corpus import Corpus, build_corpus, dft_tables
+from .corpus import Corpus, build_corpus
+from .sources import dft_tables
 from .teachers import CHGNetTeacher, TextTeacher, add_embeddings, embed_corpus, read_embeddings
 
 __all__ = ["read_recipe", "run_recipe"]
