@@ -16,6 +16,7 @@ __all__ = [
     "ExplanationWarning",
     "InputError",
     "MissingStructureWarning",
+    "NearFormulaWarning",
     "PretrainingOverlapWarning",
     "SklearnKTError",
     "TrainingError",
