@@ -29,14 +29,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ._cells import as_number
+from ._formula import ELEMENTS
 from .exceptions import InputError
 
 __all__ = [
     "Batch",
+    "CompositionColumns",
     "Table",
     "TableWriter",
     "arrow_errors",
     "as_numbers",
+    "only_column",
     "open_table",
     "open_writer",
     "readable_format",
@@ -106,11 +110,103 @@ class Table:
 
     def column(self, name: str) -> int:
         """Position of a column that must be there once."""
-        count = self.schema.names.count(name)
-        if count == 1:
-            return self.schema.names.index(name)
-        found = f"occurs {count} times in" if count else "is not among the columns of"
-        raise InputError(f"Column {name!r} {found} {self.name}: {', '.join(self.schema.names)}.")
+        return only_column(self.schema, name, self.name)
+
+
+class CompositionColumns:
+    """Where the compositions of a table stand: a column of formulas, or a column per element.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Names of the columns.
+    table : str
+        What messages call the table.
+    formula_column : str
+        Column of formulas.
+    amounts : {"atomic", "weight"} or None
+        What amounts count; None where nobody said it, which allows formulas only.
+    target : str or None, default=None
+        Column that is none of them, whatever its name.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The column of formulas, or those of elements.
+
+    Raises
+    ------
+    InputError
+        If there are none, or two of one name.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        table: str,
+        formula_column: str,
+        amounts: str | None,
+        target: str | None = None,
+    ) -> None:
+        elements = [name for name in schema.names if name in ELEMENTS and name != target]
+        self.are_elements = formula_column not in schema.names and bool(elements)
+        if self.are_elements and amounts is None:
+            raise InputError(
+                f"Column {formula_column!r} is not among the columns of {table}:"
+                f" {', '.join(schema.names)}. To read the columns that are named by elements, say"
+                " what they count: amounts='atomic' or amounts='weight' (--amounts atomic or"
+                " --amounts weight)."
+            )
+        self.names = tuple(elements) if self.are_elements else (formula_column,)
+        for name in self.names:
+            only_column(schema, name, table)
+
+    def values(self, table: pa.Table) -> list[Any]:
+        """Take the compositions of some rows as they are in the table."""
+        columns = [table.column(name).to_pylist() for name in self.names]
+        if not self.are_elements:
+            return columns[0]
+        amounts = [map(_amount, column) for column in columns]
+        return [dict(zip(self.names, row, strict=True)) for row in zip(*amounts, strict=True)]
+
+
+def _amount(value: Any) -> Any:
+    """Read the text of an amount; what is no number is left for the gate to name."""
+    if isinstance(value, str):
+        if not value.strip():
+            return None
+        number = as_number(value, ".")
+        return value if number is None else number
+    return value
+
+
+def only_column(schema: pa.Schema, name: str, table: str) -> int:
+    """Tell the position of a column that must be there once.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Names of the columns.
+    name : str
+        The one to find.
+    table : str
+        What the message calls the table.
+
+    Returns
+    -------
+    position : int
+        From 0.
+
+    Raises
+    ------
+    InputError
+        If it is missing or repeated.
+    """
+    count = schema.names.count(name)
+    if count == 1:
+        return schema.names.index(name)
+    found = f"occurs {count} times in" if count else "is not among the columns of"
+    raise InputError(f"Column {name!r} {found} {table}: {', '.join(schema.names)}.")
 
 
 class TableWriter(Protocol):

@@ -312,6 +312,36 @@ def test_an_empty_source(tmp_path: Path) -> None:
         assert result.n_rows == len(pd.read_parquet(sink)) == 0
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_amounts_by_weight(ending: str, tmp_path: Path) -> None:
+    alloys = pd.DataFrame({"name": ["a", "b"], "Ti": [90.0, 70], "Al": [6.0, 0], "V": [4.0, 30]})
+    formulas = alloys["name"].map({"a": "Ti90Al6V4", "b": "Ti70V30"})
+    expected = read_compositions(formulas, amounts="weight").formulas()
+    model = make_pipeline(CompositionTokenizer("fraction"), Ridge())
+    model.fit(FORMULAS[::20], np.arange(24.0))
+    for number, frame in enumerate((alloys, alloys.assign(formula=formulas))):
+        source = tmp_path / f"in{number}{ending}"
+        frame.to_csv(source, index=False) if ending == ".csv" else frame.to_parquet(source)
+        result = screen(
+            model,
+            source,
+            tmp_path / f"out{number}.parquet",
+            amounts="weight",
+            columns=["name"],
+            return_std=False,
+            batch_rows=1,
+        )
+        found = pd.read_parquet(result.path)
+        columns = ["name", "Ti", "Al", "V"] if number == 0 else ["name", "formula"]
+        assert found.columns.tolist() == [*columns, "prediction"]
+        np.testing.assert_array_equal(found["prediction"], model.predict(expected))
+    with pytest.raises(InputError, match=r"elements, say what they count: .*--amounts weight"):
+        screen(model, tmp_path / f"in0{ending}", tmp_path / "o.parquet")
+    screen(model, formulas, tmp_path / "text.csv", amounts="weight", return_std=False)
+    text = pd.read_csv(tmp_path / "text.csv")
+    np.testing.assert_array_equal(text["prediction"], found["prediction"])
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -321,8 +351,9 @@ def test_an_empty_source(tmp_path: Path) -> None:
         ({"where": "prediction == 'a'"}, "cannot be applied"),
         ({"top_k": 0}, "at least 1"),
         ({"top_k": 3, "sort_by": "number_of"}, "none of the columns"),
-        ({"formula_column": "name"}, "occurs 0 times"),
-        ({"columns": ["name"]}, "occurs 0 times"),
+        ({"formula_column": "name"}, "is not among the columns"),
+        ({"columns": ["name"]}, "is not among the columns"),
+        ({"amounts": "mass"}, "must be 'atomic', 'weight' or None"),
         ({"errors": "ignore"}, "must be 'raise' or 'nan'"),
         ({"batch_rows": 0}, "at least 1"),
     ],
@@ -641,13 +672,15 @@ def test_another_model_or_filter_is_refused(tmp_path: Path) -> None:
     other = pc.field("prediction").isin([*range(20), 99, *range(21, 40)])
     assert str(long) == str(other)
     options: dict[str, Any] = {"batch_rows": 40, "return_std": False}
-    stopping = Once(_stopping(rows[:50]), iter(rows), iter(rows), iter(rows))
+    stopping = Once(_stopping(rows[:50]), *map(iter, [rows] * 4))
     with pytest.raises(KeyboardInterrupt):
         screen(Lookup("Li1O3"), stopping, sink, where=long, **options)
     with pytest.raises(InputError, match="another model"):
         screen(Lookup("Li1O4"), stopping, sink, where=long, **options)
     with pytest.raises(InputError, match="another settings"):
         screen(Lookup("Li1O3"), stopping, sink, where=other, **options)
+    with pytest.raises(InputError, match="another settings"):
+        screen(Lookup("Li1O3"), stopping, sink, where=long, amounts="weight", **options)
     result = screen(Lookup("Li1O3", n_jobs=2), stopping, sink, where=long, **options)
     assert result.n_rows == 80
 
@@ -858,13 +891,13 @@ def test_a_large_row_group_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     source = tmp_path / "in.parquet"
     pd.DataFrame({"formula": FORMULAS, "n": range(len(FORMULAS))}).to_parquet(source)
     assert pq.read_metadata(source).num_row_groups == 1
-    tasks = list(open_source(source, "formula", None, [], 30).tasks())
+    tasks = list(open_source(source, "formula", None, None, [], 30).tasks())
     assert [task.rows for task in tasks] == [120] * 4
     assert [task.first_row for task in tasks] == [0, 120, 240, 360]
     found = pa.concat_tables(part for task in tasks for part in task.tables(30))
     assert found["n"].to_pylist() == list(range(len(FORMULAS)))
     monkeypatch.setattr(sources_module, "_ROWS_OF_A_TASK", 1)
-    assert len(list(open_source(source, "formula", None, [], 1).tasks())) == 16
+    assert len(list(open_source(source, "formula", None, None, [], 1).tasks())) == 16
     result = screen(MeanNumber().fit(None), source, tmp_path / "o.parquet", deduplicate=False)
     assert pd.read_parquet(result.path)["n"].tolist() == list(range(len(FORMULAS)))
 
@@ -1101,6 +1134,7 @@ def test_command_line(
     trees = make_pipeline(CompositionTokenizer("fraction"), Ridge())
     save_model(trees.fit(FORMULAS[::20], np.arange(24.0)), "m")
     options = ["--no-std", "--where", "number < 100", "--top-k", "9", "--columns", "number"]
+    options += ["--amounts", "weight"]
     assert main(["screen", "m", "in.parquet", "--output", "o.parquet", *options]) == 0
     out, err = capsys.readouterr()
     assert out == ""
@@ -1108,6 +1142,8 @@ def test_command_line(
     frame = pd.read_parquet("o.parquet")
     assert frame["number"].max() < 100
     assert frame["prediction"].is_monotonic_decreasing
+    atoms = read_compositions(frame["formula"], amounts="weight").formulas()
+    np.testing.assert_array_equal(frame["prediction"], trees.predict(atoms))
     # the bar is on stderr, and can be switched off
     assert "480/480" in err
     assert main(["screen", "m", "in.parquet", "--output", "o.parquet", "--quiet"]) == 2

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
 
-from .cells import as_number
-
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -26,28 +24,17 @@ class FormulaReader:
     """Reads the compositions of a table: a column of formulas, or one column per element."""
 
     def __init__(self, table: Table, args: argparse.Namespace, target: str | None = None) -> None:
-        from sklearn_kt.compositions import ELEMENTS
+        from sklearn_kt.tables import CompositionColumns
 
-        names = table.schema.names
-        elements = [name for name in names if name in ELEMENTS and name != target]
-        by_column = args.formula_column not in names and bool(elements)
-        if by_column and args.amounts is None:
-            raise InputError(
-                f"Column {args.formula_column!r} is not among the columns of {table.name}:"
-                f" {', '.join(names)}. To read the columns that are named by elements, say"
-                " --amounts atomic or --amounts weight."
-            )
         self.name = table.name
         self.amounts = args.amounts
-        self._formulas = None if by_column else table.column(args.formula_column)
-        self._elements = {name: table.column(name) for name in elements}
+        self._columns = CompositionColumns(
+            table.schema, table.name, args.formula_column, args.amounts, target
+        )
 
     def values(self, batch: Batch) -> list[Any]:
         """Take the compositions of some rows as they are in the table."""
-        if self._formulas is not None:
-            return batch.values(self._formulas)
-        columns = [map(_amount, batch.values(at)) for at in self._elements.values()]
-        return [dict(zip(self._elements, row, strict=True)) for row in zip(*columns, strict=True)]
+        return self._columns.values(batch.table)
 
     def read(
         self, values: list[Any], place: Callable[[int], str], errors: str = "raise"
@@ -64,16 +51,6 @@ class FormulaReader:
     def formulas(self, values: list[Any], batch: CompositionBatch) -> list[Any]:
         """Spell what was read as in the table, or in atoms what was read as something else."""
         return values if self.amounts is None else batch.formulas()
-
-
-def _amount(value: Any) -> Any:
-    """Read the text of an amount; what is no number is left for the gate to name."""
-    if isinstance(value, str):
-        if not value.strip():
-            return None
-        number = as_number(value, ".")
-        return value if number is None else number
-    return value
 
 
 @contextlib.contextmanager

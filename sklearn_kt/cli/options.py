@@ -92,19 +92,14 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_formula_column(parser: argparse.ArgumentParser) -> None:
-    """Take the name of the column of formulas."""
+def add_compositions(parser: argparse.ArgumentParser) -> None:
+    """Take where compositions stand and what their amounts count."""
     parser.add_argument(
         "--formula-column",
         default="formula",
         metavar="COLUMN",
         help="column of the formulas (default: formula)",
     )
-
-
-def add_compositions(parser: argparse.ArgumentParser) -> None:
-    """Take where compositions stand and what their amounts count."""
-    add_formula_column(parser)
     parser.add_argument(
         "--amounts",
         choices=("atomic", "weight"),

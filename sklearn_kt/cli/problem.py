@@ -6,9 +6,9 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sklearn_kt._cells import as_number, is_decimal_comma, names_a_class
 from sklearn_kt.exceptions import InputError
 
-from .cells import as_number, is_decimal_comma, names_a_class
 from .console import printable
 from .formulas import FormulaReader
 from .options import BATCH_ROWS

@@ -13,8 +13,8 @@ from .console import tell
 from .options import (
     FORMATS,
     add_batch_size,
+    add_compositions,
     add_errors,
-    add_formula_column,
     add_model,
     add_quiet,
     load_model,
@@ -80,7 +80,7 @@ def add_parser(commands: Any) -> None:
         help="run the encoder with 8 bits of precision, faster on processors made for it",
     )
     add_quiet(parser)
-    add_formula_column(parser)
+    add_compositions(parser)
     parser.add_argument(
         "--output",
         required=True,
@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> None:
             args.source,
             args.output,
             formula_column=args.formula_column,
+            amounts=args.amounts,
             columns=None if args.columns is None else args.columns.split(","),
             numbers=None if args.numbers is None else args.numbers.split(","),
             return_std=not args.no_std,

@@ -59,6 +59,7 @@ _KEYS_AT_ONCE = 4_000_000
 # Of a plan; a run that goes on has the same.
 _SETTINGS = (
     "formula_column",
+    "amounts",
     "return_std",
     "top_k",
     "sort_by",
@@ -102,6 +103,7 @@ def screen(
     sink: str | Path,
     *,
     formula_column: str = "formula",
+    amounts: str | None = None,
     columns: list[str] | None = None,
     numbers: list[str] | None = None,
     return_std: bool = True,
@@ -130,8 +132,12 @@ def screen(
         ``.gz``; it must not exist.
     formula_column : str, default="formula"
         Column of the formulas.
+    amounts : {"atomic", "weight"} or None, default=None
+        What amounts count: atoms, or mass as in weight per cent. A source without the column of
+        formulas is then read from its columns that are named by elements. None is atoms, in
+        formulas only.
     columns : list of str or None, default=None
-        Columns of the source to keep beside it; None keeps all.
+        Columns of the source to keep beside the compositions; None keeps all.
     numbers : list of str or None, default=None
         Columns of a text file (CSV) to read as numbers, for `where` and `sort_by`; all others
         are kept as the text they are.
@@ -215,6 +221,8 @@ def screen(
         raise InputError(f"top_k must be at least 1, got {top_k!r}.")
     if batch_rows < 1:
         raise InputError(f"batch_rows must be at least 1, got {batch_rows!r}.")
+    if amounts not in (None, "atomic", "weight"):
+        raise InputError(f"amounts must be 'atomic', 'weight' or None, got {amounts!r}.")
     if errors not in ("raise", "nan"):
         raise InputError(f"errors must be 'raise' or 'nan', got {errors!r}.")
     if sink.is_dir():
@@ -224,11 +232,13 @@ def screen(
     kind = writable_format(sink)
     # before it predicts, which may fill caches
     model = model_digest(estimator)
-    opened = open_source(source, formula_column, columns, numbers or [], batch_rows)
+    opened = open_source(source, formula_column, amounts, columns, numbers or [], batch_rows)
     return_std = return_std and not hasattr(estimator, "classes_")
     probe = predictions(estimator, read_compositions(_PROBE), np.array(_PROBE, object), return_std)
     plan = Plan(
         formula_column,
+        amounts,
+        opened.compositions,
         return_std,
         parse_expression(where) if isinstance(where, str) else where,
         top_k,
@@ -435,7 +445,7 @@ class _Run:
             if about is None:
                 yield task
                 continue
-            if about.get("digest") != task.digest(self.plan.formula_column):
+            if about.get("digest") != task.digest(self.plan.compositions):
                 raise InputError(
                     f"{task.place} gives other formulas from row {task.first_row} on than when "
                     f"{self.folder} was begun; delete that folder to begin anew."
@@ -453,7 +463,7 @@ class _Run:
         about: dict[str, Any] = {"run": self.run, "index": task.index}
         with replacing(part) as staging:
             yield staging, about
-            about["digest"] = task.digest(self.plan.formula_column)
+            about["digest"] = task.digest(self.plan.compositions)
             about["sha256"] = _sha256(staging)
             self.files.check()
         with replacing(part.with_suffix(".json")) as staging:

@@ -19,7 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.tables import Batch, arrow_errors, as_numbers, open_table, readable_format
+from sklearn_kt.tables import (
+    Batch,
+    CompositionColumns,
+    arrow_errors,
+    as_numbers,
+    only_column,
+    open_table,
+    readable_format,
+)
 
 __all__ = ["Source", "Task", "open_source"]
 
@@ -83,11 +91,11 @@ class Task:
                 if not left:
                     return
 
-    def digest(self, formula_column: str) -> str:
-        """Tell these formulas from others, if they are at hand; a file is known by its content."""
+    def digest(self, compositions: CompositionColumns) -> str:
+        """Tell these rows from others, if they are at hand; a file is known by its content."""
         if self.table is None:
             return ""
-        text = json.dumps(self.table[formula_column].to_pylist())
+        text = json.dumps(compositions.values(self.table), default=str)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -99,6 +107,8 @@ class Source:
     ----------
     schema : pyarrow.Schema
         Of the tables that its tasks give.
+    compositions : CompositionColumns
+        Where compositions stand in them.
     identity : list of dict
         What a run that goes on compares beside the content of files.
     tasks : callable
@@ -110,6 +120,7 @@ class Source:
     """
 
     schema: pa.Schema
+    compositions: CompositionColumns
     identity: list[dict[str, Any]]
     tasks: Callable[[], Iterator[Task]] = field(repr=False)
     rows: Callable[[int], int | None] = field(repr=False)
@@ -119,6 +130,7 @@ class Source:
 def open_source(
     source: Any,
     formula_column: str,
+    amounts: str | None,
     columns: list[str] | None,
     numbers: list[str],
     task_rows: int,
@@ -131,8 +143,10 @@ def open_source(
         A table (:mod:`sklearn_kt.tables`), a folder of parquet files, or formulas.
     formula_column : str
         Column of the formulas.
+    amounts : {"atomic", "weight"} or None
+        What amounts count, also those in columns of elements where there are no formulas.
     columns : list of str or None
-        Columns to keep beside it; None keeps all.
+        Columns to keep beside the compositions; None keeps all.
     numbers : list of str
         Columns of text to read as numbers.
     task_rows : int
@@ -173,36 +187,38 @@ def open_source(
                 " file first."
             )
     if readable_format(paths[0]) != ".parquet":
-        return _table_source(path, formula_column, columns, numbers, task_rows)
+        return _table_source(path, formula_column, amounts, columns, numbers, task_rows)
     if numbers:
         raise InputError(f"the columns of {path} have types already: leave numbers out.")
-    return _parquet_source(paths, formula_column, columns, task_rows)
+    return _parquet_source(paths, formula_column, amounts, columns, task_rows)
 
 
-def _wanted(schema: pa.Schema, name: str, formula_column: str, columns: list[str] | None) -> list:
+def _wanted(
+    schema: pa.Schema, name: str, compositions: CompositionColumns, columns: list[str] | None
+) -> list[str]:
     """Columns to read, in the order of the file."""
-    kept = schema.names if columns is None else [formula_column, *columns]
-    for column in [formula_column, *kept]:
-        if schema.names.count(column) != 1:
-            raise InputError(
-                f"Column {column!r} occurs {schema.names.count(column)} times in {name}, which has"
-                f" {', '.join(schema.names)}."
-            )
-    if columns is None:
-        return list(schema.names)
-    return [name for name in schema.names if name == formula_column or name in columns]
+    kept = schema.names if columns is None else [*compositions.names, *columns]
+    for column in kept:
+        only_column(schema, column, name)
+    return [name for name in schema.names if name in kept]
 
 
 def _parquet_source(
-    paths: list[Path], formula_column: str, columns: list[str] | None, task_rows: int
+    paths: list[Path],
+    formula_column: str,
+    amounts: str | None,
+    columns: list[str] | None,
+    task_rows: int,
 ) -> Source:
     tasks: list[Task] = []
     identity = []
     schema = None
     for path in paths:
         with arrow_errors(str(path)), pq.ParquetFile(path) as file:
-            wanted = _wanted(file.schema_arrow, str(path), formula_column, columns)
-            kept = pa.schema([file.schema_arrow.field(name) for name in wanted])
+            found = file.schema_arrow
+            compositions = CompositionColumns(found, str(path), formula_column, amounts)
+            wanted = _wanted(found, str(path), compositions, columns)
+            kept = pa.schema([found.field(name) for name in wanted])
             sizes = [
                 file.metadata.row_group(group).num_rows
                 for group in range(file.metadata.num_row_groups)
@@ -231,18 +247,22 @@ def _parquet_source(
             first += rows
     total = sum(task.rows for task in tasks)
     assert schema is not None
-    return Source(schema, identity, lambda: iter(tasks), lambda _: total, tuple(paths))
+    return Source(
+        schema, compositions, identity, lambda: iter(tasks), lambda _: total, tuple(paths)
+    )
 
 
 def _table_source(
     path: Path,
     formula_column: str,
+    amounts: str | None,
     columns: list[str] | None,
     numbers: list[str],
     task_rows: int,
 ) -> Source:
     with open_table(path, task_rows) as table:
-        wanted = _wanted(table.schema, str(path), formula_column, columns)
+        compositions = CompositionColumns(table.schema, str(path), formula_column, amounts)
+        wanted = _wanted(table.schema, str(path), compositions, columns)
         schema = as_numbers(Batch(table.schema.empty_table(), "", []), numbers, "").schema
     totals: list[Callable[[int], int | None]] = [table.total]
 
@@ -255,6 +275,7 @@ def _table_source(
     identity = [{"file": path.name, "task_rows": task_rows}]
     return Source(
         pa.schema([schema.field(name) for name in wanted]),
+        compositions,
         identity,
         lambda: _cut(tables(), str(path), tuple(wanted), task_rows),
         lambda done: totals[0](done),
@@ -277,6 +298,7 @@ def _iterable_source(formulas: Iterable[Any], formula_column: str, task_rows: in
     identity = [{"formulas": known, "task_rows": task_rows}]
     return Source(
         schema,
+        CompositionColumns(schema, "source", formula_column, None),
         identity,
         lambda: _cut(tables(), "source", (formula_column,), task_rows),
         lambda _: known,

@@ -17,6 +17,7 @@ from sklearn_kt.compositions import CompositionBatch, read_rows
 from sklearn_kt.estimators.base import reads_compositions
 from sklearn_kt.estimators.readouts import decide
 from sklearn_kt.exceptions import CompositionError, InputError, SklearnKTError
+from sklearn_kt.tables import CompositionColumns
 
 from .sources import Task
 
@@ -48,6 +49,8 @@ class Plan:
     """What is done with each task."""
 
     formula_column: str
+    amounts: str | None
+    compositions: CompositionColumns
     return_std: bool
     where: Expression | None
     top_k: int | None
@@ -225,8 +228,10 @@ def _screened(
     table: pa.Table, task: Task, plan: Plan, estimator: Any, counts: dict[str, int]
 ) -> pa.Table:
     """Add predictions and keys to a table."""
-    formulas = np.array(table[plan.formula_column].to_pylist(), dtype=object)
-    batch = _read(formulas, plan, f"{task.place}, row", task.first_row + counts["rows"])
+    given = plan.compositions.values(table)
+    batch = _read(given, plan, f"{task.place}, row", task.first_row + counts["rows"])
+    # in atoms what was read as something else
+    formulas = np.array(given if plan.amounts is None else batch.formulas(), dtype=object)
     valid = np.flatnonzero(batch.valid)
     keys = row_keys(batch[valid])
     distinct, chosen, copies = np.unique(keys, return_index=True, return_inverse=True)
@@ -256,8 +261,8 @@ def _screened(
     return table.append_column(KEY, key.take(positions))
 
 
-def _read(formulas: np.ndarray, plan: Plan, place: str, first: int) -> CompositionBatch:
-    batch, findings = read_rows(formulas.tolist())
+def _read(given: list[Any], plan: Plan, place: str, first: int) -> CompositionBatch:
+    batch, findings = read_rows(given, amounts=plan.amounts or "atomic")
     if findings.rejected and plan.errors == "raise":
         row, value, reason = findings.rejected[0]
         raise CompositionError(
