@@ -27,6 +27,8 @@ __all__ = ["DATA", "new_folder", "remove_folder", "replacing"]
 #: What the package ships beside code; its README.md says what each file is.
 DATA = Path(__file__).parent / "data"
 
+# what a write says of a full disk, a limit or a quota, without the name of the file
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 # of links that lead to one another
 _MAX_LINKS = 40
 
@@ -61,7 +63,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = _followed(path)
     before = None if isinstance(target, int) or not target.exists() else target.stat()
     if isinstance(target, int) or (before is not None and not stat.S_ISREG(before.st_mode)):
-        with _stream(path, target) as temporary:
+        with _stream(path, target) as temporary, _naming(path):
             yield temporary
         return
     if not target.parent.is_dir():
@@ -77,13 +79,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         except OSError as error:
             error.filename = str(path)
             raise
-        yield temporary
-        written = os.open(temporary, os.O_WRONLY)
-        try:
-            # the name must not outlive a power cut that the content does not
-            os.fsync(written)
-        finally:
-            os.close(written)
+        with _naming(path):
+            yield temporary
+            written = os.open(temporary, os.O_WRONLY)
+            try:
+                # the name must not outlive a power cut that the content does not
+                os.fsync(written)
+            finally:
+                os.close(written)
         if before is not None:
             temporary.chmod(stat.S_IMODE(before.st_mode))
         temporary.replace(target)
@@ -118,13 +121,25 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = _beside(target)
     try:
         temporary.mkdir()
-        yield temporary
+        with _naming(path):
+            yield temporary
         if target.exists():
             shutil.copymode(target, temporary)
             target.rmdir()
         temporary.rename(target)
     finally:
         _remove_all(temporary)
+
+
+@contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file that a full disk has no place for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def remove_folder(path: Path) -> None:

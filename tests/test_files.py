@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -69,6 +70,19 @@ def test_nothing_is_left_of_what_failed(error: type[BaseException], tmp_path: Pa
         fail(staging / "half")
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     assert (tmp_path / "there").read_text() == "old"
+
+
+@pytest.mark.parametrize("opened", [replacing, new_folder])
+def test_errors_of_a_full_disk_name_the_file(opened: Any, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
+    with full, pytest.raises(OSError, match="No space left") as caught, opened(path):
+        full.write(b"1")
+    assert caught.value.filename == str(path)
+    # others are about something else
+    with pytest.raises(OSError, match="no route") as caught, opened(path):
+        raise OSError(errno.EHOSTUNREACH, "no route")
+    assert caught.value.filename is None
 
 
 def test_names_are_not_those_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
