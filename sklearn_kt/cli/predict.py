@@ -23,8 +23,8 @@ def add_parser(commands: Any) -> None:
         "predict",
         help="predict with a saved model",
         description="Predict with a saved model: the columns of the table, then 'prediction' (and"
-        " probabilities of classes). Reads and writes in batches, so tables may be larger than"
-        " memory.",
+        " probabilities of classes; prediction_0, prediction_1, ... of several targets). Reads and"
+        " writes in batches, so tables may be larger than memory.",
     )
     add_model(parser)
     add_stream(parser)
@@ -46,14 +46,14 @@ def run(args: argparse.Namespace) -> None:
     if args.output is not None:
         writable_format(args.output)
     model = load_model(args)
-    new = _fields(model, args)
+    added = _added(model, args)
     rejected: list[str] = []
     with open_table(args.data, args.batch_size) as table:
         reader = FormulaReader(table, args)
-        clash = sorted({field.name for field in new} & set(table.schema.names))
+        clash = sorted({*added.names} & set(table.schema.names))
         if clash:
             raise InputError(f"{table.name} already has a column {clash[0]!r}: rename it.")
-        schema = pa.schema([*table.schema.remove_metadata(), *new])
+        schema = pa.schema([*table.schema.remove_metadata(), *added])
         with table_writer(args.output, schema) as writer:
             for batch in table.batches:
                 formulas = reader.values(batch)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
                     if not valid
                 ]
                 spelled = reader.formulas(formulas, compositions)
-                columns = _columns(model, compositions, spelled, new, args)
+                columns = _columns(model, compositions, spelled, added, args)
                 rows = pa.Table.from_arrays([*batch.table.columns, *columns], schema=schema)
                 writer.write_table(rows)
     if rejected:
@@ -75,10 +75,13 @@ def run(args: argparse.Namespace) -> None:
         )
 
 
-def _fields(model: Any, args: argparse.Namespace) -> list[pa.Field]:
-    """Name the columns that the model adds, with their types."""
+def _added(model: Any, args: argparse.Namespace) -> pa.Schema:
+    """Name the columns that the model adds, with their types, by a first prediction."""
     import numpy as np
     import pyarrow as pa
+
+    from sklearn_kt.compositions import read_compositions
+    from sklearn_kt.screening.tasks import predictions
 
     if args.return_std:
         from sklearn_kt.evaluation.runner import offers_std
@@ -87,20 +90,16 @@ def _fields(model: Any, args: argparse.Namespace) -> list[pa.Field]:
             raise InputError(
                 f"The model in {args.model} gives no standard deviation: leave out --return-std."
             )
-    kind = pa.float64()
-    if hasattr(model, "classes_"):
-        kind = pa.array(np.asarray(model.classes_).tolist()).type
-    classes = model.classes_ if hasattr(model, "predict_proba") else []
-    numbers = ["prediction_std"] if args.return_std else []
-    numbers += [f"probability_{label}" for label in classes]
-    return [pa.field("prediction", kind), *(pa.field(name, pa.float64()) for name in numbers)]
+    salt = np.array(["NaCl"], dtype=object)
+    found = predictions(model, read_compositions(salt), salt, args.return_std)
+    return pa.schema([(name, column.type) for name, column in found.items()])
 
 
 def _columns(
     model: Any,
     compositions: CompositionBatch,
     formulas: list[Any],
-    fields: list[pa.Field],
+    added: pa.Schema,
     args: argparse.Namespace,
 ) -> list[pa.Array]:
     """Predict the rows that are compositions; the others are null."""
@@ -111,11 +110,9 @@ def _columns(
 
     valid = compositions.valid
     if not valid.any():
-        return [pa.nulls(len(valid), field.type) for field in fields]
+        return [pa.nulls(len(valid), field.type) for field in added]
     text = np.array(formulas, dtype=object)[valid]
     found = predictions(model, compositions[np.flatnonzero(valid)], text, args.return_std)
-    if list(found) != [field.name for field in fields]:
-        raise InputError("The model predicts several targets; the command line writes one.")
     # position of each row's prediction
     chosen = pa.array(np.cumsum(valid) - 1, mask=~valid)
-    return [found[field.name].take(chosen).cast(field.type) for field in fields]
+    return [found[field.name].take(chosen).cast(field.type) for field in added]

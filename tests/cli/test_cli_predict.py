@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from _commands import FORMULAS, GAPS, Run, assert_one_line, files, read
 from scipy.sparse import csr_matrix
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 
@@ -74,6 +74,21 @@ def test_classes_are_those_that_the_model_decides_for(run: Run, tmp_path: Path) 
     assert code == 0
     assert [row[1] for row in read(out)[1:]] == ["gap", "gap"]
     assert float(read(out)[1][3]) > 0.5
+
+
+def test_several_targets_are_written_as_screen_writes_them(
+    run: Run, table: Path, tmp_path: Path
+) -> None:
+    model = make_pipeline(CompositionTokenizer("fraction"), Ridge())
+    save_model(model.fit(FORMULAS, np.column_stack([GAPS, GAPS[::-1]])), tmp_path / "m")
+    assert run("predict", "m", table, "--output", "p.csv")[0] == 0
+    assert run("screen", "m", table, "--output", "s.csv", "--no-std", "--quiet")[0] == 0
+    assert (tmp_path / "p.csv").read_text() == (tmp_path / "s.csv").read_text()
+    head = (tmp_path / "p.csv").read_text().partition("\n")[0]
+    assert head == "id,formula,gap,prediction_0,prediction_1"
+    code, _, err = run("predict", "m", table, "--return-std")
+    assert code == 2
+    assert_one_line(err, "gives no standard deviation")
 
 
 def test_predict_std(run: Run, table: Path, model: Path) -> None:
