@@ -271,3 +271,15 @@ def test_benchmarks_with_leaderboard_pool_and_official_files(
         files(tmp_path / "out")
     )
     assert run(*command)[1] == out
+
+
+def test_rows_that_pretraining_has_not_seen(run: Run, table: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", "--data", "gaps.csv", "--target", "gap", "--models", "dummy"]
+    for known, shown in ((FORMULAS[:9], True), (FORMULAS, False)):
+        CompositionPool.from_tables([CorpusTable(known)]).save(tmp_path / "pool.npz")
+        code, out, _ = run(*arguments, "--pool", "pool.npz")
+        assert code == 0
+        assert f"in the pool {len(known)}" in out
+        # a table of no rows says nothing
+        assert ("pretraining has not seen: gaps.csv: regression of gap, 3 rows" in out) == shown
+        assert out.count("MAE") == 1 + shown
