@@ -31,6 +31,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -133,13 +134,14 @@ def compare_models(
         if baseline is None
         else [(model, baseline) for model in models if model != baseline]
     )
-    frame = result.to_frame().set_index(["model", "task"]).sort_index()
+    frame = result.to_frame().sort_values("fold", kind="stable")
+    runs = dict(iter(frame.groupby(["model", "task"])))
     rows = []
     for name, task in result.tasks.items():
         score = scores[task.kind]
         means: dict[str, np.ndarray] = {}
         for model, other in pairs:
-            ours, theirs = (_of(frame, which, name) for which in (model, other))
+            ours, theirs = (_of(runs, which, name) for which in (model, other))
             if ours["fold"].tolist() != theirs["fold"].tolist():
                 raise InputError(f"{model} and {other} ran on different folds of {name}.")
             difference = ours[score].to_numpy(float) - theirs[score].to_numpy(float)
@@ -309,10 +311,10 @@ def mean_reduction(
     return float(parts.mean())
 
 
-def _of(frame: pd.DataFrame, model: str, task: str) -> pd.DataFrame:
-    if (model, task) not in frame.index:
+def _of(runs: Mapping[Any, pd.DataFrame], model: str, task: str) -> pd.DataFrame:
+    if (model, task) not in runs:
         raise InputError(f"{model} has no result on {task}.")
-    return frame.loc[[(model, task)]].sort_values("fold")
+    return runs[model, task]
 
 
 def _corrected_interval(
