@@ -46,7 +46,11 @@ PUBLISHED = "published.csv"
 
 def main() -> None:
     """Run what has no result yet, and keep it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0],
+        epilog="\n".join(["models:", *(f"  {n:18}{m.label}" for n, m in MODELS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("benchmark", choices=tuple(LOADERS))
     parser.add_argument("--models", nargs="+", choices=tuple(MODELS), metavar="MODEL")
     parser.add_argument("--tasks", nargs="+", help="default: the composition tasks; all tables")

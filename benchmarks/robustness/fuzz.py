@@ -27,13 +27,12 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, write_json
+from benchmarks.common import RESULTS, how_made, write_json
 
 HANG = 1.0
 # Address space of the process, so that a blow-up is a MemoryError and not the machine's end.
@@ -442,14 +441,11 @@ def main() -> None:
         count["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(name, count, flush=True)
     result = {
-        "command": "python -m benchmarks.robustness.fuzz"
-        f" --scale {args.scale:g} --seed {args.seed}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **how_made(),
         "inputs": sum(c["accepted"] + c["refused"] + c["wrong"] for c in counts.values()),
         "targets": counts,
         "findings": findings,
     }
-    args.results.mkdir(parents=True, exist_ok=True)
     write_json("fuzz", result, args.results)
     sys.exit(bool(findings))
 

@@ -19,11 +19,10 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, write_json
+from benchmarks.common import RESULTS, how_made, write_json
 from benchmarks.robustness import fuzz
 
 MEMORY_MB = 4096
@@ -104,13 +103,11 @@ def main() -> None:
         }
         print(name, counts[name], flush=True)
     result = {
-        "command": f"python -m benchmarks.robustness.fuzz_coverage --seconds {args.seconds}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **how_made(),
         "atheris": importlib.metadata.version("atheris"),
         "inputs": sum(count["inputs"] for count in counts.values()),
         "targets": counts,
     }
-    args.results.mkdir(parents=True, exist_ok=True)
     write_json("fuzz_coverage", result, args.results)
     sys.exit(any(count["finding"] for count in counts.values()))
 

@@ -22,13 +22,12 @@ import sys
 import tempfile
 import time
 import warnings
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, write_json
+from benchmarks.common import RESULTS, how_made, write_json
 
 FORMULAS = 60
 
@@ -120,8 +119,7 @@ def main() -> None:
         for key in state()
     }
     result = {
-        "command": f"python -m benchmarks.robustness.soak --minutes {args.minutes:g}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **how_made(),
         "rounds": len(curve),
         "rounds_in_second_half": len(late),
         "slope_per_hour_in_second_half": {key: round(value, 3) for key, value in slopes.items()},
@@ -130,7 +128,6 @@ def main() -> None:
         "load_average": os.getloadavg(),
         "curve": [{key: round(value, 2) for key, value in point.items()} for point in curve],
     }
-    args.results.mkdir(parents=True, exist_ok=True)
     write_json("soak", result, args.results)
 
 

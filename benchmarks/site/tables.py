@@ -272,8 +272,8 @@ def explain_text(content: Mapping[str, Any]) -> str:
     load = ", ".join(map(str, content["load_average"]))
     return (
         f"{content['formulas']:,} formulas of {content['elements']} elements to order "
-        f"{content['order']}, exactly; {content['machine']}, load average {load} while it ran. "
-        "CPU seconds hardly depend on what else runs, wall-clock seconds do.\n\n"
+        f"{content['order']}, exactly; {content['versions']['machine']}, load average {load} while "
+        "it ran. CPU seconds hardly depend on what else runs, wall-clock seconds do.\n\n"
         + table(["model", "an absent element is", "CPU s", "wall-clock s"], rows)
     )
 

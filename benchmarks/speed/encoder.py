@@ -18,13 +18,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, write_json
+from benchmarks.common import RESULTS, how_made, write_json
 
 REPEATS = 3
 TRAINED_ON = 500
@@ -177,15 +176,13 @@ def main() -> None:
     inputs = training.Inputs(onnx_inputs(X[: args.rows]), lengths)
     encoder = FrozenEncoder(*load_checkpoint("default"))
     result = {
-        "command": f"python -m benchmarks.speed.encoder --rows {args.rows}",
-        "date": datetime.now(UTC).date().isoformat(),
+        **how_made(),
         "tokens_per_formula": round(float(lengths.mean()), 2),
         "roof": roof(encoder, float(lengths.mean())),
         "encoder": encoders(encoder, inputs),
         "predict": models(X, y, args.rows),
         "load_average": os.getloadavg(),
     }
-    args.results.mkdir(parents=True, exist_ok=True)
     write_json("inference", result, args.results)
 
 

@@ -14,11 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -87,18 +85,13 @@ def main() -> None:
         seconds[name] = json.loads(done.stdout)
         print(name, seconds[name], file=sys.stderr)
     result = {
-        "command": how_made()["command"],
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        **how_made(),
+        "shapiq": version("shapiq"),
         "formulas": arguments.formulas,
         "elements": 4,
         "order": 2,
         "target_s": TARGET_S,
         "seconds": seconds,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "scikit-learn", "torch", "shapiq")},
-        },
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "load_average": [round(load, 1) for load in os.getloadavg()],
     }
     write_json("explain", result)

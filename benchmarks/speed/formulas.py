@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.common import write_json
+from benchmarks.common import how_made, write_json
 from sklearn_kt.compositions import read_compositions
 from sklearn_kt.datasets import data_home
 from sklearn_kt.tokenizer import CompositionTokenizer
@@ -96,7 +94,7 @@ def main() -> None:
     rates["matminer Magpie"] = rate(lambda: magpie(few), len(few), 1)
 
     result = {
-        "command": "python -m benchmarks.speed.formulas",
+        **how_made(),
         "formulas": {"distinct": len(formulas), "of them for Magpie": len(few)},
         "formulas_per_cpu_second": {name: round(value) for name, value in rates.items()},
         "ratios": {
@@ -114,14 +112,6 @@ def main() -> None:
                 for scheme in ("element", "formula", "fraction")
             },
         },
-        "versions": {
-            "python": platform.python_version(),
-            **{
-                name: version(name)
-                for name in ("numpy", "pandas", "scikit-learn", "pymatgen", "matminer")
-            },
-        },
-        "machine": platform.machine(),
     }
     write_json("tokenizer", result)
     print(json.dumps(result, indent=2))

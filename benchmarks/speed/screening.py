@@ -16,7 +16,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.common import RESULTS, write_json
+from benchmarks.common import RESULTS, how_made, write_json
 
 TRAINED_ON = 500
 
@@ -103,9 +102,7 @@ def main() -> None:
     reduced = reduce_precision(model)
     X = X[: args.rows]
     result: dict[str, Any] = {
-        "command": f"python -m benchmarks.speed.screening --rows {args.rows}"
-        + " --no-rates" * args.no_rates,
-        "date": datetime.now(UTC).date().isoformat(),
+        **how_made(),
         "model": f"ImplicitKTRegressor(readout='fast') on {TRAINED_ON} rows",
         "cpu_us_per_formula": parts(model, X),
         "cpu_us_per_formula_bfloat16": parts(reduced, X),
@@ -118,7 +115,6 @@ def main() -> None:
                 "2 workers": rate(used, X, 2),
             }
     result["load_average"] = os.getloadavg()
-    args.results.mkdir(parents=True, exist_ok=True)
     write_json("screening", result, args.results)
 
 
