@@ -27,6 +27,7 @@ import pandas as pd
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import Bunch, check_random_state
 
+from ._files import DATA
 from .exceptions import DatasetError, InputError, PretrainingOverlapWarning
 
 __all__ = ["MATBENCH_TASKS", "MatbenchTask", "data_home", "load_matbench", "load_seebeck"]
@@ -135,143 +136,8 @@ class MatbenchTask:
 
 
 MATBENCH_TASKS: Mapping[str, MatbenchTask] = {
-    "matbench_steels": MatbenchTask(
-        312,
-        "yield strength",
-        "MPa",
-        "regression",
-        "Measured yield strength of steels, from Citrine Informatics"
-        " (https://citrination.com/datasets/153092/), one row per composition.",
-        1420.9983974358975,
-        1394.7085627099202,
-        has_structures=False,
-    ),
-    "matbench_expt_gap": MatbenchTask(
-        4604,
-        "gap expt",
-        "eV",
-        "regression",
-        "Measured band gap of inorganic compounds, one row per formula (3 compositions are\n"
-        "written in two ways, such as Cu1.8S1 and Cu9S5), from Y. Zhuo, A. Mansouri Tehrani\n"
-        "and J. Brgoch, J. Phys. Chem. Lett. 9, 1668 (2018).",
-        0.9759513466550827,
-        0.8537486960779042,
-        has_structures=False,
-    ),
-    "matbench_expt_is_metal": MatbenchTask(
-        4921,
-        "is_metal",
-        "",
-        "classification",
-        "Measured metallicity (True: metal), one row per formula (4 compositions are written\n"
-        "in two ways, such as Cu1.8S1 and Cu9S5), from Y. Zhuo, A. Mansouri Tehrani and\n"
-        "J. Brgoch, J. Phys. Chem. Lett. 9, 1668 (2018).",
-        0.4980694980694981,
-        0.5464082193909607,
-        has_structures=False,
-    ),
-    "matbench_glass": MatbenchTask(
-        5680,
-        "gfa",
-        "",
-        "classification",
-        "Metallic glass formation (True: fully amorphous), one row per composition, from\n"
-        "Y. Kawazoe, T. Masumoto, A.-P. Tsai, J.-Z. Yu and T. Aihara Jr., Nonequilibrium Phase\n"
-        "Diagrams of Ternary Amorphous Alloys, Landolt-Boernstein (1997).",
-        0.710387323943662,
-        0.7667974047417758,
-        has_structures=False,
-    ),
-    "matbench_jdft2d": MatbenchTask(
-        636,
-        "exfoliation_en",
-        "meV/atom",
-        "regression",
-        "Calculated (OptB88vdW) exfoliation energy of layered compounds, from JARVIS-DFT:\n"
-        "K. Choudhary, I. Kalish, R. Beams and F. Tavazza, Sci. Rep. 7, 5179 (2017).",
-        112.69830857504199,
-        109.49229929621285,
-    ),
-    "matbench_phonons": MatbenchTask(
-        1265,
-        "last phdos peak",
-        "cm^-1",
-        "regression",
-        "Calculated frequency of the highest peak of the phonon density of states, from\n"
-        "G. Petretto et al., Sci. Data 5, 180065 (2018).",
-        581.3515042546737,
-        600.1096569291619,
-    ),
-    "matbench_dielectric": MatbenchTask(
-        4764,
-        "n",
-        "",
-        "regression",
-        "Calculated refractive index (a number without unit), from I. Petousis et al.,\n"
-        "Sci. Data 4, 160134 (2017).",
-        2.428314139184215,
-        2.4630374240188044,
-    ),
-    "matbench_log_gvrh": MatbenchTask(
-        10987,
-        "log10(G_VRH)",
-        "log10(GPa)",
-        "regression",
-        "Decimal logarithm of the calculated Voigt-Reuss-Hill shear modulus in GPa, from\n"
-        "M. de Jong et al., Sci. Data 2, 150009 (2015).",
-        1.553638510912369,
-        1.552327433152008,
-    ),
-    "matbench_log_kvrh": MatbenchTask(
-        10987,
-        "log10(K_VRH)",
-        "log10(GPa)",
-        "regression",
-        "Decimal logarithm of the calculated Voigt-Reuss-Hill bulk modulus in GPa, from\n"
-        "M. de Jong et al., Sci. Data 2, 150009 (2015).",
-        1.8804458592433055,
-        1.8903306741041241,
-    ),
-    "matbench_perovskites": MatbenchTask(
-        18928,
-        "e_form",
-        "eV/unit cell",
-        "regression",
-        "Calculated (RPBE) heat of formation of five-atom perovskite cells, from\n"
-        "I. E. Castelli et al., Energy Environ. Sci. 5, 9034 (2012).",
-        1.470931952662722,
-        1.4692871159509753,
-    ),
-    "matbench_mp_gap": MatbenchTask(
-        106113,
-        "gap pbe",
-        "eV",
-        "regression",
-        "Calculated (PBE) band gap, from the Materials Project, retrieved 2 April 2019:\n"
-        "A. Jain et al., APL Mater. 1, 011002 (2013).",
-        1.214626648007313,
-        1.3140521400273224,
-    ),
-    "matbench_mp_is_metal": MatbenchTask(
-        106113,
-        "is_metal",
-        "",
-        "classification",
-        "Calculated (PBE) metallicity (True: metal), from the Materials Project, retrieved\n"
-        "2 April 2019: A. Jain et al., APL Mater. 1, 011002 (2013).",
-        0.43492314796490533,
-        0.4347269952729254,
-    ),
-    "matbench_mp_e_form": MatbenchTask(
-        132752,
-        "e_form",
-        "eV/atom",
-        "regression",
-        "Calculated (PBE) formation energy, from the Materials Project, retrieved\n"
-        "2 April 2019: A. Jain et al., APL Mater. 1, 011002 (2013).",
-        -1.40791831653696,
-        -2.0710803433854683,
-    ),
+    name: MatbenchTask(**spec)
+    for name, spec in json.loads((DATA / "matbench.json").read_text(encoding="utf-8")).items()
 }
 
 

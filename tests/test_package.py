@@ -41,7 +41,7 @@ LAYERS = [
     {"cli"},
 ]
 # narrower than the layers
-ONLY = {"datasets": {"exceptions"}, "__main__": {"cli"}}
+ONLY = {"datasets": {"_files", "exceptions"}, "__main__": {"cli"}}
 # whose own names, and the types of whose own list, are found by text
 BY_TEXT = {"__init__", "persistence"}
 
