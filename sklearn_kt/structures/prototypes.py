@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral, Real
 from pathlib import Path
@@ -184,6 +185,7 @@ def substituted(library: PrototypeLibrary, found: Ranked) -> Candidate:
     )
 
 
+@dataclass(frozen=True, eq=False, slots=True)
 class Ranked:
     """A crystal of the library that a formula may be substituted into.
 
@@ -203,23 +205,12 @@ class Ranked:
         Crystals among the voters that agree.
     """
 
-    __slots__ = ("distance", "n_siblings", "numbers", "probability", "row", "volume")
-
-    def __init__(
-        self,
-        row: int,
-        numbers: np.ndarray,
-        probability: float,
-        volume: float,
-        distance: float,
-        n_siblings: int,
-    ) -> None:
-        self.row = row
-        self.numbers = numbers
-        self.probability = probability
-        self.volume = volume
-        self.distance = distance
-        self.n_siblings = n_siblings
+    row: int
+    numbers: np.ndarray
+    probability: float
+    volume: float
+    distance: float
+    n_siblings: int
 
 
 def rank(
