@@ -23,6 +23,31 @@ _SYMPREC = 0.01
 _DIGITS = 8
 
 
+def _prototype(args: argparse.Namespace) -> Any:
+    from sklearn_kt.structures import PrototypeGenerator
+
+    return PrototypeGenerator(rank_by=args.rank_by, relax=args.relax)
+
+
+def _crystallm(args: argparse.Namespace) -> Any:
+    from sklearn_kt.structures import CrystaLLMGenerator
+
+    if args.relax and args.generator == "crystallm":
+        raise InputError("the crystals of crystallm are not relaxed: leave out --relax.")
+    return CrystaLLMGenerator(rank_by="energy" if args.rank_by == "energy" else "votes")
+
+
+def _random(args: argparse.Namespace) -> Any:
+    from sklearn_kt.structures import RandomGenerator
+
+    order = "order" if args.rank_by == "similarity" else "energy"
+    return RandomGenerator(rank_by=order, relax=args.relax)
+
+
+#: Makes the generator of each name.
+GENERATORS = {"prototype": _prototype, "crystallm": _crystallm, "random": _random}
+
+
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
@@ -37,7 +62,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--generator",
-        choices=("prototype", "crystallm", "both", "random"),
+        choices=(*GENERATORS, "both"),
         default="prototype",
         help="crystallm is a language model of crystals, both asks it and the prototypes; random "
         "places atoms by chance, from the extra 'structures-random' (default: prototype)",
@@ -53,7 +78,7 @@ def add_parser(commands: Any) -> None:
         type=int,
         default=0,
         metavar="STEPS",
-        help="relax with CHGNet for so many steps (default: 0)",
+        help="relax prototypes and random crystals with CHGNet for so many steps (default: 0)",
     )
     parser.add_argument(
         "--known",
@@ -83,13 +108,8 @@ def _tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
     from sklearn_kt import structures
 
     members: list[Any] = [structures.StructureLookup(args.known)] if args.known else []
-    if args.generator in ("prototype", "both"):
-        members.append(structures.PrototypeGenerator(rank_by=args.rank_by, relax=args.relax))
-    if args.generator in ("crystallm", "both"):
-        members.append(structures.CrystaLLMGenerator())
-    if args.generator == "random":
-        order = "order" if args.rank_by == "similarity" else "energy"
-        members.append(structures.RandomGenerator(rank_by=order, relax=args.relax))
+    names = ("prototype", "crystallm") if args.generator == "both" else (args.generator,)
+    members += [GENERATORS[name](args) for name in names]
     generator = structures.Cached(
         structures.EnsembleGenerator(members), n_jobs=args.n_jobs, verbose=1
     )

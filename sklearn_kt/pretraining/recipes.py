@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,23 @@ from sklearn_kt.exceptions import InputError
 
 from .corpus import Corpus, build_corpus
 from .sources import dft_tables
-from .teachers import CHGNetTeacher, TextTeacher, add_embeddings, embed_corpus, read_embeddings
+from .teachers import (
+    CHGNetTeacher,
+    Teacher,
+    TextTeacher,
+    add_embeddings,
+    embed_corpus,
+    read_embeddings,
+)
 
 __all__ = ["read_recipe", "run_recipe"]
 
 _KEYS = {"data_home", "corpus", "teachers", "pretrainer", "output", "card"}
-_TEACHERS = ("chgnet", "text", "table")
+#: Makes the teacher of each kind from its entry in a recipe, and takes out what it needs.
+TEACHERS: Mapping[str, Callable[[dict[str, Any]], Teacher]] = {
+    "chgnet": lambda entry: CHGNetTeacher(),
+    "text": lambda entry: TextTeacher(entry.pop("model")),
+}
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
@@ -127,17 +138,15 @@ def _corpus(folder: Path, data_home: Any, verbose: int) -> Corpus:
 
 def _embed(corpus: Corpus, entry: dict[str, Any], verbose: int) -> None:
     kind = entry.pop("kind", None)
-    if kind not in _TEACHERS:
-        raise InputError(f"a teacher's kind is one of {_TEACHERS}, got {kind!r}.")
+    if kind not in (*TEACHERS, "table"):
+        raise InputError(f"a teacher's kind is one of {(*TEACHERS, 'table')}, got {kind!r}.")
     name = entry.get("name", kind)
     if name in corpus.teachers:
         return
     if kind == "table":
         add_embeddings(corpus, name, *read_embeddings(entry["path"]))
-    elif kind == "chgnet":
-        embed_corpus(corpus, CHGNetTeacher(), verbose=verbose, **entry)
     else:
-        embed_corpus(corpus, TextTeacher(entry.pop("model")), verbose=verbose, **entry)
+        embed_corpus(corpus, TEACHERS[kind](entry), verbose=verbose, **entry)
 
 
 def _card(pretrainer: Any, corpus: Corpus, recipe: Mapping[str, Any]) -> str:

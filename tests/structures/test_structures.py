@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import warnings
 from pathlib import Path
@@ -22,6 +23,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from making.prototypes import Entry, build_library, crystals_of, save_library
 from sklearn_kt.cli import main
+from sklearn_kt.cli.structures import GENERATORS
 from sklearn_kt.compositions import ELEMENTS, read_compositions
 from sklearn_kt.exceptions import (
     CheckpointError,
@@ -464,6 +466,17 @@ class TestCommand:
         arguments = ["structures", "CsCl", "--n", "2", "--known", str(known)]
         assert main([*arguments, "--output-dir", str(out_dir)]) == 0
         assert "mine.cif" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("name", GENERATORS)
+    def test_generators_have_names_and_hear_the_options(self, name: str) -> None:
+        args = argparse.Namespace(generator=name, rank_by="energy", relax=0)
+        generator = GENERATORS[name](args)
+        assert name in type(generator).__name__.lower()
+        assert generator.rank_by == "energy"
+
+    def test_what_a_generator_cannot(self, capsys: pytest.CaptureFixture) -> None:
+        assert main(["structures", "NaCl", "--generator", "crystallm", "--relax", "5"]) == 2
+        assert "leave out --relax" in capsys.readouterr().err
 
     def test_nothing_found(self, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         assert main(["structures", "Og2O", "--output-dir", str(tmp_path / "o")]) == 2
