@@ -314,8 +314,8 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
             "harmless, pass their names to load_model(path, trusted=[...]), or each as "
             "--trust NAME on the command line."
         ) from error
-    except CheckpointError:
-        raise
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except MemoryError as error:
         raise CheckpointError(f"{path} does not fit into memory.") from error
     # what is built from arrays and names that somebody edited can raise anything

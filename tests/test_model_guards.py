@@ -6,6 +6,7 @@ import copy
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -500,6 +501,8 @@ def test_types_that_are_vouched_for_are_not_checked(tmp_path: Path) -> None:
     model = GradientBoostingRegressor(n_estimators=2, init=Ridge()).fit(X, Y)
     path = save_model(model, tmp_path / "m")
     name = "sklearn.ensemble._gb.GradientBoostingRegressor"
+    with pytest.raises(CheckpointError, match=rf"^{re.escape(str(path))}: a Grad.*\['{name}'\]"):
+        load_model(path)
     again = load_model(path, trusted=[name])
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
 
