@@ -37,7 +37,7 @@ from sklearn_kt.structures.crystallm import generator as generator_module
 from sklearn_kt.structures.crystallm.guide import Guide
 from sklearn_kt.structures.crystallm.model import SHIPPED, CrystaLLM, Sample, _bracketed
 from sklearn_kt.structures.crystallm.search import Found, tree_search
-from sklearn_kt.structures.crystallm.short import _empty, is_short, lengthen, shorten
+from sklearn_kt.structures.crystallm.short import _empty, lengthen, shorten
 from sklearn_kt.structures.crystallm.sites import sites_of_hall
 from sklearn_kt.structures.crystallm.text import bond_score, prompt, text_of_orbits
 from sklearn_kt.structures.crystallm.text_run import TextRun, batches_of, text_loss
@@ -257,8 +257,6 @@ class TestShortForm:
             "data_Na4Cl4\n_symmetry_space_group_name_H-M Fm-3m\n_cell_length_a 5.69\n"
             "Na 4 0.0 0.0 0.0\nCl 4 0.0 0.0 0.5\n\n"
         )
-        assert is_short(SHORT)
-        assert not is_short(TEXT)
         assert lengthen(SHORT) == TEXT
 
     def test_library_crystals_round_trip(self) -> None:

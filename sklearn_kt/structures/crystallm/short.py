@@ -26,7 +26,7 @@ from sklearn_kt.structures.symmetry import (
 from .sites import sites_of_hall
 from .text import CIFRejectedError, atom_properties, field, sites_of
 
-__all__ = ["GROUP_KEY", "free_parameters", "is_short", "lengthen", "short_fraction", "shorten"]
+__all__ = ["GROUP_KEY", "free_parameters", "lengthen", "short_fraction", "shorten"]
 
 _LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 _ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
@@ -142,22 +142,6 @@ def lengthen(short: str, *, largest_move: float = 0.5, special: bool = False) ->
         "_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n_atom_site_occupancy\n"
         f"{''.join(rows)}\n"
     )
-
-
-def is_short(text: str) -> bool:
-    """Tell whether text is in the short form.
-
-    Parameters
-    ----------
-    text : str
-        Of a crystal.
-
-    Returns
-    -------
-    short : bool
-        False if it has the published form's table of sites.
-    """
-    return "_atom_site_type_symbol" not in text
 
 
 def free_parameters(number: int) -> tuple[str, ...]:
