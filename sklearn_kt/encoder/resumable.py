@@ -79,12 +79,8 @@ class ResumableRun(ABC):
         save_every: int,
         averaging: float,
     ) -> None:
-        self.model, self.optimizer, self.signature, self.folder = (
-            model,
-            optimizer,
-            signature,
-            folder,
-        )
+        self.model, self.optimizer = model, optimizer
+        self.signature, self.folder = signature, folder
         self.max_steps, self.save_every, self.averaging = max_steps, save_every, averaging
         self.device = str(next(model.parameters()).device)
         self.step, self.epoch, self.position = 0, 0, 0

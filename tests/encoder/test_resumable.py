@@ -87,6 +87,17 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_states_keep_their_keys(tmp_path: Path) -> None:
+    finished(Line(tmp_path))
+    state = read_state(tmp_path / STATE_FILE)
+    # runs of days are taken up by later versions
+    assert state["version"] == 2
+    assert set(state) == {
+        *("version", "signature", "step", "epoch", "position", "seconds", "history"),
+        *("model", "average", "optimizer"),
+    }
+
+
 def test_foreign_and_damaged_states(tmp_path: Path) -> None:
     finished(Line(tmp_path))
     with pytest.raises(CheckpointError, match="other parameters, other data"):
