@@ -9,17 +9,28 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import log_loss
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from .exceptions import InputError
 
-__all__ = ["MIN_FOLD_ROWS", "ClassTargets", "NumberTargets", "as_numbers", "most_probable", "votes"]
+__all__ = [
+    "MIN_FOLD_ROWS",
+    "ClassTargets",
+    "NumberTargets",
+    "as_numbers",
+    "class_counts",
+    "most_probable",
+    "read_groups",
+    "votes",
+]
 
-# Rows (of each class) that every inner fold needs.
+# Rows (of each class) that every inner fold needs; those of one group count once.
 MIN_FOLD_ROWS = 4
 # Targets are standardised; double precision holds no squares beyond these.
 _LARGEST, _NARROWEST = 1e150, 1e-150
@@ -108,12 +119,26 @@ class NumberTargets:
         error = np.abs(outputs - truth)
         return float(np.mean(error**2 if self.loss == "squared_error" else error))
 
-    def folds(self, encoded: np.ndarray, most: int, least: int, seed: int) -> Folds:
-        """Split rows into as many folds as they allow; none if they do not allow the least."""
-        n_folds = min(most, len(encoded) // MIN_FOLD_ROWS)
+    def folds(
+        self,
+        encoded: np.ndarray,
+        most: int,
+        least: int,
+        seed: int,
+        groups: np.ndarray | None = None,
+    ) -> Folds:
+        """Split rows into as many folds as they allow; none if they do not allow the least.
+
+        Rows of one group are on one side of each fold.
+        """
+        n_distinct = len(encoded if groups is None else np.unique(groups))
+        n_folds = min(most, n_distinct // MIN_FOLD_ROWS)
         if n_folds < least:
             return []
-        return list(KFold(n_folds, shuffle=True, random_state=seed).split(encoded))
+        splitter = (KFold if groups is None else GroupKFold)(
+            n_folds, shuffle=True, random_state=seed
+        )
+        return list(splitter.split(encoded, groups=groups))
 
 
 class ClassTargets:
@@ -159,14 +184,53 @@ class ClassTargets:
         """Loss of probabilities; truth is encoded."""
         return float(log_loss(truth, probabilities, labels=np.arange(self.n_outputs)))
 
-    def folds(self, encoded: np.ndarray, most: int, least: int, seed: int) -> Folds:
-        """Split rows, stratified, into as many folds as the smallest class allows."""
-        counts = np.bincount(encoded)
+    def folds(
+        self,
+        encoded: np.ndarray,
+        most: int,
+        least: int,
+        seed: int,
+        groups: np.ndarray | None = None,
+    ) -> Folds:
+        """Split rows, stratified, into as many folds as the smallest class allows.
+
+        Rows of one group are on one side of each fold.
+        """
+        counts = class_counts(encoded, groups)
         n_folds = min(most, counts.min() // MIN_FOLD_ROWS)
         if n_folds < least or len(counts) < 2:
             return []
-        splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-        return list(splitter.split(encoded, encoded))
+        splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(
+            n_folds, shuffle=True, random_state=seed
+        )
+        folds = list(splitter.split(encoded, encoded, groups))
+        # a group so large that the others of its class fell into its fold leaves none to learn from
+        whole = all(len(np.unique(encoded[train])) == len(counts) for train, _ in folds)
+        return folds if whole else []
+
+
+def class_counts(encoded: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+    """Count the rows of each class; those of one group count once."""
+    if groups is not None:
+        encoded = np.unique(np.column_stack([encoded, groups]), axis=0)[:, 0]
+    return np.bincount(encoded)
+
+
+def read_groups(groups: Any, n_rows: int) -> np.ndarray:
+    """Read a user's groups as numbers, in the order in which they appear."""
+    values = np.asarray(groups)
+    if values.ndim != 1:
+        raise InputError(
+            f"groups must be one column, with an entry for each row; got shape {values.shape}."
+        )
+    check_consistent_length(range(n_rows), values)
+    codes = pd.factorize(values)[0].astype(np.int64)
+    if (codes < 0).any():
+        raise InputError(
+            f"row {np.flatnonzero(codes < 0)[0]} has no group; name one for each row, or leave "
+            "groups out."
+        )
+    return codes
 
 
 def as_numbers(y: Any) -> np.ndarray:

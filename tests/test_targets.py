@@ -12,7 +12,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from sklearn_kt import BlendedKTRegressor, ExplicitKTRegressor, ImplicitKTRegressor
-from sklearn_kt._targets import ClassTargets, NumberTargets, as_numbers
+from sklearn_kt._targets import ClassTargets, NumberTargets, as_numbers, read_groups
 from sklearn_kt.evaluation import table_task
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.structures import CrystalGraphRegressor
@@ -112,3 +112,41 @@ def test_folds_are_as_many_as_rows_and_classes_allow() -> None:
     assert [(encoded[test] == 0).sum() for _, test in folds] == [4, 4, 4]
     assert classes.folds(encoded, 10, 4, 0) == []
     assert classes.folds(np.zeros(40, int), 10, 3, 0) == []
+
+
+def test_folds_keep_groups_whole_and_count_each_once() -> None:
+    groups = np.repeat(np.arange(24), 5)
+    numbers, classes = NumberTargets(), ClassTargets()
+    encoded = classes.encode(classes.read(Ridge(), np.where(groups < 12, "a", "b")))
+    for targets in (numbers, classes):
+        folds = targets.folds(encoded, 10, 3, 0, groups)
+        assert len(folds) == (6 if targets is numbers else 3)
+        for train, test in folds:
+            assert not set(groups[train]) & set(groups[test])
+        assert sorted(np.concatenate([test for _, test in folds])) == list(range(120))
+        assert targets.folds(encoded, 10, 7, 0, groups) == []
+    shares = [encoded[test].mean() for _, test in folds]
+    assert np.ptp(shares) < 0.1
+
+
+def test_folds_leave_a_class_to_learn_from() -> None:
+    # one group is as large as all others of its class, which then share a fold
+    groups = np.concatenate([np.arange(12), np.full(5000, 12), np.arange(13, 30)])
+    encoded = np.concatenate([np.zeros(12, int), np.zeros(5000, int), np.ones(17, int)])
+    for train, test in ClassTargets().folds(encoded, 10, 3, 0, groups):
+        assert set(encoded[train]) == {0, 1}
+        assert len(test)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (["a", None, "b"], "row 1 has no group"),
+        ([1, 2, np.nan], "row 2 has no group"),
+        ([[1], [2], [3]], "one column.*shape"),
+        ([1, 2], "inconsistent numbers of samples"),
+    ],
+)
+def test_bad_groups_are_named(groups: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_groups(groups, 3)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, GradientNormClipping, LRScheduler
 from skorch.helper import predefined_split
@@ -26,6 +26,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
+from sklearn_kt._targets import class_counts
 from sklearn_kt.exceptions import InputError, TrainingError, TrainingWarning
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
 
@@ -199,25 +200,36 @@ def split_off(
     early_stopping: bool | str,
     least: int,
     labels: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Split rows into those to train on and those to watch, if training may stop early.
 
     With "auto" it may from so many rows on: a tenth of fewer would be noise. Classes, if given,
-    are split alike where there are enough of each.
+    are split alike where there are enough of each. Of groups, if given, all rows are on one side
+    and count once.
     """
-    if not (len(rows) >= least if early_stopping == "auto" else early_stopping):
+    n_distinct = len(rows if groups is None else np.unique(groups))
+    if not (n_distinct >= least if early_stopping == "auto" else early_stopping):
         return rows, None
-    if len(rows) < 2:
-        raise InputError("early_stopping=True needs at least 2 rows; pass early_stopping=False.")
+    if n_distinct < 2:
+        raise InputError(
+            "early_stopping=True needs at least 2 rows, of two compositions or groups; pass "
+            "early_stopping=False."
+        )
     if labels is not None:
-        counts = np.bincount(labels)
+        counts = class_counts(labels, groups)
         smallest = counts[counts > 0].min()
         if smallest * _VALIDATION < 1 or smallest < 2:
             labels = None
-    fit_rows, watched = train_test_split(
-        rows, test_size=_VALIDATION, random_state=seed, stratify=labels
-    )
-    return fit_rows, watched
+    if groups is None:
+        return tuple(
+            train_test_split(rows, test_size=_VALIDATION, random_state=seed, stratify=labels)
+        )
+    splitter: Any = GroupShuffleSplit(1, test_size=_VALIDATION, random_state=seed)
+    if labels is not None:
+        splitter = StratifiedGroupKFold(round(1 / _VALIDATION), shuffle=True, random_state=seed)
+    fitted, watched = next(splitter.split(rows, labels, groups))
+    return rows[fitted], rows[watched]
 
 
 def train(

@@ -1,18 +1,22 @@
-"""How every estimator of compositions reads X."""
+"""How every estimator of compositions reads X, and which of its rows belong together."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import InputTags, check_array
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import has_fit_parameter, validate_data
+from tqdm.auto import tqdm
 
+from sklearn_kt._targets import read_groups
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
+    composition_groups,
     is_composition_input,
     read_compositions,
 )
@@ -20,7 +24,7 @@ from sklearn_kt.encoder.encoder import Data
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.tokenizer import batch_from_tokens, is_token_matrix
 
-__all__ = ["FormulaMixin", "FormulaTags", "reads_compositions"]
+__all__ = ["FormulaMixin", "FormulaTags", "fit_in_groups", "reads_compositions"]
 
 
 @dataclass(slots=True)
@@ -38,6 +42,20 @@ def reads_compositions(model: Any) -> bool:
     return isinstance(getattr(tags, "input_tags", None), FormulaTags)
 
 
+def fit_in_groups(model: Any, X: Any, y: Any, groups: np.ndarray | None) -> Any:
+    """Fit a model, and tell it which rows stay together if it splits them, as ours do.
+
+    In a pipeline it is the last step that splits, which no longer sees compositions.
+    """
+    last, prefix = model, ""
+    if isinstance(model, Pipeline):
+        name, last = model.steps[-1]
+        prefix = f"{name}__"
+    if groups is None or not has_fit_parameter(last, "groups"):
+        return model.fit(X, y)
+    return model.fit(X, y, **{f"{prefix}groups": groups})
+
+
 class FormulaMixin:
     """Reads compositions, or rows of numbers, and compares them with those of ``fit``.
 
@@ -45,6 +63,7 @@ class FormulaMixin:
     """
 
     input_kind_: str
+    repeated_rows_: int
 
     def _read(self, X: Any, *, reset: bool = False, errors: str = "raise") -> Data:
         """Compositions as a batch or rows of numbers; ``reset`` is for ``fit``."""
@@ -78,6 +97,34 @@ class FormulaMixin:
         if reset and isinstance(data, CompositionBatch):
             self.elements_ = np.array(sorted(ELEMENTS[z - 1] for z in set(data.atomic_numbers)))
         return data
+
+    def _read_groups(self, data: Data, groups: Any) -> np.ndarray | None:
+        """Give rows that stay together in every split one number; None if no two of them do.
+
+        Those of one composition, if the user groups nothing. Numeric rows stand alone.
+        """
+        what = "a composition"
+        if groups is not None:
+            codes, what = read_groups(groups, len(data)), "a group"
+        elif isinstance(data, CompositionBatch):
+            codes = composition_groups(data)
+        else:
+            codes = np.arange(len(data))
+        self.repeated_rows_ = len(data) - len(np.unique(codes))
+        if not self.repeated_rows_:
+            return None
+        if getattr(self, "verbose", 0):
+            tqdm.write(
+                f"{self.repeated_rows_:,} of {len(data):,} rows repeat {what}; rows of one stay "
+                "together in every inner split.",
+                file=sys.stderr,
+            )
+        return codes
+
+    def _about_rows(self) -> dict[str, str]:
+        """Say how many training rows repeat another's composition or group, if any do."""
+        n = self.repeated_rows_
+        return {"repeated rows": f"{n:,}, never split from those they repeat"} if n else {}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[misc]

@@ -26,7 +26,7 @@ from sklearn_kt.exceptions import InputError, MissingStructureWarning
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 
-from .base import FormulaMixin
+from .base import FormulaMixin, fit_in_groups
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .html_repr import FittedReprMixin, Value, shares
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
@@ -67,7 +67,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any) -> Any:
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Any:
         """Fit every model on folds to weigh it, then on all rows.
 
         Parameters
@@ -76,6 +76,9 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             As in :meth:`ImplicitKTRegressor.fit`.
         y : array-like of shape (n_samples,)
             Targets, without NaN.
+        groups : array-like of shape (n_samples,), optional
+            Rows that stay together, as in :meth:`ImplicitKTRegressor.fit`; models that split
+            rows themselves get them too.
 
         Returns
         -------
@@ -92,10 +95,11 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         y = self._read_targets(y)
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
+        together = self._read_groups(data, groups)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         named = self._named(seed, len(data))
         encoded = self.targets_.encode(y)
-        folds = self.targets_.folds(encoded, self.cv, self.cv, seed)
+        folds = self.targets_.folds(encoded, self.cv, self.cv, seed, together)
         self.error_model_: ErrorModel | None = None
         self.scores_: dict[str, float] = {}
         if folds:
@@ -104,7 +108,9 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             jobs = [(name, fold) for name in named for fold in folds]
             for name, (train, test) in tqdm(jobs, "folds", disable=not self.verbose):
                 with _others_stand_in():
-                    fitted = forests_in_order(clone(named[name]).fit(data[train], y[train]))
+                    part = None if together is None else together[train]
+                    model = fit_in_groups(clone(named[name]), data[train], y[train], part)
+                    fitted = forests_in_order(model)
                     outputs[name].append(self._output(fitted, data[test]))
             filled = _filled({name: np.concatenate(parts) for name, parts in outputs.items()})
             truth = encoded[held_out]
@@ -113,14 +119,15 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             blended = sum(w * filled[name] for name, w in self.weights_.items())
             self.scores_ = {name: score(out) for name, out in filled.items()}
             self.scores_["blend"] = score(blended)
-            self._fit_error_model(data[held_out], truth, blended, seed)
+            part = None if together is None else together[held_out]
+            self._fit_error_model(data[held_out], truth, blended, part, seed)
             if (stand_in := self._stand_in(named)) is not None:
                 self.weights_[stand_in] = 0.0
         else:
             # too few rows to compare anything on
             self.weights_ = {name: 1 / len(named) for name in named}
         self.estimators_ = [
-            forests_in_order(clone(named[name]).fit(data, y))
+            forests_in_order(fit_in_groups(clone(named[name]), data, y, together))
             for name in tqdm(self.weights_, "models", disable=not self.verbose)
         ]
         return self
@@ -192,7 +199,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         )
 
     def _learned(self) -> dict[str, Value]:
-        return {"prediction": shares(self.weights_, self.scores_, "error")}
+        return {"prediction": shares(self.weights_, self.scores_, "error"), **self._about_rows()}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -244,6 +251,8 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         Shape of y.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
+    repeated_rows_ : int
+        Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
@@ -376,10 +385,16 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         return np.asarray(estimator.predict(data), float)
 
     def _fit_error_model(
-        self, data: Data, truth: np.ndarray, output: np.ndarray, seed: int
+        self,
+        data: Data,
+        truth: np.ndarray,
+        output: np.ndarray,
+        groups: np.ndarray | None,
+        seed: int,
     ) -> None:
         residuals = (truth - output)[:, None]
-        self.error_model_ = ErrorModel(seed, self.n_jobs).fit(_error_features(data), residuals)
+        errors = ErrorModel(seed, self.n_jobs)
+        self.error_model_ = errors.fit(_error_features(data), residuals, groups)
 
 
 class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
@@ -419,6 +434,8 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         Classes, and how labels are read.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
+    repeated_rows_ : int
+        Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int

@@ -38,7 +38,7 @@ from sklearn_kt.structures import (
 )
 from sklearn_kt.structures.candidate import candidates_of_rows
 
-from .base import FormulaMixin
+from .base import FormulaMixin, fit_in_groups
 from .html_repr import FittedReprMixin, Value
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import decide, with_seed
@@ -97,7 +97,9 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, structures: Sequence[Any] | None = None) -> Any:
+    def fit(
+        self, X: Any, y: Any, structures: Sequence[Any] | None = None, groups: Any = None
+    ) -> Any:
         """Fit to compositions and their property.
 
         Parameters
@@ -114,6 +116,9 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             gets generated ones. Predictions from generated structures are worse
             than those from true ones; a model trained on true ones does not know
             that.
+        groups : array-like of shape (n_samples,), optional
+            Rows that stay together, as in :meth:`ImplicitKTRegressor.fit`; models that split
+            rows themselves get them too.
 
         Returns
         -------
@@ -137,6 +142,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         y = self._read_targets(y)
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
+        together = self._read_groups(data, groups)
         self.structure_model_: Any = None
         self.composition_model_: Any = None
         self.fallback_rows_: list[int] = []
@@ -151,7 +157,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                     f"{type(self.readout).__name__} reads crystals, and X holds numbers; pass "
                     "compositions, or another readout."
                 )
-            self.structure_model_ = self._model(self.readout).fit(data, y)
+            self.structure_model_ = fit_in_groups(self._model(self.readout), data, y, together)
             return self
         if not network:
             self.encoder_ = Encoder.load(self.checkpoint)
@@ -163,7 +169,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             if estimator is None:
                 estimator = self._model("fast").set_params(checkpoint=self.checkpoint)
             estimator = with_seed(clone(estimator), _seed(self.random_state))
-            self.composition_model_ = estimator.fit(data, y)
+            self.composition_model_ = fit_in_groups(estimator, data, y, together)
         elif not len(rows):
             raise InputError(
                 "none of the rows has a structure to learn from; pass structures=, another "
@@ -172,7 +178,8 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         if len(rows):
             seed = _seed(self.random_state)
             model = with_seed(clone(self.readout), seed) if network else self._model(self.readout)
-            self.structure_model_ = model.fit(_rows_of(features, rows), y[rows])
+            part = None if together is None else together[rows]
+            self.structure_model_ = fit_in_groups(model, _rows_of(features, rows), y[rows], part)
         return self
 
     def _features(
@@ -295,13 +302,14 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
 
     def _learned(self) -> dict[str, Value]:
         if self.input_kind_ == "features":
-            return {"prediction from columns": _about(self.structure_model_)}
+            return {"prediction from columns": _about(self.structure_model_), **self._about_rows()}
         generator = PrototypeGenerator if self.generator_ is None else type(self.generator_)
         rows: dict[str, Value] = {"structures from": generator.__name__}
         if self.structure_model_ is not None:
             rows["rows with a structure"] = _about(self.structure_model_)
         if self.composition_model_ is not None:
             rows["rows without one"] = _about(self.composition_model_)
+        rows |= self._about_rows()
         rows["last call"] = f"{len(self.fallback_rows_):,} rows without a structure"
         return rows
 
@@ -367,6 +375,8 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         Shape of y.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
+    repeated_rows_ : int
+        Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
@@ -556,6 +566,8 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         Classes, and how labels are read.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
+    repeated_rows_ : int
+        Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int

@@ -127,6 +127,8 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
         Shape and scale of y, and the loss.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
+    repeated_rows_ : int
+        Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
@@ -412,6 +414,8 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         Classes, and how labels are read.
     input_kind_ : {"compositions", "features"}
         Kind of X seen in ``fit``.
+    repeated_rows_ : int
+        Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
@@ -55,6 +56,18 @@ NETWORK = "network"
 CUSTOM = "estimator"
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What a model is fitted on: as many entries of each; groups are None if no rows repeat."""
+
+    data: Data
+    targets: np.ndarray
+    groups: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
 class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
     """Fitting and ensemble prediction; subclasses add what targets mean."""
 
@@ -81,7 +94,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any) -> Any:
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Any:
         """Fit to compositions and their property.
 
         Parameters
@@ -92,6 +105,9 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             that are already numbers.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets, without NaN.
+        groups : array-like of shape (n_samples,), optional
+            Rows of one group are on one side of each inner fold and wherever else rows are
+            split. None groups rows of one composition; rows of numbers stand alone.
 
         Returns
         -------
@@ -110,6 +126,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         y = self._read_targets(y)
         data = self._read(X, reset=True)
         check_consistent_length(range(len(data)), y)
+        together = self._read_groups(data, groups)
         self.encoder_ = self._load_encoder(data)
         rng = random_state_of(self.random_state)
         seeds = [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=self.n_estimators + 1)]
@@ -121,7 +138,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.readout_scores_: dict[str, float] = {}
         self.error_model_: ErrorModel | None = None
         if isinstance(self.readout, str):
-            self._fit_blend(data, self.targets_.encode(y), seeds)
+            self._fit_blend(_Rows(data, self.targets_.encode(y), together), seeds)
         else:
             self.readout_weights_ = {CUSTOM: 1.0}
             own = {CUSTOM: Readout(self.encoder_.blocks, clone(self.readout))}
@@ -193,55 +210,51 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
     def _features(self, data: Data, names: Collection[str]) -> dict[str, np.ndarray]:
         return self.encoder_.features(data, names, device=self.device)
 
-    def _fit_blend(self, data: Data, targets: np.ndarray, seeds: list[int]) -> None:
+    def _fit_blend(self, table: _Rows, seeds: list[int]) -> None:
         """Fit networks and readouts, and weigh them by inner folds that neither saw."""
         networks = self.readout != "fast"
         readouts: dict[str, Readout] = {}
-        if self.readout == "fast" or (self.readout == "auto" and len(data) <= _MAX_TREE_ROWS):
+        if self.readout == "fast" or (self.readout == "auto" and len(table) <= _MAX_TREE_ROWS):
             readouts = default_readouts(
                 self.encoder_.blocks,
-                len(data),
+                len(table),
                 classification=self.targets_.loss == "log_loss",
                 median=self.targets_.loss != "squared_error",
                 n_outputs=self.targets_.n_outputs,
                 fast=not networks,
+                repeats=table.groups is not None,
                 n_jobs=self.n_jobs,
             )
         most, least = _FOLDS["fast"], MIN_FOLDS
         if networks:
             most, least = (max(n, self.n_estimators) for n in (_FOLDS["network"], MIN_FOLDS))
-        folds = self.targets_.folds(targets, most, least, seeds[-1])
-        everything = np.arange(len(data))
+        folds = self.targets_.folds(table.targets, most, least, seeds[-1], table.groups)
+        everything = np.arange(len(table))
         if folds:
             # few networks judge, and are judged by, few folds
             folds = folds[: self.n_estimators] if networks else folds
-            self._fit_and_weigh(data, targets, readouts, seeds, folds)
+            self._fit_and_weigh(table, readouts, seeds, folds)
         elif networks:
             # too few rows to compare anything on
             self.readout_weights_ = {NETWORK: 1.0}
-            self._fit_nets(data, targets, seeds, [everything] * self.n_estimators)
+            self._fit_nets(table, seeds, [everything] * self.n_estimators)
         else:
             best_guess = dict(list(readouts.items())[:1])
             self.readout_weights_ = dict.fromkeys(best_guess, 1.0)
-            features = self._features(data, _blocks_of(best_guess))
-            self._fit_readouts(best_guess, features, targets, seeds[-1])
+            features = self._features(table.data, _blocks_of(best_guess))
+            self._fit_readouts(best_guess, features, table.targets, seeds[-1])
         if not self.readouts_ and self.error_model_ is None:
             self.encoder_ = self.encoder_.without_network()
 
     def _fit_and_weigh(
-        self,
-        data: Data,
-        targets: np.ndarray,
-        readouts: dict[str, Readout],
-        seeds: list[int],
-        folds: Folds,
+        self, table: _Rows, readouts: dict[str, Readout], seeds: list[int], folds: Folds
     ) -> None:
-        seed = seeds[-1]
+        seed, targets = seeds[-1], table.targets
         error_blocks = self._error_blocks()
-        features = self._features(data, _blocks_of(readouts) | {*error_blocks})
+        features = self._features(table.data, _blocks_of(readouts) | {*error_blocks})
         outputs = {}
         if self.readout != "fast":
-            outputs[NETWORK] = self._networks_out_of_fold(data, targets, seeds, folds)
+            outputs[NETWORK] = self._networks_out_of_fold(table, seeds, folds)
         outputs.update(self._readouts_out_of_fold(readouts, features, targets, seed, folds))
         held_out = np.concatenate([test for _, test in folds])
         truth = targets[held_out]
@@ -254,23 +267,24 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             self.nets_, self.history_ = [], []
         elif self.n_estimators == 1:
             # the scout did without a fifth of the rows; the one network kept sees them all
-            self._fit_nets(data, targets, seeds, [np.arange(len(data))])
+            self._fit_nets(table, seeds, [np.arange(len(table))])
         chosen = {k: readout for k, readout in readouts.items() if k in self.readout_weights_}
         self._fit_readouts(chosen, features, targets, seed)
         if error_blocks:
             known = side_by_side(features, error_blocks)[held_out]
-            self.error_model_ = ErrorModel(seed, self.n_jobs).fit(known, truth - blended)
+            together = None if table.groups is None else table.groups[held_out]
+            errors = ErrorModel(seed, self.n_jobs)
+            self.error_model_ = errors.fit(known, truth - blended, together)
 
-    def _networks_out_of_fold(
-        self, data: Data, targets: np.ndarray, seeds: list[int], folds: Folds
-    ) -> np.ndarray:
+    def _networks_out_of_fold(self, table: _Rows, seeds: list[int], folds: Folds) -> np.ndarray:
         """Train a network on each fold, calibrate them, and run each on the rest."""
-        self._fit_nets(data, targets, seeds, [train for train, _ in folds])
+        self._fit_nets(table, seeds, [train for train, _ in folds])
         raw = [
-            run_network(net, self.encoder_.inputs(data[test]), self.device)
+            run_network(net, self.encoder_.inputs(table.data[test]), self.device)
             for net, (_, test) in zip(self.nets_, folds, strict=True)
         ]
-        self._calibrate(np.concatenate([targets[test] for _, test in folds]), np.concatenate(raw))
+        truth = np.concatenate([table.targets[test] for _, test in folds])
+        self._calibrate(truth, np.concatenate(raw))
         return np.concatenate([self._net_outputs(values) for values in raw])
 
     def _readouts_out_of_fold(
@@ -303,14 +317,13 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             name: readout.fitted(columns[name], targets, seed) for name, readout in readouts.items()
         }
 
-    def _fit_nets(
-        self, data: Data, targets: np.ndarray, seeds: list[int], members: list[np.ndarray]
-    ) -> None:
+    def _fit_nets(self, table: _Rows, seeds: list[int], members: list[np.ndarray]) -> None:
         """Train one network on each set of rows."""
         results = train_networks(
             self.encoder_,
-            self.encoder_.inputs(data),
-            targets,
+            self.encoder_.inputs(table.data),
+            table.targets,
+            table.groups,
             members,
             seeds,
             self._settings(len(members[0])),
@@ -403,6 +416,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             "started from": self._origin(),
             "prediction": shares(weights, self.readout_scores_, "loss"),
         }
+        rows |= self._about_rows()
         if self.nets_:
             epochs = sorted({len(history) for history in self.history_})
             spread = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"

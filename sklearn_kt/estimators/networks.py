@@ -33,6 +33,7 @@ def train_networks(
     encoder: Encoder,
     inputs: Inputs,
     targets: np.ndarray,
+    groups: np.ndarray | None,
     members: list[np.ndarray],
     seeds: list[int],
     settings: TrainingSettings,
@@ -43,8 +44,8 @@ def train_networks(
 ) -> list[Trained]:
     """Train a network on each set of rows, of inputs that the encoder has made of the table.
 
-    Targets are encoded, there are at least as many seeds as members, and ``settings.patience``
-    counts where a network stops early.
+    Targets are encoded, rows of one group are on one side where a network stops early, there are
+    at least as many seeds as members, and ``settings.patience`` counts where one stops.
     """
     from sklearn_kt.encoder.modeling import PropertyNetwork
     from sklearn_kt.encoder.training import split_off, train
@@ -59,7 +60,10 @@ def train_networks(
     jobs: list[dict[str, Any]] = []
     for rows, seed in zip(members, seeds, strict=False):
         labels = targets[rows] if targets.ndim == 1 else None
-        fit_rows, watched = split_off(rows, seed, early_stopping, _MIN_EARLY_STOPPING_ROWS, labels)
+        together = None if groups is None else groups[rows]
+        fit_rows, watched = split_off(
+            rows, seed, early_stopping, _MIN_EARLY_STOPPING_ROWS, labels, together
+        )
         patience, validation = None, None
         if watched is not None:
             patience, validation = settings.patience, inputs.take(watched, targets[watched])

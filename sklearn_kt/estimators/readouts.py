@@ -181,6 +181,7 @@ def default_readouts(
     median: bool = True,
     n_outputs: int = 1,
     fast: bool = False,
+    repeats: bool = False,
     n_jobs: int | None = None,
 ) -> dict[str, Readout]:
     """Readouts that the estimators choose from.
@@ -201,6 +202,9 @@ def default_readouts(
         Target columns.
     fast : bool, default=False
         Whether to do with fewer and quicker forests, and without kernel and boosting.
+    repeats : bool, default=False
+        Whether rows belong together, as those of one composition do; boosting, which would
+        watch some of them to stop early, then does not.
     n_jobs : int or None, default=None
         Processes of the forests.
 
@@ -239,7 +243,9 @@ def default_readouts(
     if not pretrained or fast:
         return readouts
     if classification:
-        readouts["boosting"] = Readout(transfer, HistGradientBoostingClassifier())
+        stops: Any = False if repeats else "auto"
+        boosting = HistGradientBoostingClassifier(early_stopping=stops)
+        readouts["boosting"] = Readout(transfer, boosting)
     elif n_rows <= MAX_KERNEL_ROWS and n_outputs == 1:
         readouts["kernel"] = Readout(blocks, _kernel("formulas"))
     return readouts

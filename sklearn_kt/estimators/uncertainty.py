@@ -6,8 +6,9 @@ from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt.exceptions import InputError
@@ -20,6 +21,8 @@ __all__ = ["ErrorModel"]
 _N_TREES = 100
 # Part of the columns that a tree chooses each split from.
 _COLUMNS = 1 / 3
+# Folds of groups, as many as there are if these are fewer.
+_FOLDS = 5
 # The shape of the errors is needed, not every row.
 _MAX_ROWS = 20_000
 # Errors, and expected ones, count as at least this part of the mean one.
@@ -31,7 +34,8 @@ class ErrorModel(BaseEstimator):
 
     Intervals are conformal: the quantile of out-of-fold errors, each divided by the error
     that a forest expects for its row [1]_. Forest and quantile see different rows, since
-    the forest speaks for a row only with those trees that have not seen it. Errors below a
+    the forest speaks for a row only with those trees that have not seen it; where rows belong
+    together, it is forests that have not seen any of its group. Errors below a
     twentieth of the mean error count as that, so that intervals have a width; where many
     errors are 0, they cover more than they have to.
 
@@ -58,7 +62,9 @@ class ErrorModel(BaseEstimator):
         self.n_jobs = n_jobs
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, features: np.ndarray, residuals: np.ndarray) -> ErrorModel:
+    def fit(
+        self, features: np.ndarray, residuals: np.ndarray, groups: np.ndarray | None = None
+    ) -> ErrorModel:
         """Learn from out-of-fold residuals.
 
         Parameters
@@ -67,6 +73,8 @@ class ErrorModel(BaseEstimator):
             Of the rows.
         residuals : ndarray of shape (n, n_outputs)
             Truth minus prediction.
+        groups : ndarray of int, shape (n,), optional
+            Rows that belong together, such as those of one composition; two groups or more.
 
         Returns
         -------
@@ -78,6 +86,7 @@ class ErrorModel(BaseEstimator):
             rng = np.random.default_rng(self.random_state)
             rows = rng.choice(len(errors), _MAX_ROWS, replace=False)
             features, errors = features[rows], errors[rows]
+            groups = None if groups is None else groups[rows]
         self.floor_ = np.maximum(_SMALLEST * errors.mean(axis=0), np.finfo(float).tiny)
         # where most errors are 0, as for metals' gaps, half of them would make intervals of width 0
         errors = np.maximum(errors, self.floor_)
@@ -86,14 +95,23 @@ class ErrorModel(BaseEstimator):
             max_features=_COLUMNS,
             min_samples_leaf=5,
             bootstrap=True,
-            oob_score=True,
+            oob_score=groups is None,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
-        ).fit(features, errors.squeeze(axis=1) if errors.shape[1] == 1 else errors)
-        expected = self.forest_.oob_prediction_.reshape(errors.shape)
-        self.ratios_ = np.sort(errors / expected, axis=0)
-        # one number a row is enough from here on
-        del self.forest_.oob_prediction_
+        )
+        learned = errors.squeeze(axis=1) if errors.shape[1] == 1 else errors
+        if groups is not None:
+            cv = GroupKFold(min(_FOLDS, len(np.unique(groups))))
+            expected = np.empty_like(learned)
+            for train, test in cv.split(features, groups=groups):
+                forest = clone(self.forest_).fit(features[train], learned[train])
+                expected[test] = predict_in_order(forest.predict, features[test], self.n_jobs)
+        self.forest_.fit(features, learned)
+        if groups is None:
+            expected = self.forest_.oob_prediction_
+            # one number a row is enough from here on
+            del self.forest_.oob_prediction_
+        self.ratios_ = np.sort(errors / expected.reshape(errors.shape), axis=0)
         return self
 
     def std(self, features: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import ClassTargets, NumberTargets
+from sklearn_kt._targets import ClassTargets, NumberTargets, read_groups
+from sklearn_kt.compositions import composition_groups
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of, torch_generator_kept
@@ -65,7 +66,7 @@ class _BaseCrystalGraph(BaseEstimator):
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any) -> Any:
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Any:
         """Fine-tune the network.
 
         Parameters
@@ -75,6 +76,9 @@ class _BaseCrystalGraph(BaseEstimator):
             list of them, or None.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets, without NaN.
+        groups : array-like of shape (n_samples,), optional
+            Rows of one group are on one side where training stops early. None groups rows
+            whose crystals are of one composition.
 
         Returns
         -------
@@ -103,6 +107,8 @@ class _BaseCrystalGraph(BaseEstimator):
         data = self._graphs(X)
         check_consistent_length(range(len(data)), y)
         known = np.flatnonzero(data.lengths)
+        if groups is not None:
+            together = read_groups(groups, len(data))[known]
         if not len(known):
             raise InputError("none of the rows has a crystal that CHGNet can take.")
         if len(known) < len(data):
@@ -113,10 +119,19 @@ class _BaseCrystalGraph(BaseEstimator):
                 CompositionWarning,
                 stacklevel=2,
             )
+        if groups is None:
+            together = composition_groups(data.take(known).compositions())
+        self.repeated_rows_ = len(known) - len(np.unique(together))
         self.targets_.standardise(y[known])
         encoded = self.targets_.encode(y)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
-        fit_rows, watched = split_off(known, seed, self.early_stopping, _MIN_EARLY_STOPPING_ROWS)
+        fit_rows, watched = split_off(
+            known,
+            seed,
+            self.early_stopping,
+            _MIN_EARLY_STOPPING_ROWS,
+            groups=together if self.repeated_rows_ else None,
+        )
         validation = None if watched is None else data.take(watched, encoded[watched])
         config, weights = pretrained_backbone()
         self.module_ = {
@@ -270,6 +285,8 @@ class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
         Shape and scale of y, and the loss.
     error_ : ndarray of shape (n_outputs,)
         Root mean square error on the rows held out; only with early stopping.
+    repeated_rows_ : int
+        Training rows whose composition, or group, an earlier row has.
     n_features_in_ : int
         1.
 
@@ -446,6 +463,8 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
         Architecture of the network.
     targets_ : ClassTargets
         Classes, and how labels are read.
+    repeated_rows_ : int
+        Training rows whose composition, or group, an earlier row has.
     n_features_in_ : int
         1.
 

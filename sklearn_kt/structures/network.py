@@ -9,6 +9,7 @@ import contextlib
 import io
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_kt.compositions import ELEMENTS, CompositionBatch, read_compositions
 from sklearn_kt.encoder.training import Inputs, one_thread
 
 from .candidate import Candidate
@@ -123,6 +125,11 @@ class CrystalRows(Inputs):
         batch["input_ids"] = torch.from_numpy(rows)
         targets = torch.zeros(len(rows)) if self.targets is None else self.targets[rows]
         return batch, torch.as_tensor(targets)
+
+    def compositions(self) -> CompositionBatch:
+        """Compositions of the first crystals of rows, each of which has one."""
+        counts = [Counter(row[0]["numbers"].tolist()) for row in self.graphs]
+        return read_compositions([{ELEMENTS[z - 1]: n for z, n in row.items()} for row in counts])
 
     def take(self, rows: np.ndarray, targets: np.ndarray | None = None) -> CrystalRows:
         """Select rows, and give them targets."""

@@ -16,6 +16,7 @@ from sklearn_kt.encoder.training import (
     _Batches,
     forward,
     resolve_device,
+    split_off,
     train,
 )
 from sklearn_kt.exceptions import InputError, TrainingError
@@ -142,3 +143,20 @@ def test_unusable_device_is_an_input_error() -> None:
     with pytest.raises(InputError, match="device='abacus'"):
         resolve_device("abacus")
     assert resolve_device("auto") in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_rows_to_watch_are_of_other_groups(classes: bool) -> None:
+    rows, groups = np.arange(300), np.repeat(np.arange(60), 5)
+    labels = (groups % 4 == 0).astype(int) if classes else None
+    fitted, watched = split_off(rows, 0, True, 500, labels, groups)
+    assert watched is not None
+    assert sorted([*fitted, *watched]) == rows.tolist()
+    assert len(watched) == 30
+    assert not set(groups[fitted]) & set(groups[watched])
+    if labels is not None:
+        assert 0 < labels[watched].mean() < 0.5
+    # groups count, not rows
+    assert split_off(rows, 0, "auto", 61, labels, groups)[1] is None
+    with pytest.raises(InputError, match="two compositions or groups"):
+        split_off(rows, 0, True, 500, labels, np.zeros(300, int))

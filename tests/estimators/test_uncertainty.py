@@ -38,3 +38,14 @@ def test_intervals_have_a_width_where_most_errors_are_zero() -> None:
     inside = np.abs(residuals[1000:]) <= model.width(x[1000:], 0.5)
     assert inside[known[1000:]].mean() > 0.95
     assert 0.3 < inside[~known[1000:]].mean() < 0.7
+
+
+def test_intervals_hold_for_new_groups() -> None:
+    rng = np.random.default_rng(0)
+    # ten rows of a group share their error, which nothing in the columns explains
+    groups = np.repeat(np.arange(300), 10)
+    x, residuals = rng.uniform(size=(300, 3))[groups], rng.standard_t(2, size=(300, 1))[groups]
+    known, new = groups < 200, groups >= 200
+    model = ErrorModel(0).fit(x[known], residuals[known], groups[known])
+    inside = np.abs(residuals[new]) < model.width(x[new], 0.8)
+    assert_allclose(inside.mean(), 0.8, atol=0.08)

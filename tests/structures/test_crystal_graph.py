@@ -14,6 +14,8 @@ from pymatgen.core import Lattice, Structure
 from sklearn.base import clone
 from torch import nn
 
+from sklearn_kt.encoder import training
+from sklearn_kt.encoder.training import split_off
 from sklearn_kt.exceptions import CompositionWarning, InputError, TrainingError
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.structures import (
@@ -157,6 +159,27 @@ class TestRegressor:
         ).fit(SALTS, LENGTHS)
         assert len(model.history_) < 30
         assert "valid_loss" in model.history_[0]
+
+    def test_crystals_of_one_composition_stop_together(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = []
+
+        def spied(*args: Any, **kwargs: Any) -> Any:
+            seen.append(split_off(*args, **kwargs))
+            return seen[-1]
+
+        monkeypatch.setattr(training, "split_off", spied)
+        model = CrystalGraphRegressor(**QUICK, early_stopping=True)
+        rows, y = [*SALTS, None, *SALTS], np.r_[LENGTHS, 0, LENGTHS]
+        with pytest.warns(CompositionWarning, match="1 of 17 rows"):
+            model.fit(rows, y)
+        assert model.repeated_rows_ == 8
+        assert [sorted(part % 9) for part in seen[0]] == [
+            sorted(2 * [*part]) for part in (set(seen[0][0] % 9), set(seen[0][1] % 9))
+        ]
+        model.fit(SALTS, LENGTHS, groups=[0, 0, 0, 0, 1, 1, 1, 1])
+        assert {len(part) for part in seen[1]} == {4}
 
     def test_several_outputs(self) -> None:
         y = np.column_stack([LENGTHS, -LENGTHS])
