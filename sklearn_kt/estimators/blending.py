@@ -243,8 +243,8 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         the others have no structure.
     scores_ : dict of str to float
         Mean absolute error of each model on rows it was not fitted on, and of the
-        blend on the same rows; empty for tables of fewer than ``4 * cv`` rows,
-        whose models have equal weights.
+        blend on the same rows; empty for tables of fewer than ``4 * cv`` rows (those of one
+        composition or group count once), whose models have equal weights.
     error_model_ : ErrorModel or None
         What expects errors; None for tables that are too small.
     targets_ : NumberTargets
@@ -360,7 +360,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         if self.error_model_ is None:
             raise InputError(
                 f"there are no out-of-fold errors to take uncertainties from; fit on at least "
-                f"{MIN_FOLD_ROWS * self.cv} rows."
+                f"{MIN_FOLD_ROWS * self.cv} rows of different compositions or groups."
             )
         return self.error_model_
 
@@ -427,7 +427,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         the others have no structure.
     scores_ : dict of str to float
         Log-loss of each model, and of the blend, on rows it was not fitted on; empty
-        if a class has fewer than ``4 * cv`` rows.
+        if a class has fewer than ``4 * cv`` rows; those of one group count once.
     error_model_ : None
         Probabilities are their own uncertainty.
     targets_ : ClassTargets

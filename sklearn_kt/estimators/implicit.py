@@ -61,8 +61,8 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
         - a regressor: fitted alone on all blocks of frozen features, like
           :class:`CompositionEmbedder` in a pipeline.
 
-        Tables of fewer than 12 rows have nothing to compare on: networks are then
-        trained alone, and there are no uncertainties. ``"auto"`` leaves
+        Tables of fewer than 12 rows, of which those of one composition or group count once,
+        have nothing to compare on: networks are then trained alone, and there are no uncertainties. ``"auto"`` leaves
         tables of more than 50,000 rows to the networks.
     n_estimators : int, default=5
         Networks in the ensemble, each trained without one of ten inner folds (fewer on
@@ -324,7 +324,8 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
         if self.error_model_ is None:
             raise InputError(
                 "there are no out-of-fold errors to take uncertainties from; fit with readout "
-                f"'auto', 'fast' or 'head' on at least {MIN_FOLD_ROWS * MIN_FOLDS} rows."
+                f"'auto', 'fast' or 'head' on at least {MIN_FOLD_ROWS * MIN_FOLDS} rows of "
+                "different compositions or groups."
             )
         return self.error_model_
 
@@ -347,8 +348,8 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         Never use the network.
     readout : {"auto", "fast", "head"} or scikit-learn classifier, default="auto"
         What turns the encoder into probabilities; a classifier needs ``predict_proba``.
-        Tables of fewer than 12 rows of each class have nothing to compare readouts on:
-        networks are then trained alone.
+        Tables of fewer than 12 rows of each class, of which those of one composition or group
+        count once, have nothing to compare readouts on: networks are then trained alone.
     n_estimators : int, default=5
         Networks in the ensemble.
     max_epochs : int or "auto", default="auto"
