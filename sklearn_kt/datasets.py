@@ -1,10 +1,10 @@
-"""Real data sets: a table that every installation holds, and MatBench v0.1.
+"""Real data sets: tables that every installation holds, and MatBench v0.1.
 
-:func:`load_seebeck` reads the transport table bundled inside matminer's wheel,
-so real data exist offline on any machine. :func:`load_matbench` reads the tasks
-of MatBench v0.1 from files the user has, checks that they are the official
-tables in the official order, and gives the official folds. Neither touches the
-network unless the user asks for a download by name.
+:func:`load_thermoelectrics` and :func:`load_expt_gap` read measurements that are part of
+the package, :func:`load_seebeck` reads calculations bundled inside matminer's wheel.
+:func:`load_matbench` reads the tasks of MatBench v0.1 from files the user has, checks that
+they are the official tables in the official order, and gives the official folds. None
+touches the network unless the user asks for a download by name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ from sklearn.utils import Bunch, check_random_state
 from ._files import DATA
 from .exceptions import DatasetError, InputError, PretrainingOverlapWarning
 
-__all__ = ["MATBENCH_TASKS", "MatbenchTask", "data_home", "load_matbench", "load_seebeck"]
+__all__ = [
+    "MATBENCH_TASKS",
+    "MatbenchTask",
+    "data_home",
+    "load_expt_gap",
+    "load_matbench",
+    "load_seebeck",
+    "load_thermoelectrics",
+]
 
 SEEBECK_ROWS = 47_737
 _SEEBECK_ARCHIVE = "utils/data_files/mp_transport/transport_database.tar.xz"
@@ -72,6 +80,34 @@ Source: the file transport_database.tar.xz inside the matminer package.
 
 Reference: F. Ricci, W. Chen, U. Aydemir, G. J. Snyder, G.-M. Rignanese, A. Jain and
 G. Hautier, Sci. Data 4, 170085 (2017), https://doi.org/10.1038/sdata.2017.85
+"""
+
+# what is measured, and in which unit
+_THERMOELECTRIC = {
+    "S": ("Seebeck coefficient", "uV/K"),
+    "sigma": ("electrical conductivity", "S/cm"),
+    "PF": ("power factor", "uW/(cm K^2)"),
+    "zT": ("figure of merit", ""),
+    "k": ("thermal conductivity", "W/(m K)"),
+    "kl": ("lattice thermal conductivity", "W/(m K)"),
+    "ke": ("electronic thermal conductivity", "W/(m K)"),
+}
+_THERMOELECTRIC_SEEDS = (1, 88, 123, 1201)
+
+_THERMOELECTRIC_DESCR = """\
+Measured {what} of doped thermoelectrics at several temperatures.
+
+Each row is a measurement of one formula at one temperature (K), as published in the sysTEm
+table. Rows: {n_rows:,} of {total:,}; those where nothing of the target was measured are left
+out. Formulas: {n_formulas:,}, most of them at several temperatures: cross-validate by the
+groups or folds given here, so that no composition is in both train and test.
+
+Folds: the five recorded with seed {seed} by the source; {n_unused:,} rows that it did not use are
+in none of them.
+
+Source: https://github.com/tankylz/multi-task_crabnet (MIT licence, in the package beside the
+table). Reference: L. Z. Tang, T. Mohanty, S. G. Baird, L. W. T. Ng and T. D. Sparks,
+ChemRxiv (2025), https://doi.org/10.26434/chemrxiv-2025-jcgjz
 """
 
 _MATBENCH_DESCR = """\
@@ -267,6 +303,168 @@ def load_seebeck(
     )
 
 
+def load_thermoelectrics(
+    target: str | None = "S", *, seed: int = 1, return_X_y: bool = False
+) -> Bunch | tuple[pd.DataFrame, np.ndarray]:
+    """Load measured properties of doped thermoelectrics at several temperatures (offline).
+
+    The table is part of the package.
+
+    Parameters
+    ----------
+    target : {"S", "sigma", "PF", "zT", "k", "kl", "ke"} or None, default="S"
+        Seebeck coefficient, electrical conductivity, power factor, figure of merit, total,
+        lattice or electronic thermal conductivity; None is all of them, in this order.
+    seed : {1, 88, 123, 1201}, default=1
+        Which of the recorded splits; for all targets there is that of 1 alone.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With the attributes
+
+        data : DataFrame (n_samples, 2)
+            ``formula``, such as ``"Bi2Te2.7Se0.3"``, and ``temperature`` in K.
+        target : float64 ndarray (n_samples,) or (n_samples, 7)
+            Measured values; of all targets, NaN where one was not measured.
+        groups : int64 ndarray (n_samples,)
+            One number per composition, for
+            :class:`~sklearn.model_selection.GroupKFold`.
+        folds : list of 5 (train, test) pairs of int64 ndarray
+            Recorded folds, as row positions.
+        frame : DataFrame
+            The rows with all columns: identifier, year, all targets, recorded folds.
+        feature_names, target_names : list of str
+            Column names of ``data`` and ``target``.
+        unit : str or list of str
+            Unit of the target, or of each; empty where it has none.
+        DESCR : str
+            What was measured, traps and source.
+
+    (data, target) : tuple
+        If ``return_X_y`` is True.
+
+    Raises
+    ------
+    InputError
+        If there is no such target or split.
+
+    See Also
+    --------
+    load_expt_gap : Measurements at one temperature.
+
+    Notes
+    -----
+    Rows without a value of the target are left out, so ``target=None`` has the most. The table
+    has values of one formula and temperature that differ, from different publications.
+
+    References
+    ----------
+    L. Z. Tang, T. Mohanty, S. G. Baird, L. W. T. Ng and T. D. Sparks, "Multi-task attention
+    for doped thermoelectric properties prediction", ChemRxiv (2025).
+    https://doi.org/10.26434/chemrxiv-2025-jcgjz
+
+    Examples
+    --------
+    >>> from sklearn_kt.datasets import load_thermoelectrics
+    >>> measured = load_thermoelectrics("zT")
+    >>> measured.data.head(2)
+                 formula  temperature
+    0  Ga0.025Te1Pb0.975        300.0
+    1  Ga0.025Te1Pb0.975        350.0
+    >>> measured.target[:2]
+    array([0.3929 , 0.47641])
+    """
+    if target is not None and target not in _THERMOELECTRIC:
+        raise InputError(f"target must be one of {', '.join(_THERMOELECTRIC)}, got {target!r}.")
+    seeds = _THERMOELECTRIC_SEEDS if target else _THERMOELECTRIC_SEEDS[:1]
+    if seed not in seeds:
+        raise InputError(
+            f"there is no recorded split of seed {seed!r} for {target or 'all targets'}; the seeds "
+            f"are {', '.join(map(str, seeds))}."
+        )
+    names = [target] if target else list(_THERMOELECTRIC)
+    table = _read_csv(DATA / "thermoelectrics.csv.gz")
+    numbers = [name for name in table if name not in ("formula", "formula_type")]
+    # an empty field is NaN
+    table[numbers] = table[numbers].apply(pd.to_numeric)
+    frame = table[table[names].notna().any(axis=1)].reset_index(drop=True)
+    test_fold = frame[f"fold_{target or 'multi'}_seed{seed}"].to_numpy()
+    used = test_fold > 0
+    values = frame[names].to_numpy()
+    data = frame[["formula", "temperature"]]
+    if target:
+        values = values[:, 0]
+    if return_X_y:
+        return data, values
+    # the one composition that the table writes in two ways
+    written = frame["formula"].replace("Cu2.5Sn0.5Sb0.5Se3.5", "Cu5SnSbSe7")
+    units = [_THERMOELECTRIC[name][1] for name in names]
+    return Bunch(
+        data=data,
+        target=values,
+        groups=pd.factorize(written)[0].astype(np.int64),
+        folds=[
+            (np.flatnonzero(used & (test_fold != fold)), np.flatnonzero(test_fold == fold))
+            for fold in range(1, 6)
+        ],
+        frame=frame,
+        feature_names=list(data.columns),
+        target_names=names,
+        unit=units[0] if target else units,
+        DESCR=_THERMOELECTRIC_DESCR.format(
+            what=_THERMOELECTRIC[target][0] if target else "properties",
+            n_rows=len(frame),
+            total=len(table),
+            n_formulas=frame["formula"].nunique(),
+            seed=seed,
+            n_unused=int((~used).sum()),
+        ),
+    )
+
+
+def load_expt_gap(*, return_X_y: bool = False, as_frame: bool = False) -> Bunch | tuple[Any, Any]:
+    """Load measured band gaps of 4,604 compounds with MatBench's official folds (offline).
+
+    The table is part of the package; it is that of :func:`load_matbench` for
+    ``"matbench_expt_gap"``.
+
+    Parameters
+    ----------
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch.
+    as_frame : bool, default=False
+        Give ``data`` as a DataFrame with one column and ``target`` as a Series.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        As of :func:`load_matbench`: formulas, gaps in eV, official folds.
+    (data, target) : tuple
+        If ``return_X_y`` is True.
+
+    See Also
+    --------
+    load_thermoelectrics : Measurements at several temperatures.
+
+    References
+    ----------
+    Y. Zhuo, A. Mansouri Tehrani and J. Brgoch, "Predicting the band gaps of inorganic solids
+    by machine learning", J. Phys. Chem. Lett. 9, 1668 (2018).
+    https://doi.org/10.1021/acs.jpclett.8b00124
+
+    Examples
+    --------
+    >>> from sklearn_kt.datasets import load_expt_gap
+    >>> gaps = load_expt_gap()
+    >>> gaps.data[2000], float(gaps.target[2000])
+    ('KBr', 7.6)
+    """
+    return load_matbench("matbench_expt_gap", DATA, return_X_y=return_X_y, as_frame=as_frame)
+
+
 def load_matbench(
     task: str,
     data_dir: str | os.PathLike[str] | None = None,
@@ -332,7 +530,7 @@ def load_matbench(
 
     See Also
     --------
-    load_seebeck : A data set that needs no file.
+    load_expt_gap : The task ``"matbench_expt_gap"``, which needs no file.
 
     Notes
     -----

@@ -17,8 +17,16 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import Bunch
 
 from sklearn_kt import datasets
+from sklearn_kt._files import DATA
 from sklearn_kt.compositions import composition_groups
-from sklearn_kt.datasets import MATBENCH_TASKS, MatbenchTask, load_matbench, load_seebeck
+from sklearn_kt.datasets import (
+    MATBENCH_TASKS,
+    MatbenchTask,
+    load_expt_gap,
+    load_matbench,
+    load_seebeck,
+    load_thermoelectrics,
+)
 from sklearn_kt.exceptions import DatasetError, InputError, PretrainingOverlapWarning
 
 FORMULAS = ["NaN", "NaCl", "Fe2O3", "CO", "SiO2", "LiF", "MgO", "KBr", "ZnS", "GaAs"]
@@ -29,6 +37,93 @@ VALUES = [0.5, 8.5, 2.2, 5.0, 9.0, 14.2, 7.8, 7.4, 3.7, 1.4]
 def no_data_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SKLEARN_KT_DATA", raising=False)
     monkeypatch.delenv("MATMINER_DATA", raising=False)
+
+
+# --- measurements in the package --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "n_rows", "in_folds"), [("S", 8392, 7863), ("kl", 2036, 1819), (None, 8458, 7961)]
+)
+def test_thermoelectrics_hold_what_was_measured(
+    target: str | None, n_rows: int, in_folds: int
+) -> None:
+    data = load_thermoelectrics(target)
+    assert data.data.columns.tolist() == data.feature_names == ["formula", "temperature"]
+    assert len(data.data) == len(data.target) == len(data.groups) == len(data.frame) == n_rows
+    assert data.data["temperature"].between(10, 1275).all()
+    values = data.target.reshape(n_rows, -1)
+    assert values.shape[1] == len(data.target_names) == (1 if target else 7)
+    # gaps stay gaps, and no row is all gap
+    assert np.isnan(values).any() == (target is None)
+    assert np.isfinite(values).any(axis=1).all()
+    assert_groups_are_compositions(data)
+    tests = [test for _, test in data.folds]
+    assert len(np.unique(np.concatenate(tests))) == sum(map(len, tests)) == in_folds
+    formulas = data.data["formula"].to_numpy()
+    for train, test in data.folds:
+        assert len(train) + len(test) == in_folds
+        assert not set(formulas[train]) & set(formulas[test])
+    assert f"{n_rows:,} of 8,458" in data.DESCR
+
+
+def assert_groups_are_compositions(data: Bunch) -> None:
+    expected = composition_groups(data.data["formula"])
+    assert np.array_equal(data.groups, expected)
+
+
+def test_thermoelectrics_as_a_pair_and_other_splits() -> None:
+    X, y = load_thermoelectrics("zT", return_X_y=True)
+    other = load_thermoelectrics("zT", seed=88)
+    assert X.equals(other.data)
+    assert np.array_equal(y, other.target)
+    assert load_thermoelectrics("zT").folds[0][1].tolist() != other.folds[0][1].tolist()
+    assert other.unit == ""
+    assert load_thermoelectrics(None).unit[:2] == ["uV/K", "S/cm"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "T"}, "one of S, sigma, PF, zT, k, kl, ke, got 'T'"),
+        ({"seed": 2}, "seed 2 for S; the seeds are 1, 88, 123, 1201"),
+        ({"target": None, "seed": 88}, "seed 88 for all targets; the seeds are 1[.]"),
+    ],
+)
+def test_thermoelectrics_that_are_not_there(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_thermoelectrics(**options)
+
+
+def test_gaps_are_the_official_table() -> None:
+    gaps = load_expt_gap()
+    assert gaps.data.shape == gaps.target.shape == (4604,)
+    assert (gaps.target == 0).sum() == 2450
+    assert gaps.unit == "eV"
+    assert [len(test) for _, test in gaps.folds] == [921, 921, 921, 921, 920]
+    X, y = load_expt_gap(return_X_y=True, as_frame=True)
+    assert X["composition"].tolist() == gaps.data.tolist()
+    assert y.tolist() == gaps.target.tolist()
+
+
+@pytest.mark.parametrize("name", ["thermoelectrics", "matbench_expt_gap"])
+def test_tables_have_cards_with_source_and_licence(name: str) -> None:
+    card = (DATA / f"{name}.md").read_text(encoding="utf-8")
+    for needed in (
+        "## Source",
+        "https://github.com/",
+        "## Licence",
+        "MIT License",
+        "Copyright (c)",
+    ):
+        assert needed in card
+    header = _header(DATA / f"{name}.csv.gz")
+    assert all(f"`{column}`" in card for column in header if not column.startswith("fold_"))
+
+
+def _header(path: Path) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return file.readline().strip().split(",")
 
 
 # --- Seebeck ---------------------------------------------------------------------------------
