@@ -62,8 +62,8 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
           :class:`CompositionEmbedder` in a pipeline.
 
         Tables of fewer than 12 rows, of which those of one composition or group count once,
-        have nothing to compare on: networks are then trained alone, and there are no uncertainties. ``"auto"`` leaves
-        tables of more than 50,000 rows to the networks.
+        have nothing to compare on: networks are then trained alone, and there are
+        no uncertainties. ``"auto"`` leaves tables of more than 50,000 rows to the networks.
     n_estimators : int, default=5
         Networks in the ensemble, each trained without one of ten inner folds (fewer on
         small tables); a single one sees all rows in the end.
