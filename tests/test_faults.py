@@ -3,13 +3,13 @@
 Those of one module are tested beside it; here are the ones that go through several.
 
 - Ctrl-C: here in fit and predict; ``test_ctrl_c_keeps_what_is_done`` in screen;
-  ``test_a_killed_run_goes_on_as_if_nothing_had_happened`` in pretraining; ``test_cli.py``
+  ``test_a_killed_run_goes_on_as_if_nothing_had_happened`` in pretraining; ``test_cli_main.py``
 - SIGKILL: ``test_after_a_kill_the_run_goes_on_to_the_same_bytes`` in screen,
   ``test_after_kills_the_run_goes_on_to_the_same_weights`` in pretraining,
   ``test_a_cluster_that_loses_a_worker_writes_the_same``
-- full disk, read-only disk: here; ``TestCache.test_full_disk`` of structures
-- corrupt cache entry: ``TestCache.test_damaged_file_is_moved_aside``,
-  ``TestCache.test_damaged_value_is_not_given``
+- full disk, read-only disk: here; ``TestCached.test_full_disk`` of structures
+- corrupt cache entry: ``TestCached.test_damaged_file_is_moved_aside``,
+  ``TestCached.test_damaged_value_is_not_given``
 - two processes that write one cache: here; ``test_two_processes_cannot_write_one_sink`` in screen
 - loss that is not finite: here; ``test_loss_that_is_not_finite_raises``; pretraining
 - batch that does not fit into memory, clock that is set back: here
@@ -39,7 +39,8 @@ import tqdm.std
 from _screening_model import MeanNumber
 from numpy.testing import assert_array_equal
 
-from sklearn_kt import ImplicitKTRegressor, training
+from sklearn_kt import ImplicitKTRegressor
+from sklearn_kt.encoder import modeling
 from sklearn_kt.exceptions import CompositionWarning, TrainingError, TrainingWarning
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.screening import screen
@@ -178,7 +179,7 @@ def test_a_loss_that_explodes() -> None:
 def test_batches_that_do_not_fit_into_memory(
     rows_that_fit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = training.PropertyNetwork
+    network = modeling.PropertyNetwork
     forward = network.forward
     sizes: list[int] = []
 

@@ -90,7 +90,7 @@ def prediction_sample(
     >>> result = evaluate("dummy", table_task(X, y, kind="regression", n_splits=2))
     >>> model, table = prediction_sample(result, 2)
     >>> model, table["formula"].tolist()
-    ('dummy', ['NaCl', 'NaF'])
+    ('dummy', ['LiF', 'NaF'])
     """
     about = _task(result, task)
     if model is None:

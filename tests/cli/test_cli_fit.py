@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,8 @@ def test_interrupted_fit_leaves_existing_model(
         def fit(self, X: Any, y: Any) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(evaluation.MODELS, "dummy", lambda *_: Interrupted())  # type: ignore[arg-type]
+    dummy = replace(evaluation.MODELS["dummy"], build=lambda *_: Interrupted())
+    monkeypatch.setitem(evaluation.MODELS, "dummy", dummy)
     before = model.read_bytes()
     code, out, err = run(
         "fit", table, "--target", "gap", "--model", "dummy", "--output", "gap.model"

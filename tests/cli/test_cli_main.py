@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _commands import FORMULAS, GAPS, Run, assert_one_line, files
-from sklearn.dummy import DummyRegressor
+from _commands import Run, assert_one_line, files
 from sklearn.linear_model import BayesianRidge
 
 from sklearn_kt import __version__
@@ -206,11 +205,6 @@ def test_models_that_cannot_be_used(run: Run, table: Path, tmp_path: Path) -> No
     code, _, err = run("predict", "dict", table)
     assert code == 2
     assert_one_line(err, "dict holds a dict, which cannot predict")
-    two = DummyRegressor().fit(FORMULAS, np.c_[GAPS, GAPS])
-    save_model(two, tmp_path / "two")
-    code, _, err = run("predict", "two", table)
-    assert code == 2
-    assert_one_line(err, "several targets")
     numeric = BayesianRidge().fit(np.eye(3), [1, 2, 3])
     save_model(numeric, tmp_path / "numeric")
     code, _, err = run("predict", "numeric", table)
