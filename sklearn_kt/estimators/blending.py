@@ -144,7 +144,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
 
     def _named(self, seed: int, n_rows: int) -> dict[str, Any]:
         if self.estimators is None:
-            return self._default_models(seed, n_rows)
+            return self.default_models(seed, n_rows)
         pairs = list(self.estimators)
         if not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
             raise InputError("estimators must be a list of pairs (name, estimator).")
@@ -364,7 +364,21 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
             )
         return self.error_model_
 
-    def _default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
+    def default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
+        """Name the models that are weighed where ``estimators`` is None.
+
+        Parameters
+        ----------
+        seed : int
+            Random state of each.
+        n_rows : int
+            Rows of the table; kernels are left out of long ones.
+
+        Returns
+        -------
+        models : dict of str to estimator
+            Not fitted.
+        """
         common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
         models = {
             "imkt": ImplicitKTRegressor(**common),
@@ -506,7 +520,21 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         check_is_fitted(self)
         return self._blend(self._read(X))
 
-    def _default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
+    def default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
+        """Name the models that are weighed where ``estimators`` is None.
+
+        Parameters
+        ----------
+        seed : int
+            Random state of each.
+        n_rows : int
+            Rows of the table; kernels are left out of long ones.
+
+        Returns
+        -------
+        models : dict of str to estimator
+            Not fitted.
+        """
         common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
         return {
             "imkt": ImplicitKTClassifier(**common),

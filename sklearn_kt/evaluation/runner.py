@@ -150,7 +150,7 @@ def evaluate(
     if len(by_name) < len(tasks):
         raise InputError("Two tasks have the same name; give each its own.")
     records = _run(named, tasks, folds, output_dir, random_state, n_jobs, verbose)
-    known, why = find_pool(pool, _checkpoints_of(named, tasks))
+    known, why = find_pool(pool, checkpoints_of(named, tasks))
     audit, unseen = audit_tasks(tasks, pool=known, pool_missing=why)
     result = EvaluationResult(by_name, records, audit, unseen)
     if output_dir is not None:
@@ -235,15 +235,17 @@ def checkpoint_folders(estimator: Any) -> list[Path]:
     return [bundled / name if name in list_checkpoints() else Path(name) for name in sorted(found)]
 
 
-def _checkpoints_of(models: Mapping[str, Model], tasks: Sequence[Task]) -> list[Path]:
-    """Folders of all pretrained weights in use."""
+def checkpoints_of(models: Mapping[str, Model], tasks: Sequence[Task]) -> list[Path]:
+    """Folders of all pretrained weights in use, also by the parts that a blend has by default."""
     kinds = {task.kind for task in tasks}
-    found = {
-        folder
-        for name, model in models.items()
-        for kind in kinds
-        for folder in checkpoint_folders(build_model(model, kind, name=name, random_state=0))
-    }
+    found: set[Path] = set()
+    for name, model in models.items():
+        for kind in kinds:
+            estimator = build_model(model, kind, name=name, random_state=0)
+            parts = [estimator]
+            if hasattr(estimator, "default_models") and estimator.estimators is None:
+                parts += estimator.default_models(0, 1).values()
+            found.update(folder for part in parts for folder in checkpoint_folders(part))
     return sorted(found)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklearn_kt import ImplicitKTRegressor
+from sklearn_kt import BlendedKTRegressor, ImplicitKTRegressor
 from sklearn_kt._files import DATA
 from sklearn_kt.compositions import composition_keys, read_compositions
 from sklearn_kt.evaluation import (
@@ -22,6 +22,7 @@ from sklearn_kt.evaluation import (
     evaluate,
 )
 from sklearn_kt.evaluation.audit import find_pool
+from sklearn_kt.evaluation.runner import checkpoints_of
 from sklearn_kt.exceptions import DatasetError, InputError
 from sklearn_kt.pretraining import (
     PROPERTIES,
@@ -203,6 +204,13 @@ def test_audit_names_siblings() -> None:
     found = report["tasks"]["gap"]["siblings"]
     assert found["metal"] == {"why": "metal is gap == 0", "test_rows_there": 1}
     assert "away was not found" in found["away"]["unchecked"]
+
+
+def test_checkpoints_of_the_parts_of_a_blend_count() -> None:
+    made = task(["NaCl", "KCl", "MgO", "LiF", "Si", "Ge"], 4)
+    assert [p.name for p in checkpoints_of({"blended": "blended"}, [made])] == ["default"]
+    alone = BlendedKTRegressor([("a", ImplicitKTRegressor(None))])
+    assert checkpoints_of({"alone": alone}, [made]) == []
 
 
 def test_pool_beside_a_checkpoint_is_found(tmp_path: Path) -> None:
