@@ -20,7 +20,9 @@ from sklearn_kt import (
 from sklearn_kt.estimators.html_repr import fitted_html
 from sklearn_kt.structures import Candidate
 
-FORMULAS = ["NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "LiFePO4", "GaAs", "ZnS", "KBr"] * 3
+FORMULAS = [
+    f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Cs", "Cu") for b in ("F", "Cl", "Br", "I", "H")
+]
 TARGETS = np.linspace(0, 1, len(FORMULAS))
 TINY: dict[str, Any] = {"checkpoint": None, "backbone": "tiny", "max_epochs": 3, "random_state": 0}
 
@@ -81,6 +83,9 @@ def test_readouts() -> None:
     assert set(rows) == {"encoder", "started from", "prediction", "device"}
     for name in model.readout_weights_:
         assert name in rows["prediction"]
+    repeated = ImplicitKTRegressor(None, readout="fast", random_state=0)
+    rows = Table(fitted_html(repeated.fit([*FORMULAS, "LiF"], [*TARGETS, 0.5]))).rows
+    assert rows["repeated rows"].startswith("1, never split")
     own = ImplicitKTRegressor("default", readout=Ridge()).fit(FORMULAS, TARGETS)
     rows = Table(fitted_html(own)).rows
     assert rows["prediction"] == "100% Ridge"
