@@ -360,9 +360,14 @@ def without_heads(spec: dict[str, Any], weights: dict[str, Any]) -> Pretrained:
     return {**spec, "config": config}, kept
 
 
+def checkpoint_folder(checkpoint: str | Path) -> Path:
+    """Folder that a ``checkpoint=`` means: a bundled one by its name, or the path itself."""
+    name = str(checkpoint)
+    return _CHECKPOINTS / name if name in list_checkpoints() else Path(checkpoint)
+
+
 def _find(checkpoint: str | Path) -> Path:
-    bundled = _CHECKPOINTS / str(checkpoint)
-    folder = bundled if str(checkpoint) in list_checkpoints() else Path(checkpoint)
+    folder = checkpoint_folder(checkpoint)
     if not (folder / _CONFIG).is_file():
         names = ", ".join(map(repr, list_checkpoints())) or "none"
         raise CheckpointError(

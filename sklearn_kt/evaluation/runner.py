@@ -30,7 +30,6 @@ from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.dummy import DummyRegressor
 from sklearn.pipeline import Pipeline
 
-from sklearn_kt._files import DATA
 from sklearn_kt._settings import own_settings
 from sklearn_kt.estimators.readouts import decide, forests_in_order
 from sklearn_kt.exceptions import InputError
@@ -224,15 +223,14 @@ def describe_model(estimator: Any) -> str:
 
 def checkpoint_folders(estimator: Any) -> list[Path]:
     """Folders of the pretrained weights that an estimator and its parts start from."""
-    from sklearn_kt.encoder import list_checkpoints
+    from sklearn_kt.encoder.weights import checkpoint_folder
 
-    bundled = DATA / "checkpoints"
     found = {
         str(value)
         for key, value in estimator.get_params(deep=True).items()
         if key.rpartition("__")[2] == "checkpoint" and isinstance(value, str | os.PathLike)
     }
-    return [bundled / name if name in list_checkpoints() else Path(name) for name in sorted(found)]
+    return [checkpoint_folder(name) for name in sorted(found)]
 
 
 def checkpoints_of(models: Mapping[str, Model], tasks: Sequence[Task]) -> list[Path]:
