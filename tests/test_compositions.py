@@ -943,6 +943,7 @@ def _pymatgen(formula: str) -> dict[str, float] | None:
     return composition.get_el_amt_dict()
 
 
+@pytest.mark.slow
 def test_agrees_with_pymatgen_on_real_formulas(data_dir: Path) -> None:
     formulas: set[str] = set()
     for table in [

@@ -101,6 +101,7 @@ def test_what_cannot_be_reduced_or_saved(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untouched_globals")
 def test_fine_tuned_checkpoint_in_another_runtime(
     tmp_path: Path, capfd: pytest.CaptureFixture
@@ -122,6 +123,7 @@ def test_fine_tuned_checkpoint_in_another_runtime(
     assert_allclose(found[:, 0], model.predict(UNSEEN * 50), rtol=0, atol=1e-4 * TARGET.std())
 
 
+@pytest.mark.slow
 def test_frozen_encoder_in_another_runtime(embedder: CompositionEmbedder, tmp_path: Path) -> None:
     graph = session(export_onnx(embedder, tmp_path / "encoder.onnx"))
     found = np.hstack(graph.run(["embeddings", "properties"], onnx_inputs(UNSEEN)))
@@ -147,6 +149,7 @@ def test_graphs_vote_as_ensembles_do(loss: str, n_estimators: int) -> None:
     assert_allclose(found, model.predict(UNSEEN), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_probabilities_in_another_runtime(tmp_path: Path) -> None:
     labels = np.where(np.median(TARGET) < TARGET, "high", "low")
     model = ImplicitKTClassifier(**TINY, n_estimators=1, class_weight={"high": 3, "low": 1})

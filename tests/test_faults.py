@@ -250,6 +250,7 @@ print(hashlib.sha256(rows.tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untouched_globals")
 def test_the_same_seed_gives_the_same_bits(tmp_path: Path) -> None:
     model = ImplicitKTRegressor(**{**TINY, "n_estimators": 2}).fit(FORMULAS, TARGET)

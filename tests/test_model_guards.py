@@ -224,6 +224,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are those of Linux")
 def test_refusals_take_little_memory(plain: bytes, tmp_path: Path) -> None:
     contents = [

@@ -161,11 +161,13 @@ AROUND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("around", AROUND)
 def test_models_around_ours_come_back(around: str, tmp_path: Path) -> None:
     test_predictions_come_back_to_the_bit(AROUND[around], tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [_classes, _search, _pipeline, _blend, _own_readout, _command_line, _weighed]
 )
@@ -178,6 +180,7 @@ def test_predictions_come_back_to_the_bit(make: Callable[[], Any], tmp_path: Pat
             assert_array_equal(getattr(again, method)(FORMULAS), getattr(model, method)(FORMULAS))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untouched_globals")
 def test_all_of_a_fitted_regressor_comes_back(fast: Any, tmp_path: Path) -> None:
     again = load_model(save_model(fast, tmp_path / "m"))
@@ -205,6 +208,7 @@ def test_networks_come_back_whole(saved: Path, tiny: Any, tmp_path: Path) -> Non
     again.save_pretrained(tmp_path / "checkpoint")
 
 
+@pytest.mark.slow
 def test_a_text_backbone_comes_back(minilm_dir: Path, tmp_path: Path) -> None:
     model = ImplicitKTRegressor(None, backbone=minilm_dir, readout=Ridge()).fit(
         FORMULAS[:6], TARGET[:6]
@@ -264,6 +268,7 @@ assert torch.get_num_threads() == 3
 """
 
 
+@pytest.mark.slow
 def test_loads_in_a_fresh_process_with_other_threads(fast: Any, tmp_path: Path) -> None:
     path = save_model(fast, tmp_path / "m")
     subprocess.run(
@@ -324,6 +329,7 @@ assert "cython.cimports" in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_files_named_as_functions_do_not_run(tmp_path: Path) -> None:
     pytest.importorskip("cython", reason="Cython is not installed")
     # skops looks for these names of SciPy in every module, and those of Cython import them

@@ -153,6 +153,7 @@ pretrainer(**LONG, checkpoint_dir=sys.argv[2]).fit(Corpus(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_after_kills_the_run_goes_on_to_the_same_weights(corpus: Corpus, tmp_path: Path) -> None:
     state = tmp_path / "state.pt"
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
@@ -378,6 +379,7 @@ def test_recipe_from_the_command_line(
     assert "not an empty folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(corpus: Corpus, tmp_path: Path) -> None:
     pytest.importorskip("accelerate", reason="accelerate is not installed")
     recipe = {

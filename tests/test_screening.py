@@ -458,6 +458,7 @@ def _wait_for_parts(folder: Path, n: int, timeout: float = 240) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_run_goes_on_to_the_same_bytes(table: Path, tmp_path: Path) -> None:
     process = _start(tmp_path)
     try:
@@ -496,6 +497,7 @@ def test_after_a_kill_the_run_goes_on_to_the_same_bytes(table: Path, tmp_path: P
     assert not parts.exists()
 
 
+@pytest.mark.slow
 def test_two_processes_cannot_write_one_sink(table: Path, tmp_path: Path) -> None:
     process = _start(tmp_path)
     try:
@@ -507,6 +509,7 @@ def test_two_processes_cannot_write_one_sink(table: Path, tmp_path: Path) -> Non
         process.wait()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done(table: Path, tmp_path: Path) -> None:
     process = _start(tmp_path)
     try:
@@ -685,6 +688,7 @@ def test_another_model_or_filter_is_refused(tmp_path: Path) -> None:
     assert result.n_rows == 80
 
 
+@pytest.mark.slow
 def test_models_are_known_by_what_they_learned(model: Any, tmp_path: Path) -> None:
     forest = ExtraTreesRegressor(3, random_state=0)
     trees = make_pipeline(CompositionTokenizer("fraction"), forest)
@@ -1037,6 +1041,7 @@ def client() -> Iterator[Any]:
         yield client
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_writes_the_same(
     client: Any, table: Path, tmp_path: Path
 ) -> None:
@@ -1086,6 +1091,7 @@ def test_a_cluster_reads_csv(client: Any, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(*frames, check_exact=True)
 
 
+@pytest.mark.slow
 def test_errors_of_a_cluster_are_ours(client: Any, tmp_path: Path) -> None:
     with pytest.raises(CompositionError, match="row 3: 'x' is not"):
         screen(
@@ -1110,6 +1116,7 @@ class Deadly(MeanNumber):
         return super().predict(X, return_std)
 
 
+@pytest.mark.slow
 def test_searches_and_cross_validation_on_a_cluster(client: Any) -> None:
     import joblib
 

@@ -246,6 +246,7 @@ def test_parameters_set_after_a_fit_change_nothing(model: Any, X: Any, y: Any) -
     np.testing.assert_array_equal(_numbers(fitted, unseen), expected)
 
 
+@pytest.mark.slow
 def test_nested_parameters_set_after_a_fit_change_nothing() -> None:
     model = ExplicitKTRegressor(
         PrototypeGenerator(max_atoms=40), embedder=Sizes(), checkpoint=None, readout=Ridge()

@@ -77,6 +77,7 @@ def run(
 # --- without matbench ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_results_and_files(small: Path, tmp_path: Path) -> None:
     models = {"dummy": "dummy", "et": "et-fractions"}
     result = run(models, data_dir=small, output_dir=tmp_path / "out", n_jobs=None)
@@ -92,6 +93,7 @@ def test_results_and_files(small: Path, tmp_path: Path) -> None:
         assert {type(value) for value in fold["data"].values()} == {float}
 
 
+@pytest.mark.slow
 def test_rescoring_gives_the_scores_of_the_table(small: Path, tmp_path: Path) -> None:
     result = run("et-fractions", data_dir=small, output_dir=tmp_path)
     frame = result.to_frame().set_index(["task", "fold"])

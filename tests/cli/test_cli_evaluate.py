@@ -235,6 +235,7 @@ def test_names_neither_command_the_terminal_nor_lose_results(run: Run, tmp_path:
     assert "\x1b" not in out + err
 
 
+@pytest.mark.slow
 def test_benchmarks_with_leaderboard_pool_and_official_files(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.tables import open_table
 
 
+@pytest.mark.slow
 def test_fit_and_predict(run: Run, table: Path, tmp_path: Path) -> None:
     code, out, err = run(
         *("fit", table, "--target", "gap", "--model", "et-fractions", "--output", "gap.model")

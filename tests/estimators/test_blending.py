@@ -135,6 +135,7 @@ def test_opposite_errors_cancel() -> None:
     assert_allclose(model.predict(["NaCl"]), 0.5)
 
 
+@pytest.mark.slow
 def test_transfer_of_both_kinds() -> None:
     trees = ExtraTreesRegressor(20)
     models = [

@@ -119,6 +119,7 @@ class TestStructures:
         assert model.structure_model_ is None
         assert_allclose(model.predict(["NO"]), TARGET.mean())
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore::sklearn_kt.exceptions.CompositionWarning")
     def test_defaults_end_to_end(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(encoder, "_loaded", {})

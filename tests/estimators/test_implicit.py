@@ -125,6 +125,7 @@ def test_sklearn_contract_on_spelled_numbers(estimator: BaseEstimator, check: An
     check(estimator)
 
 
+@pytest.mark.slow
 def test_network_learns_and_generalises() -> None:
     test = np.arange(len(FORMULAS)) % 4 == 0
     X = np.array(FORMULAS, dtype=object)
@@ -300,6 +301,7 @@ def test_readout_equals_embedder_in_a_pipeline(checkpoint: Path) -> None:
     assert_allclose(model.predict(new), pipeline.predict(new), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_auto_takes_what_wins_on_inner_folds() -> None:
     model = regressor(readout="auto", n_estimators=3, max_epochs=1).fit(FORMULAS, TARGET)
     # one epoch teaches a network nothing: trees win, and no network is kept
@@ -336,6 +338,7 @@ def test_auto_on_a_handful_of_rows_trains_networks() -> None:
     assert model.readout_weights_ == {"network": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_estimators", [1, 3])
 def test_blend_with_any_number_of_networks(n_estimators: int) -> None:
     model = regressor(readout="auto", n_estimators=n_estimators, max_epochs=60)
@@ -345,6 +348,7 @@ def test_blend_with_any_number_of_networks(n_estimators: int) -> None:
     assert r2_score(TARGET, model.predict(FORMULAS)) > 0.8
 
 
+@pytest.mark.slow
 def test_classifier_readouts(checkpoint: Path) -> None:
     for readout in ("auto", "fast"):
         model = ImplicitKTClassifier(
@@ -377,6 +381,7 @@ def test_a_readout_keeps_its_decisions() -> None:
     assert (weighted.predict(FORMULAS) == weighted.classes_[probabilities.argmax(axis=1)]).all()
 
 
+@pytest.mark.slow
 def test_class_weights_multiply_probabilities() -> None:
     labels = np.where(np.quantile(TARGET, 0.2) < TARGET, "many", "few")
     plain = ImplicitKTClassifier(readout="fast", random_state=0).fit(FORMULAS, labels)
@@ -486,6 +491,7 @@ def test_meta_estimators() -> None:
     assert np.isfinite(cross_val_score(quick, FORMULAS, TARGET, cv=2)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:A worker stopped while:UserWarning")
 def test_grid_search_in_two_processes() -> None:
     grid = {"learning_rate": np.logspace(-3, -2, 2), "max_epochs": [1, 2]}

@@ -147,6 +147,7 @@ class TestCached:
                 cached.generate(["Ba0.98La0.02TiO3", "NaCl", "Sr0.98La0.02TiO3"], 1)
             assert len(caught) == 1
 
+    @pytest.mark.slow
     def test_warnings_of_processes_are_heard(self, tmp_path: Path) -> None:
         with pytest.warns(CompositionWarning, match="salt") as caught:
             Cached(Counting(), n_jobs=2).generate(["NaCl", "KCl", "CsCl"], 1)
