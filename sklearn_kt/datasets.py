@@ -58,30 +58,6 @@ _READ_ERRORS = (
     pd.errors.EmptyDataError,
 )
 
-_SEEBECK_DESCR = """\
-Seebeck coefficients of inorganic compounds ({carrier}-type).
-
-Each row is a compound of the Materials Project: its formula and its {carrier}-type
-Seebeck coefficient in microvolt per kelvin (uV/K) at 300 K, calculated by density
-functional theory (GGA-PBE or GGA+U) and Boltzmann transport with a constant
-relaxation time. For the 9,036 compounds that are also in matminer's set
-"boltztrap_mp", whose stated carrier concentration is 1e18 cm^-3, three quarters of the
-p-type values agree within 0.5 uV/K.
-
-Rows: {n_rows:,} of {total:,}. Repeated formulas are different crystal structures
-(polymorphs) of one composition. All rows are kept, as published: a median would hide
-scatter that no model reading formulas can explain. Cross-validate by the groups given
-here, so that no composition is in both train and test.
-
-In about a third of all rows the magnitude is below 50 uV/K (mostly metals), so the
-distribution has two modes. The values are calculated, not measured.
-
-Source: the file transport_database.tar.xz inside the matminer package.
-
-Reference: F. Ricci, W. Chen, U. Aydemir, G. J. Snyder, G.-M. Rignanese, A. Jain and
-G. Hautier, Sci. Data 4, 170085 (2017), https://doi.org/10.1038/sdata.2017.85
-"""
-
 # what is measured, and in which unit
 _THERMOELECTRIC = {
     "S": ("Seebeck coefficient", "uV/K"),
@@ -93,48 +69,6 @@ _THERMOELECTRIC = {
     "ke": ("electronic thermal conductivity", "W/(m K)"),
 }
 _THERMOELECTRIC_SEEDS = (1, 88, 123, 1201)
-
-_THERMOELECTRIC_DESCR = """\
-Measured {what} of doped thermoelectrics at several temperatures.
-
-Each row is a measurement of one formula at one temperature (K), as published in the sysTEm
-table. Rows: {n_rows:,} of {total:,}; those where nothing of the target was measured are left
-out. Formulas: {n_formulas:,}, most of them at several temperatures: cross-validate by the
-groups or folds given here, so that no composition is in both train and test.
-
-Folds: the five recorded with seed {seed} by the source; {n_unused:,} rows that it did not use are
-in none of them.
-
-Source: https://github.com/tankylz/multi-task_crabnet (MIT licence, in the package beside the
-table). Reference: L. Z. Tang, T. Mohanty, S. G. Baird, L. W. T. Ng and T. D. Sparks,
-ChemRxiv (2025), https://doi.org/10.26434/chemrxiv-2025-jcgjz
-"""
-
-_MATBENCH_DESCR = """\
-{task} (MatBench v0.1).
-
-{about}
-
-Rows: {n_rows:,}, in the official order. Target: "{target}"{unit}, {kind}.
-Folds: the five official ones, {splitter}(n_splits=5, shuffle=True,
-random_state=18012019) on the file order; a MatBench score is the mean over them.
-{traps}
-Read from: {path}
-
-Reference: A. Dunn, Q. Wang, A. Ganose, D. Dopp and A. Jain, npj Comput. Mater. 6, 138
-(2020), https://doi.org/10.1038/s41524-020-00406-3
-"""
-
-_LEAK = """
-Trap: every composition of matbench_expt_gap is also in matbench_expt_is_metal, with
-is_metal equal to (gap == 0), and the folds of the two tasks differ. Never use the
-labels of one task as input or auxiliary target for the other's test fold.
-"""
-_POLYMORPHS = """
-Trap: this is a structure task. The composition is that of the full cell, {distinct} of
-them distinct; polymorphs repeat a composition, also across train and test of the
-official folds. A model that reads compositions alone cannot tell them apart.
-"""
 
 
 @dataclass(frozen=True)
@@ -288,7 +222,7 @@ def load_seebeck(
         chosen = check_random_state(random_state).choice(len(table), n_samples, replace=False)
         table = table.iloc[np.sort(chosen)]
     frame = table[["mp_id", "formula", column]].reset_index(drop=True)
-    descr = _SEEBECK_DESCR.format(carrier=carrier, n_rows=len(frame), total=SEEBECK_ROWS)
+    descr = _description("seebeck", carrier=carrier, n_rows=len(frame), total=SEEBECK_ROWS)
     # the table spells fluorine both ways; all other formulas are reduced
     groups = pd.factorize(frame["formula"].replace("F", "F2"))[0].astype(np.int64)
     return _as_bunch(
@@ -414,7 +348,8 @@ def load_thermoelectrics(
         feature_names=list(data.columns),
         target_names=names,
         unit=units[0] if target else units,
-        DESCR=_THERMOELECTRIC_DESCR.format(
+        DESCR=_description(
+            "thermoelectrics",
             what=_THERMOELECTRIC[target][0] if target else "properties",
             n_rows=len(frame),
             total=len(table),
@@ -569,7 +504,8 @@ def load_matbench(
             PretrainingOverlapWarning,
             stacklevel=2,
         )
-    descr = _MATBENCH_DESCR.format(
+    descr = _description(
+        "matbench",
         task=task,
         about=spec.about,
         n_rows=spec.n_rows,
@@ -773,10 +709,15 @@ def _read_target(column: pd.Series, spec: MatbenchTask, path: Path) -> np.ndarra
 
 def _traps(task: str, spec: MatbenchTask, frame: pd.DataFrame) -> str:
     if task in ("matbench_expt_gap", "matbench_expt_is_metal"):
-        return _LEAK
+        return _description("matbench_leak")
     if spec.has_structures:
-        return _POLYMORPHS.format(distinct=frame["composition"].nunique())
+        return _description("matbench_polymorphs", distinct=frame["composition"].nunique())
     return ""
+
+
+def _description(name: str, **values: Any) -> str:
+    text = (DATA / "descriptions" / f"{name}.txt").read_text(encoding="utf-8")
+    return text.format(**values)
 
 
 def _as_bunch(
