@@ -129,11 +129,12 @@ def untouched_globals() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder with real benchmark tables (``matbench/``, ``composition/``, ``structures/``)."""
-    value = os.environ.get("SKLEARN_KT_DATA")
-    if not value:
+    from sklearn_kt.datasets import data_home
+
+    folder = data_home()
+    if folder is None:
         pytest.skip("SKLEARN_KT_DATA is not set: no real benchmark tables to test with")
-    folder = Path(value)
-    assert folder.is_dir(), f"SKLEARN_KT_DATA={value} is not a folder"
+    assert folder.is_dir(), f"SKLEARN_KT_DATA={folder} is not a folder"
     return folder
 
 

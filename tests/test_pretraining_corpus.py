@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -268,16 +267,15 @@ def test_missing_or_changed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         list(dft_tables(tmp_path))
 
 
-def test_real_files_of_the_allow_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = os.environ.get("SKLEARN_KT_DATA")
-    if not home:
-        pytest.skip("SKLEARN_KT_DATA is not set: the real tables are not read")
+def test_real_files_of_the_allow_list(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = [(source.package, path) for source, path in _files()]
-    assert [p for package, p in names if not package and not (Path(home) / p).is_file()] == []
+    assert [p for package, p in names if not package and not (data_dir / p).is_file()] == []
     small = ("phonon_dielectric", "mp_shear", "aflow_5prop", "mp2018_multiprop", "transport")
     kept = tuple(s for s in SOURCES if any(part in s.path for part in small))
     monkeypatch.setattr("sklearn_kt.pretraining.sources.SOURCES", kept)
-    corpus = build_corpus(tmp_path / "c", dft_tables(home))
+    corpus = build_corpus(tmp_path / "c", dft_tables(data_dir))
     counts = dict(zip(corpus.property_names, np.isfinite(corpus.targets).sum(0), strict=True))
     assert len(corpus) > 50_000
     assert counts["band_gap_mp"] > 33_000
