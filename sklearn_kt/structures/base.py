@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_kt.compositions import ELEMENTS, CompositionBatch, read_compositions
 from sklearn_kt.exceptions import InputError, NearFormulaWarning
@@ -21,13 +21,19 @@ from sklearn_kt.fitting import fit_context
 from .candidate import Candidate, candidates_of_rows
 from .stoichiometry import Stoichiometry, integer_formulas, near_formulas
 
-__all__ = ["BaseStructureGenerator", "FormulaGenerator", "ask", "warn_of_near_formulas"]
+__all__ = [
+    "BaseStructureGenerator",
+    "FormulaGenerator",
+    "ask",
+    "check_generator",
+    "warn_of_near_formulas",
+]
 
 
 class BaseStructureGenerator(TransformerMixin, BaseEstimator):
-    """A generator as a transformer; subclasses add :meth:`generate`.
+    """A generator as a transformer; subclasses add ``_generate``, which gets what is read.
 
-    That method is all that :class:`~sklearn_kt.ExplicitKTRegressor` and
+    :meth:`generate` is all that :class:`~sklearn_kt.ExplicitKTRegressor` and
     :class:`EnsembleGenerator` ask of a generator: one of your own need not derive from
     this class.
     """
@@ -78,7 +84,6 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
         out[:] = found
         return out
 
-    @abstractmethod
     def generate(self, compositions: Any, n_candidates: int | None = None) -> list[list[Candidate]]:
         """Propose crystals.
 
@@ -94,17 +99,29 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
         candidates : list of list of Candidate
             One list per row in the rows' order, best candidate first; empty where
             there is none.
-        """
 
-    def _asked(self, compositions: Any, n_candidates: int | None) -> tuple[CompositionBatch, int]:
-        """Read what :meth:`generate` was given."""
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
-        )
+        Raises
+        ------
+        CompositionError
+            If a row is not a composition and ``errors="raise"``.
+        InputError
+            If a parameter does not serve.
+
+        Warns
+        -----
+        NearFormulaWarning
+            If compositions are not integer formulas and were replaced by near ones;
+            the provenance of their candidates has the error.
+        """
+        self._validate_params()
         wanted = self.n_candidates if n_candidates is None else int(n_candidates)
         if wanted < 1:
             raise InputError(f"n_candidates must be at least 1, got {wanted}.")
-        return read_compositions(compositions, errors=self.errors), wanted
+        return self._generate(read_compositions(compositions, errors=self.errors), wanted)
+
+    @abstractmethod
+    def _generate(self, batch: CompositionBatch, wanted: int) -> list[list[Candidate]]:
+        """Candidates for each row, best first; rows that are not compositions have none."""
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -129,34 +146,7 @@ class FormulaGenerator(BaseStructureGenerator):
     max_atoms: int
     max_error: float
 
-    def generate(self, compositions: Any, n_candidates: int | None = None) -> list[list[Candidate]]:
-        """Propose crystals.
-
-        Parameters
-        ----------
-        compositions : array-like of compositions, shape (n,)
-            As in :func:`~sklearn_kt.read_compositions`.
-        n_candidates : int or None, default=None
-            At most so many for each; None takes the parameter.
-
-        Returns
-        -------
-        candidates : list of list of Candidate
-            One list per row in the rows' order, best candidate first; empty where
-            there is none.
-
-        Raises
-        ------
-        CompositionError
-            If a row is not a composition and ``errors="raise"``.
-
-        Warns
-        -----
-        NearFormulaWarning
-            If compositions are not integer formulas and were replaced by near ones;
-            the provenance of their candidates has the error.
-        """
-        batch, wanted = self._asked(compositions, n_candidates)
+    def _generate(self, batch: CompositionBatch, wanted: int) -> list[list[Candidate]]:
         exact = integer_formulas(batch, self.max_atoms)
         formulas = [
             self._formula(amounts, formula)
@@ -171,7 +161,7 @@ class FormulaGenerator(BaseStructureGenerator):
             [] if formula is None else _noted(found[_name(formula)], formula.error)
             for formula in formulas
         ]
-        warn_of_near_formulas(out, stacklevel=2)
+        warn_of_near_formulas(out, stacklevel=3)
         return out
 
     def _formula(
@@ -214,11 +204,7 @@ def ask(generator: Any, batch: CompositionBatch, wanted: int) -> list[list[Candi
     InputError
         If it is no generator, or returns something else.
     """
-    if not hasattr(generator, "generate") or isinstance(generator, type):
-        raise InputError(
-            f"{generator!r} is not a structure generator; pass an object with the method "
-            "generate(compositions, n_candidates), such as those of sklearn_kt.structures."
-        )
+    check_generator(generator)
     found = candidates_of_rows(generator.generate(batch, wanted)) if len(batch) else []
     if len(found) != len(batch):
         raise InputError(
@@ -226,6 +212,15 @@ def ask(generator: Any, batch: CompositionBatch, wanted: int) -> list[list[Candi
             "compositions; generate must return one for each, empty where there is none."
         )
     return found
+
+
+def check_generator(generator: Any) -> None:
+    """Refuse what has no ``generate``, and classes in place of their objects."""
+    if not hasattr(generator, "generate") or isinstance(generator, type):
+        raise InputError(
+            f"{generator!r} is not a structure generator; pass an object with the method "
+            "generate(compositions, n_candidates), such as those of sklearn_kt.structures."
+        )
 
 
 def warn_of_near_formulas(found: Sequence[Sequence[Candidate]], stacklevel: int) -> None:

@@ -192,7 +192,8 @@ class Cached(BaseStructureGenerator):
     -----
     Crystals are found again by the composition as it is written, the number asked for, the class
     of `generator`, its parameters and the content of files that these name, and the version of
-    this package. What a run that was stopped has finished is kept.
+    this package; those from the disk have six decimals. What a run that was stopped has finished
+    is kept.
 
     Examples
     --------
@@ -231,34 +232,7 @@ class Cached(BaseStructureGenerator):
         self.n_candidates = n_candidates
         self.errors = errors
 
-    def generate(self, compositions: Any, n_candidates: int | None = None) -> list[list[Candidate]]:
-        """Propose crystals.
-
-        Parameters
-        ----------
-        compositions : array-like of compositions, shape (n,)
-            As in :func:`~sklearn_kt.read_compositions`.
-        n_candidates : int or None, default=None
-            At most so many for each; None takes the parameter.
-
-        Returns
-        -------
-        candidates : list of list of Candidate
-            As `generator` gives them; those from the disk to six decimals.
-
-        Raises
-        ------
-        CompositionError
-            If a row is not a composition and ``errors="raise"``.
-        InputError
-            If the folder cannot be made, or `generator` cannot be told from others.
-
-        Warns
-        -----
-        NearFormulaWarning
-            As `generator` does, also of crystals from the disk.
-        """
-        batch, wanted = self._asked(compositions, n_candidates)
+    def _generate(self, batch: CompositionBatch, wanted: int) -> list[list[Candidate]]:
         names = _spelled(batch)
         rows: dict[str, int] = {}
         for row, name in enumerate(names):
@@ -272,7 +246,7 @@ class Cached(BaseStructureGenerator):
         found = _stored(cache, key_of)
         self._generate_missing(batch, rows, wanted, found, cache, key_of)
         out = [list(found[name]) if name else [] for name in names]
-        warn_of_near_formulas(out, stacklevel=2)
+        warn_of_near_formulas(out, stacklevel=3)
         return out
 
     def _generate_missing(
@@ -313,7 +287,7 @@ class Cached(BaseStructureGenerator):
                     cache.put({key_of[n]: _packed(c, self.generator) for n, c in fresh.items()})
                 progress.update(len(chunk))
         for category, text in heard:
-            warnings.warn(text, category, stacklevel=3)
+            warnings.warn(text, category, stacklevel=4)
 
 
 def _listened(

@@ -14,7 +14,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_kt.fitting import fit_context
 
@@ -151,9 +151,7 @@ class StructureEmbedder(TransformerMixin, BaseEstimator):
         CheckpointError
             If the package chgnet is missing.
         """
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(), type(self).__name__
-        )
+        self._validate_params()
         rows = candidates_of_rows(X)
         if self.pooling == "first":
             rows = [row[:1] for row in rows]

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
-from sklearn_kt.compositions import composition_groups
+from sklearn_kt.compositions import CompositionBatch, composition_groups
 from sklearn_kt.exceptions import InputError
 
-from .base import BaseStructureGenerator, ask
+from .base import BaseStructureGenerator, ask, check_generator
 from .candidate import Candidate
 from .prototypes import PrototypeGenerator
 
@@ -77,30 +77,7 @@ class EnsembleGenerator(BaseStructureGenerator):
         self.n_candidates = n_candidates
         self.errors = errors
 
-    def generate(self, compositions: Any, n_candidates: int | None = None) -> list[list[Candidate]]:
-        """Propose crystals.
-
-        Parameters
-        ----------
-        compositions : array-like of compositions, shape (n,)
-            As in :func:`~sklearn_kt.read_compositions`.
-        n_candidates : int or None, default=None
-            At most so many for each; None takes the parameter.
-
-        Returns
-        -------
-        candidates : list of list of Candidate
-            One list per row in the rows' order, best candidate first; empty where
-            there is none.
-
-        Raises
-        ------
-        CompositionError
-            If a row is not a composition and ``errors="raise"``.
-        InputError
-            If a generator is none, or does not return a list for each row.
-        """
-        batch, wanted = self._asked(compositions, n_candidates)
+    def _generate(self, batch: CompositionBatch, wanted: int) -> list[list[Candidate]]:
         members = self._members()
         valid = np.flatnonzero(batch.valid)
         # each composition is asked for once
@@ -122,12 +99,7 @@ class EnsembleGenerator(BaseStructureGenerator):
     def _members(self) -> list[Any]:
         members = [PrototypeGenerator()] if self.generators is None else list(self.generators)
         for member in members:
-            if not hasattr(member, "generate") or isinstance(member, type):
-                raise InputError(
-                    f"{member!r} is not a structure generator; pass an object with the method "
-                    "generate(compositions, n_candidates), such as those of "
-                    "sklearn_kt.structures."
-                )
+            check_generator(member)
         if not members:
             raise InputError("an ensemble needs at least one generator.")
         return members
