@@ -40,6 +40,8 @@ __all__ = [
     "TableWriter",
     "arrow_errors",
     "as_numbers",
+    "formula_table",
+    "is_table_name",
     "only_column",
     "open_table",
     "open_writer",
@@ -237,6 +239,11 @@ def readable_format(path: str | Path) -> str:
     return _format(Path(path), _READABLE, "read")
 
 
+def is_table_name(name: str) -> bool:
+    """Tell whether a text ends as the name of a table that can be read does."""
+    return name.lower().endswith((*_READABLE, ".txt"))
+
+
 def writable_format(path: str | Path) -> str:
     """Tell the format of a file to write by its name.
 
@@ -270,6 +277,27 @@ def _format(path: Path, known: tuple[str, ...], done: str) -> str:
             f"{path}: tables cannot be {done} as {ending}. The formats are {', '.join(known)}."
         )
     return ending
+
+
+def formula_table(formulas: Sequence[str], column: str) -> Table:
+    """Make a table of formulas.
+
+    Parameters
+    ----------
+    formulas : sequence of str
+        One a row.
+    column : str
+        Name of their column.
+
+    Returns
+    -------
+    table : Table
+        Its places are the numbers of the formulas, from 1.
+    """
+    rows = pa.table({column: pa.array(formulas, pa.string())})
+    numbers = range(1, len(formulas) + 1)
+    batches = iter([Batch(rows, "formula", numbers)])
+    return Table("the command line", rows.schema, batches, lambda _: len(formulas))
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from sklearn.base import clone
 
 from sklearn_kt._files import DATA
 from sklearn_kt.cli import main
-from sklearn_kt.encoder import load_checkpoint
+from sklearn_kt.encoder import held_out_scores, load_checkpoint
 from sklearn_kt.encoder.modeling import build_backbone
 from sklearn_kt.exceptions import CheckpointError, DatasetError, InputError, TrainingError
 from sklearn_kt.pretraining import (
@@ -226,6 +226,8 @@ def test_saved_weights_are_the_encoder(corpus: Corpus, tmp_path: Path) -> None:
         expected = fitted.model_.encoder(ids, fractions)
         assert_allclose(backbone.eval()(ids, fractions), expected, atol=0.02)
     assert (folder / "README.md").read_text() == "Toy run."
+    assert fitted.scores_
+    assert held_out_scores(folder) == fitted.scores_
 
 
 def test_initial_weights_are_taken_over_by_meaning(corpus: Corpus, tmp_path: Path) -> None:

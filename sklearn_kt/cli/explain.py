@@ -87,7 +87,7 @@ def add_parser(commands: Any) -> None:
     )
     add_seed(parser)
     parser.add_argument(
-        "--output", metavar="FILE", help="image to write (default: the formula, .png)"
+        "-o", "--output", metavar="FILE", help="image to write (default: the formula, .png)"
     )
     parser.set_defaults(run=run)
 

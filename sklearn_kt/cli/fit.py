@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
     add_columns(parser)
     add_model_name(parser)
     add_training(parser)
-    parser.add_argument("--output", required=True, metavar="MODEL", help="file to write")
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="file to write")
     parser.set_defaults(run=run)
 
 

@@ -1,4 +1,4 @@
-"""Tables of formulas, read and written as the options say."""
+"""Formulas from arguments and tables, read and written as the options say."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._files import replacing
-from sklearn_kt.exceptions import InputError
+from sklearn_kt.exceptions import CompositionError, InputError
+
+from .console import tell
+from .options import STDIN
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
     from sklearn_kt.compositions import CompositionBatch
     from sklearn_kt.tables import Batch, Table, TableWriter
 
-__all__ = ["FormulaReader", "table_writer"]
+__all__ = ["FormulaReader", "extended", "formulas_among", "given_table", "table_writer"]
 
 
 class FormulaReader:
@@ -51,6 +55,101 @@ class FormulaReader:
     def formulas(self, values: list[Any], batch: CompositionBatch) -> list[Any]:
         """Spell what was read as in the table, or in atoms what was read as something else."""
         return values if self.amounts is None else batch.formulas()
+
+
+def formulas_among(data: list[str]) -> list[str] | None:
+    """Return the arguments if they are formulas, None if they are one table."""
+    from sklearn_kt.compositions import parse_formula
+    from sklearn_kt.tables import is_table_name
+
+    tables = [text for text in data if text == STDIN or is_table_name(text)]
+    if len(data) > 1:
+        if tables:
+            raise InputError(
+                f"{tables[0]} is a table: name one table and nothing else, or formulas."
+            )
+        return data
+    if not data or tables:
+        return None
+    [text] = data
+    try:
+        parse_formula(text)
+    except CompositionError as error:
+        if Path(text).exists():
+            return None
+        raise InputError(f"There is no file {text!r}, and it is no formula: {error}") from error
+    return data
+
+
+@contextlib.contextmanager
+def given_table(args: argparse.Namespace) -> Iterator[Table]:
+    """Open the table that was named, or one of the formulas that were."""
+    from sklearn_kt.tables import formula_table, open_table
+
+    formulas = formulas_among(args.data)
+    if formulas is not None:
+        yield formula_table(formulas, args.formula_column)
+        return
+    with open_table(args.data[0] if args.data else STDIN, args.batch_size) as table:
+        yield table
+
+
+def extended(
+    table: Table,
+    args: argparse.Namespace,
+    added: pa.Schema,
+    predict: Callable[[CompositionBatch, np.ndarray], dict[str, pa.Array]],
+) -> Iterator[pa.Table]:
+    """Add columns to a table, batch by batch; rows that are no compositions have nulls there.
+
+    Parameters
+    ----------
+    table : Table
+        With columns of its own names.
+    args : argparse.Namespace
+        With ``errors``, and the options of compositions.
+    added : pyarrow.Schema
+        Of the new columns.
+    predict : callable
+        Takes compositions, all valid, and their formulas; returns the new columns.
+
+    Yields
+    ------
+    pyarrow.Table
+        Rows of the table, in their order.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    reader = FormulaReader(table, args)
+    clash = sorted({*added.names} & set(table.schema.names))
+    if clash:
+        raise InputError(f"{table.name} already has a column {clash[0]!r}: rename it.")
+    schema = pa.schema([*table.schema.remove_metadata(), *added])
+    rejected: list[str] = []
+    # of no rows, too
+    yield schema.empty_table()
+    for batch in table.batches:
+        values = reader.values(batch)
+        compositions = reader.read(values, batch.place, args.errors)
+        valid = compositions.valid
+        rejected += [
+            f"{batch.place(row)} ({values[row]!r})" for row in np.flatnonzero(~valid).tolist()
+        ]
+        text = np.array(reader.formulas(values, compositions), dtype=object)[valid]
+        columns = [pa.nulls(len(valid), field.type) for field in added]
+        if len(text):
+            found = predict(compositions[np.flatnonzero(valid)], text)
+            # position of each row's prediction
+            chosen = pa.array(np.cumsum(valid) - 1, mask=~valid)
+            columns = [found[field.name].take(chosen).cast(field.type) for field in added]
+        yield pa.Table.from_arrays([*batch.table.columns, *columns], schema=schema)
+    if rejected:
+        tell(
+            "warning",
+            f"{len(rejected)} rows of {table.name} are not compositions and have no prediction;"
+            f" the first is {rejected[0]}.",
+        )
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from sklearn_kt.exceptions import InputError
 BATCH_ROWS = 10_000
 DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
 FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
-_STDIN = "-"
+STDIN = "-"
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -113,13 +113,13 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
     """Take a table that is read, and one that is written, in batches."""
     parser.add_argument(
         "data",
-        nargs="?",
-        default=_STDIN,
+        nargs="*",
         metavar="DATA",
-        help=f"table: {FORMATS}, or - (default: CSV from stdin)",
+        help=f"formulas, or one table: {FORMATS}, or - (default: CSV from stdin)",
     )
     add_compositions(parser)
     parser.add_argument(
+        "-o",
         "--output",
         metavar="FILE",
         help="table to write: .csv, .tsv, .jsonl or .parquet (default: CSV to stdout)",
@@ -146,6 +146,21 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the MatBench files (default: $SKLEARN_KT_DATA, $MATMINER_DATA)",
     )
+
+
+def add_properties(parser: argparse.ArgumentParser) -> None:
+    """Take names of computed properties."""
+    parser.add_argument(
+        "--properties",
+        metavar="A,B,...",
+        help="computed properties to predict without a fit, as in 'energy above hull,band gap'"
+        " ('sklearn-kt properties --list' names them)",
+    )
+
+
+def property_names(args: argparse.Namespace) -> list[str] | None:
+    """Return the names that ``add_properties`` took."""
+    return None if args.properties is None else args.properties.split(",")
 
 
 def add_errors(parser: argparse.ArgumentParser) -> None:

@@ -16,8 +16,10 @@ from .options import (
     add_compositions,
     add_errors,
     add_model,
+    add_properties,
     add_quiet,
     load_model,
+    property_names,
 )
 
 _BATCH_ROWS = 65_536
@@ -44,10 +46,11 @@ def add_parser(commands: Any) -> None:
         help="columns of a text file to read as numbers, for --where and --sort-by (default: none,"
         " all stay text)",
     )
+    add_properties(parser)
     parser.add_argument(
         "--where",
         metavar="FILTER",
-        help="rows to keep, as in 'prediction > 1.5 and prediction_std < 0.3'",
+        help="rows to keep, as in 'prediction > 1.5 and energy_above_hull < 0.05'",
     )
     parser.add_argument(
         "--top-k", type=int, metavar="K", help="keep the K rows of the highest --sort-by"
@@ -82,6 +85,7 @@ def add_parser(commands: Any) -> None:
     add_quiet(parser)
     add_compositions(parser)
     parser.add_argument(
+        "-o",
         "--output",
         required=True,
         metavar="FILE",
@@ -110,6 +114,7 @@ def run(args: argparse.Namespace) -> None:
             columns=None if args.columns is None else args.columns.split(","),
             numbers=None if args.numbers is None else args.numbers.split(","),
             return_std=not args.no_std,
+            properties=property_names(args) or (),
             where=args.where,
             top_k=args.top_k,
             sort_by=args.sort_by,

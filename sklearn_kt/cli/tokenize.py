@@ -7,7 +7,7 @@ from typing import Any
 
 from sklearn_kt.exceptions import InputError
 
-from .formulas import FormulaReader, table_writer
+from .formulas import FormulaReader, given_table, table_writer
 from .options import add_stream, positive
 
 
@@ -33,14 +33,14 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     import pyarrow as pa
 
-    from sklearn_kt.tables import open_table, writable_format
+    from sklearn_kt.tables import writable_format
     from sklearn_kt.tokenizer import CompositionTokenizer
 
     if args.output is not None:
         writable_format(args.output)
     tokenizer = CompositionTokenizer(args.scheme, max_length=args.max_length)
     kind = pa.from_numpy_dtype(tokenizer.transform(["H"]).dtype)
-    with open_table(args.data, args.batch_size) as table:
+    with given_table(args) as table:
         reader = FormulaReader(table, args)
         names = tokenizer.get_feature_names_out().tolist()
         schema = pa.schema(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .encoder import Encoder
 from .weights import (
     PRESETS,
+    held_out_scores,
     list_checkpoints,
     load_backbone,
     load_checkpoint,
@@ -15,6 +16,7 @@ from .weights import (
 __all__ = [
     "PRESETS",
     "Encoder",
+    "held_out_scores",
     "list_checkpoints",
     "load_backbone",
     "load_checkpoint",

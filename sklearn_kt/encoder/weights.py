@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ __all__ = [
     "PRESETS",
     "CheckpointFiles",
     "check_weights",
+    "held_out_scores",
     "list_checkpoints",
     "load_backbone",
     "load_checkpoint",
@@ -64,6 +65,7 @@ _CHECKPOINTS = DATA / "checkpoints"
 _POOLER = "pooler"
 _MODEL_TYPE = "composition_encoder"
 _WEIGHTS, _CONFIG, _CARD = "model.safetensors", "config.json", "README.md"
+_SCORES = "held_out.json"
 # of the folder, not of the encoder
 _FOLDER_KEYS = ("model_type", "format_version", "sha256")
 
@@ -293,8 +295,9 @@ def save_checkpoint(
     folder: str | Path,
     *,
     card: str,
+    scores: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write a checkpoint folder: config, safetensors, tokenizer and card.
+    """Write a checkpoint folder: config, safetensors, tokenizer, card and held-out scores.
 
     Parameters
     ----------
@@ -307,6 +310,8 @@ def save_checkpoint(
         piece: an interrupted call leaves nothing behind.
     card : str
         Markdown text that says what the weights were trained on.
+    scores : mapping of str to float or None, default=None
+        Of the heads, on what was held out; see :func:`held_out_scores`.
 
     Returns
     -------
@@ -339,7 +344,41 @@ def save_checkpoint(
         (staging / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         CompositionTokenizer("formula").to_pretrained_tokenizer().save_pretrained(staging)
         (staging / _CARD).write_text(card, encoding="utf-8")
+        if scores:
+            text = json.dumps(dict(scores), indent=2)
+            (staging / _SCORES).write_text(f"{text}\n", encoding="utf-8")
     return folder
+
+
+def held_out_scores(checkpoint: str | Path) -> dict[str, float]:
+    """Read how well the heads of a checkpoint did on compositions that it was not trained on.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        As for :func:`load_checkpoint`.
+
+    Returns
+    -------
+    scores : dict of str to float
+        As of :meth:`CrossModalPretrainer.evaluate
+        <sklearn_kt.pretraining.CrossModalPretrainer.evaluate>`; empty where the folder has none.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such checkpoint, or its scores cannot be read.
+    """
+    path = _find(checkpoint) / _SCORES
+    if not path.is_file():
+        return {}
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(score) for name, score in scores.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} does not hold scores ({error}); copy it again, or delete it to do without."
+        ) from error
 
 
 def without_heads(spec: dict[str, Any], weights: dict[str, Any]) -> Pretrained:

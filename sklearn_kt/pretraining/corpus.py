@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OPEN_F",
     "PROPERTIES",
+    "UNIT_FORMS",
     "Corpus",
     "CorpusTable",
     "Property",
@@ -50,6 +51,9 @@ __all__ = [
 
 #: Layout of a corpus folder.
 FORMAT_VERSION = 2
+
+#: What the unit of a head begins with, where it predicts something else than the value.
+UNIT_FORMS = {"log": "log10", "log1p": "log(1 + x)", "binary": "logit"}
 
 _META = "corpus.json"
 _TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -24,7 +24,7 @@ from sklearn_kt.encoder.weights import PRESETS, save_checkpoint
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.fitting import fit_context
 
-from .corpus import Corpus
+from .corpus import UNIT_FORMS, Corpus
 from .objectives import PretrainingRun, evaluate
 
 __all__ = ["CrossModalPretrainer"]
@@ -106,6 +106,8 @@ class CrossModalPretrainer(BaseEstimator):
         Steps done.
     history_ : list of dict
         Per state: step, seconds, losses and held-out scores.
+    scores_ : dict of str to float
+        The last held-out scores, as of :meth:`evaluate`.
 
     See Also
     --------
@@ -263,6 +265,11 @@ class CrossModalPretrainer(BaseEstimator):
         self.spec_ = run.spec
         self.n_steps_ = run.step
         self.history_ = run.history
+        self.scores_ = {
+            key: round(value, 4)
+            for key, value in (run.history[-1] if run.history else {}).items()
+            if key.startswith(("mae_", "auc_", "cosine_"))
+        }
         return self
 
     def evaluate(self, X: Corpus) -> dict[str, float]:
@@ -289,7 +296,7 @@ class CrossModalPretrainer(BaseEstimator):
             self.model_.to("cpu")
 
     def save(self, folder: str | Path, card: str) -> Path:
-        """Write the encoder as a checkpoint, float16.
+        """Write the encoder as a checkpoint, float16, with ``scores_``.
 
         Parameters
         ----------
@@ -305,7 +312,7 @@ class CrossModalPretrainer(BaseEstimator):
         """
         check_is_fitted(self)
         weights = {k: v.half() for k, v in self.model_.encoder.state_dict().items()}
-        return save_checkpoint(self.spec_, weights, folder, card=card)
+        return save_checkpoint(self.spec_, weights, folder, card=card, scores=self.scores_)
 
     def _start(self, corpus: Corpus) -> PretrainingRun:
         if not isinstance(corpus, Corpus):
@@ -373,7 +380,7 @@ def _describe_properties(corpus: Corpus) -> list[dict[str, Any]]:
     described = []
     columns = zip(corpus.properties, corpus.centres, corpus.scales, strict=True)
     for prop, center, scale in columns:
-        form = {"log": "log10", "log1p": "log(1 + x)", "binary": "logit"}.get(prop.transform, "")
+        form = UNIT_FORMS.get(prop.transform, "")
         unit = f"{form} {prop.unit}".strip() if form else prop.unit
         binary = prop.transform == "binary"
         described.append(

@@ -150,15 +150,10 @@ def _embed(corpus: Corpus, entry: dict[str, Any], verbose: int) -> None:
 
 
 def _card(pretrainer: Any, corpus: Corpus, recipe: Mapping[str, Any]) -> str:
-    scores = {
-        key: round(value, 4)
-        for key, value in (pretrainer.history_[-1] if pretrainer.history_ else {}).items()
-        if key.startswith(("mae_", "auc_", "cosine_"))
-    }
     return (
         f"# {Path(recipe['output']).name}\n\n"
         f"Composition encoder pretrained on {len(corpus)} reduced compositions, "
         f"{pretrainer.n_steps_} steps.\n\n"
         f"Recipe:\n\n```json\n{json.dumps(dict(recipe), indent=2, default=str)}\n```\n\n"
-        f"Held-out compositions:\n\n```json\n{json.dumps(scores, indent=2)}\n```\n"
+        f"Held-out compositions:\n\n```json\n{json.dumps(pretrainer.scores_, indent=2)}\n```\n"
     )

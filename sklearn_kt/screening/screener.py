@@ -9,7 +9,7 @@ import os
 import pickle
 import secrets
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +34,10 @@ from .tasks import (
     KEY,
     KEY_TYPE,
     Plan,
+    added_columns,
     best_rows,
     check_plan,
     output_schema,
-    predictions,
     write_part,
 )
 
@@ -61,6 +61,7 @@ _SETTINGS = (
     "formula_column",
     "amounts",
     "return_std",
+    "properties",
     "top_k",
     "sort_by",
     "ascending",
@@ -107,6 +108,7 @@ def screen(
     columns: list[str] | None = None,
     numbers: list[str] | None = None,
     return_std: bool = True,
+    properties: Sequence[str] = (),
     where: str | Expression | None = None,
     top_k: int | None = None,
     sort_by: str = "prediction",
@@ -144,10 +146,14 @@ def screen(
     return_std : bool, default=True
         Of a regressor, also write the standard deviation of its errors. Classifiers always
         give their probabilities.
+    properties : sequence of str, default=()
+        Computed properties to predict as well, in their units and without a fit, as of
+        :func:`~sklearn_kt.predict_properties`: ``["energy above hull", "band gap"]`` adds the
+        columns ``energy_above_hull`` and ``band_gap``.
     where : str, pyarrow.compute.Expression or None, default=None
         Keep the rows for which this is true. It may name kept columns, ``prediction``,
-        ``prediction_std`` and ``probability_<class>``; as text, for example
-        ``"prediction > 1.5 and prediction_std < 0.3"``.
+        ``prediction_std``, ``probability_<class>`` and properties; as text, for example
+        ``"prediction > 1.5 and energy_above_hull < 0.05"``.
     top_k : int or None, default=None
         Keep so many rows with the highest ``sort_by``, best first.
     sort_by : str, default="prediction"
@@ -234,12 +240,16 @@ def screen(
     model = model_digest(estimator)
     opened = open_source(source, formula_column, amounts, columns, numbers or [], batch_rows)
     return_std = return_std and not hasattr(estimator, "classes_")
-    probe = predictions(estimator, read_compositions(_PROBE), np.array(_PROBE, object), return_std)
+    wanted = tuple(properties)
+    probe = added_columns(
+        estimator, read_compositions(_PROBE), np.array(_PROBE, object), return_std, wanted
+    )
     plan = Plan(
         formula_column,
         amounts,
         opened.compositions,
         return_std,
+        wanted,
         parse_expression(where) if isinstance(where, str) else where,
         top_k,
         sort_by,

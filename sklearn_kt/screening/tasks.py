@@ -17,6 +17,7 @@ from sklearn_kt.compositions import CompositionBatch, read_rows
 from sklearn_kt.estimators.base import reads_compositions
 from sklearn_kt.estimators.readouts import decide
 from sklearn_kt.exceptions import CompositionError, InputError, SklearnKTError
+from sklearn_kt.properties import PropertyHeads
 from sklearn_kt.tables import CompositionColumns
 
 from .sources import Task
@@ -29,6 +30,7 @@ __all__ = [
     "KEY",
     "KEY_TYPE",
     "Plan",
+    "added_columns",
     "best_rows",
     "check_plan",
     "output_schema",
@@ -52,6 +54,7 @@ class Plan:
     amounts: str | None
     compositions: CompositionColumns
     return_std: bool
+    properties: tuple[str, ...]
     where: Expression | None
     top_k: int | None
     sort_by: str
@@ -95,6 +98,24 @@ def check_plan(plan: Plan) -> None:
                 " Name a column of numbers: one that the model adds, or one of the source, which"
                 " for a text file is named in numbers, too."
             )
+
+
+def added_columns(
+    estimator: Any,
+    batch: CompositionBatch,
+    formulas: np.ndarray,
+    return_std: bool,
+    properties: tuple[str, ...],
+) -> dict[str, pa.Array]:
+    """Predict by the estimator and, in their units, the computed properties of the package."""
+    found = predictions(estimator, batch, formulas, return_std)
+    if properties:
+        heads = PropertyHeads.load(properties)
+        if clash := sorted(found.keys() & heads.heads.keys()):
+            raise InputError(f"The model and the properties both give a column {clash[0]!r}.")
+        columns = heads.predict(batch)
+        found |= {name: pa.array(values, pa.float64()) for name, values in columns.items()}
+    return found
 
 
 def predictions(
@@ -244,7 +265,7 @@ def _screened(
     positions = pa.array(at, mask=at < 0)
     rows = valid[chosen]
     found = (
-        predictions(estimator, batch[rows], formulas[rows], plan.return_std)
+        added_columns(estimator, batch[rows], formulas[rows], plan.return_std, plan.properties)
         if len(rows)
         else {
             name: plan.schema.field(name).type

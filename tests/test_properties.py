@@ -1,0 +1,161 @@
+"""Properties without a fit: units, errors, what was seen, and the columns of a screening."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from _screening_model import MeanNumber
+from numpy.testing import assert_allclose
+
+from sklearn_kt import CompositionEmbedder, predict_properties, read_compositions
+from sklearn_kt._files import DATA
+from sklearn_kt.encoder import held_out_scores, load_checkpoint
+from sklearn_kt.evaluation import CompositionPool
+from sklearn_kt.exceptions import CheckpointError, CompositionError, CompositionWarning, InputError
+from sklearn_kt.pretraining import PROPERTIES
+from sklearn_kt.properties import PropertyHeads, list_properties
+from sklearn_kt.screening import screen
+
+FORMULAS = ["MgO", "W", "Fe2O3"]
+CHECKPOINT = DATA / "checkpoints" / "default"
+
+
+def test_values_are_those_of_the_heads_in_units() -> None:
+    embedder = CompositionEmbedder(blocks=["properties"]).fit(FORMULAS)
+    raw = pd.DataFrame(embedder.transform(FORMULAS), columns=embedder.get_feature_names_out())
+    names = ["formation_energy_mp", "bulk_modulus_mp", "energy_above_hull_mp", "is_metal_mp"]
+    found = predict_properties(FORMULAS, names)
+    assert found["formula"].tolist() == np.repeat(FORMULAS, 4).tolist()
+    values = found["value"].to_numpy().reshape(3, 4).T
+    energy, modulus, hull, metal = (raw[f"property_{name}"] for name in names)
+    assert_allclose(values[0], energy)
+    assert_allclose(values[1], 10**modulus)
+    assert_allclose(values[2], np.maximum(np.expm1(hull), -0.01))
+    assert_allclose(values[3], 1 / (1 + np.exp(-metal)))
+    scores = held_out_scores("default")
+    errors = found["error"].to_numpy().reshape(3, 4).T
+    assert_allclose(errors[0], scores["mae_formation_energy_mp"])
+    assert_allclose(errors[1], values[1] * (10 ** scores["mae_bulk_modulus_mp"] - 1))
+    assert_allclose(
+        np.log1p(values[2] + errors[2]) - np.log1p(values[2]), scores["mae_energy_above_hull_mp"]
+    )
+    assert np.isnan(errors[3]).all()
+    assert found["unit"].tolist()[:4] == ["eV/atom", "GPa", "eV/atom", "probability"]
+    assert found["held_out"].tolist()[1:4] == [
+        "factor 1.15",
+        "MAE 0.0684 log(1 + eV/atom)",
+        "ROC AUC 0.933",
+    ]
+
+
+def test_one_of_each_quantity_or_all() -> None:
+    table = list_properties()
+    assert table["name"].tolist() == [
+        entry["name"] for entry in load_checkpoint("default")[0]["config"]["properties"]
+    ]
+    assert not table["held_out"].eq("unknown").any()
+    assert not table[["property", "source"]].eq("").any(axis=None)
+    every = predict_properties(["W"], "all")
+    assert every["property"].tolist() == table["property"].tolist()
+    # a quantity stands for the first table that has it, spelled with spaces or lines, in any case
+    some = predict_properties(["W"])
+    assert some["property"].tolist() == table["property"].unique().tolist()
+    one = PropertyHeads.load(["Band gap", "debye_temperature", "band_gap_oqmd"])
+    assert [head.name for head in one.heads.values()] == [
+        "band_gap_mp",
+        "debye_temperature_aflow",
+        "band_gap_oqmd",
+    ]
+    assert list(one.heads) == ["Band_gap", "debye_temperature", "band_gap_oqmd"]
+
+
+def test_every_property_has_a_name_and_a_source() -> None:
+    table = pd.read_csv(DATA / "properties.csv")
+    assert [prop.name for prop in PROPERTIES] == table["name"].tolist()
+    assert not table[["quantity", "source"]].isna().any(axis=None)
+    # what one quantity is, another is not, but for the energies of cells
+    units = table[table["unit"] != "eV/cell"].groupby("quantity")["unit"].nunique(dropna=False)
+    assert (units == 1).all()
+
+
+def test_seen_is_what_the_pool_knows() -> None:
+    formulas = ["Mg2O2", "HfZr", "Fe0.9Co0.1Os3Tc", "BaTiO3"]
+    names = ["band_gap_mp", "refractive_index_mp"]
+    seen = predict_properties(formulas, names)["seen"].to_numpy().reshape(-1, 2)
+    pool = CompositionPool.load(CHECKPOINT / "pool.npz")
+    for column, name in enumerate(names):
+        known, inside = pool.knows(formulas, name), pool.contains(formulas)
+        expected = np.where(known, "label", np.where(inside, "formula", "no"))
+        assert seen[:, column].tolist() == expected.tolist()
+    assert {*seen.ravel()} == {"label", "formula", "no"}
+
+
+def test_a_checkpoint_without_scores_and_pool(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(CHECKPOINT, folder, ignore=shutil.ignore_patterns("pool.npz", "held_out.json"))
+    found = predict_properties(["W"], ["band gap", "bulk modulus"], checkpoint=folder)
+    bundled = predict_properties(["W"], ["band gap", "bulk modulus"])
+    assert_allclose(found["value"], bundled["value"])
+    assert found["error"].isna().all()
+    assert found[["seen", "held_out"]].eq("unknown").all(axis=None)
+    for text in ("[1]", "{", '{"mae_band_gap_mp": []}'):
+        (folder / "held_out.json").write_text(text)
+        with pytest.raises(CheckpointError, match="does not hold scores"):
+            held_out_scores(folder)
+
+
+def test_rows_that_are_no_compositions() -> None:
+    with pytest.raises(CompositionError, match="Zz"):
+        predict_properties(["MgO", "Zz"])
+    with pytest.warns(CompositionWarning, match="Zz"):
+        found = predict_properties(["Zz", "MgO"], ["band gap"], errors="nan")
+    assert found["formula"].tolist() == ["", "MgO"]
+    assert found["value"].isna().tolist() == found["error"].isna().tolist() == [True, False]
+    assert found["seen"].tolist() == ["", "label"]
+    assert predict_properties([], ["band gap"]).empty
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        (["bandgap"], "did you mean band_gap"),
+        (["colour"], "is no property of the checkpoint 'default'"),
+        (["band gap", "band_gap"], "named twice"),
+        ("band gap", r"pass \['band gap'\]"),
+        ([], "empty"),
+    ],
+)
+def test_names_that_are_none(properties: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        PropertyHeads.load(properties)
+
+
+def test_the_card_says_what_the_file_does() -> None:
+    rows = {}
+    for line in (CHECKPOINT / "README.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 3 and cells[2].startswith(("MAE", "ROC AUC")):
+            kind, number = ("mae", 1) if cells[2].startswith("MAE") else ("auc", 2)
+            rows[f"{kind}_{cells[0]}"] = float(cells[2].split()[number])
+    scores = json.loads((CHECKPOINT / "held_out.json").read_text(encoding="utf-8"))
+    assert rows == {name: s for name, s in scores.items() if not name.startswith("cosine_")}
+
+
+def test_a_screening_filters_by_properties(tmp_path: Path) -> None:
+    formulas = ["MgO", "W", "Fe2O3", "NaCl", "Mg2O2"]
+    model = MeanNumber().fit(formulas)
+    options = {"properties": ["band gap", "bulk_modulus_aflow"], "where": "band_gap > 1.5"}
+    result = screen(model, formulas, tmp_path / "o.csv", return_std=False, **options)
+    found = pd.read_csv(result.path)
+    assert list(found) == ["formula", "prediction", "band_gap", "bulk_modulus_aflow"]
+    expected = PropertyHeads.load(options["properties"]).predict(read_compositions(formulas))
+    kept = [row for row in range(4) if expected["band_gap"][row] > 1.5]
+    assert found["formula"].tolist() == [formulas[row] for row in kept]
+    assert_allclose(found["bulk_modulus_aflow"], expected["bulk_modulus_aflow"][kept], rtol=1e-5)
+    with pytest.raises(InputError, match="'prediction' is no property"):
+        screen(model, formulas, tmp_path / "p.csv", properties=["prediction"])
