@@ -45,8 +45,8 @@ _SEEBECK_ARCHIVE = "utils/data_files/mp_transport/transport_database.tar.xz"
 _SEEBECK_MEMBER = "transport_database.csv"
 
 # the official split rule of MatBench v0.1: its creation date as the seed
-_MATBENCH_SPLITS = 5
-_MATBENCH_SEED = 18012019
+MATBENCH_SPLITS = 5
+MATBENCH_SEED = 18012019
 _SUFFIXES = (".csv", ".csv.gz", ".json.gz")
 _READ_ERRORS = (
     OSError,
@@ -644,7 +644,7 @@ def _structure_formula(structure: Mapping[str, Any]) -> str:
 
 def _matbench_splitter(spec: MatbenchTask) -> KFold | StratifiedKFold:
     splitter = StratifiedKFold if spec.kind == "classification" else KFold
-    return splitter(n_splits=_MATBENCH_SPLITS, shuffle=True, random_state=_MATBENCH_SEED)
+    return splitter(n_splits=MATBENCH_SPLITS, shuffle=True, random_state=MATBENCH_SEED)
 
 
 def _official_table(

@@ -26,8 +26,10 @@ from sklearn_kt.evaluation import (
 )
 
 from .contents import DUMMY, FAST, MAIN
-from .tables import table
+from .tables import figure, table
 
+# MAEs of Gupta et al. (2021), Table 4
+GUPTA = "gupta2021.csv"
 SCORES = ("mae", "r2", "roc_auc", "roc_auc_of_labels")
 # where one class is all there is, no other score is defined
 UNSEEN_SCORES = (*SCORES, "accuracy")
@@ -54,6 +56,8 @@ def _benchmark_lines(kept: Kept) -> Iterator[str]:
         for name in kept.tasks:
             yield f"## {name}\n\nWith recorded scores of published submissions; * is run here.\n"
             yield markdown(leaderboard_text(leaderboard(kept, published, name)))
+    if (kept.folder / GUPTA).exists():
+        yield from _gupta_lines(kept)
     yield "## Scores, time and memory\n"
     summary = kept.summary()
     yield markdown(summary_text(summary, _known(summary, SCORES)))
@@ -67,6 +71,39 @@ def _benchmark_lines(kept: Kept) -> Iterator[str]:
     yield from (f"- {line}" for line in audit_lines(kept.about["audit"]))
     yield "\n## Versions\n"
     yield from _versions(kept)
+
+
+def beside_gupta(kept: Kept) -> pd.DataFrame:
+    """Give the MAEs of Gupta et al. (2021) on the same splits, and those of our default."""
+    found = pd.read_csv(kept.folder / GUPTA).set_index("table")
+    ours = kept.only(models=[MAIN]).summary().set_index("task")["mae"]
+    found = found.loc[[name for name in ours.index if name in found.index]]
+    found["ours"] = ours
+    found["best"] = found[["scratch_mae", "transfer_mae"]].min(axis=1)
+    found["ratio"] = found["ours"] / found["best"]
+    return found
+
+
+def _gupta_lines(kept: Kept) -> Iterator[str]:
+    """Write our default beside published transfer learning."""
+    found = beside_gupta(kept)
+    yield "## Beside published transfer learning\n"
+    yield (
+        "MAEs that Gupta et al. published for the same splits (Nat. Commun. 12, 6595 (2021), Table "
+        "4): their best model without transfer, and their best transfer model. "
+        f"`{MAIN}` has the smaller MAE on {(found['ratio'] < 1).sum()} of {len(found)} tables; the "
+        f"mean ratio to the better of the two is {found['ratio'].mean():.3f}.\n"
+    )
+    rows = [
+        [
+            str(name),
+            kept.tasks[str(name)].unit,
+            *(figure(row[key]) for key in ("scratch_mae", "transfer_mae", "ours")),
+            f"{row['ratio']:.2f}" if row["ratio"] < 1 else f"**{row['ratio']:.2f}**",
+        ]
+        for name, row in found.sort_values("ratio").iterrows()
+    ]
+    yield table(["table", "unit", "without transfer", "transfer", f"`{MAIN}`", "ratio"], rows)
 
 
 def _known(summary: pd.DataFrame, names: tuple[str, ...]) -> list[str]:

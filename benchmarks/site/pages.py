@@ -12,6 +12,7 @@ from benchmarks.common import RESULTS, read_json
 from .contents import BENCHMARKS, FAST, REFERENCE, compare, costs, read_all, read_kept
 from .details import benchmark_text, explicit_text
 from .figures import draw_costs, draw_learning_curve, draw_ratios, draw_speed
+from .submissions import submissions_text
 from .tables import (
     ablation_text,
     cost_text,
@@ -44,11 +45,12 @@ TEXTS = {
     "speed": ("make bench-speed", speed_text, draw_speed),
     "structures": ("python -m benchmarks.structures compare", structures_text, None),
 }
-# results with predictions
+# results with predictions: command, folder, text
 KEPT = {
-    "matbench": ("make bench-matbench", benchmark_text),
-    "jarvis": ("make bench-jarvis", benchmark_text),
-    "explicit": ("python -m benchmarks.accuracy.transfer", explicit_text),
+    "matbench": ("make bench-matbench", "matbench", benchmark_text),
+    "submissions": ("make bench-matbench", "matbench", submissions_text),
+    "jarvis": ("make bench-jarvis", "jarvis", benchmark_text),
+    "explicit": ("python -m benchmarks.accuracy.transfer", "explicit", explicit_text),
 }
 
 
@@ -75,8 +77,8 @@ def write_pages(folder: Path, results: Path = RESULTS) -> None:
             if draw is not None:
                 draw(content, folder / f"{name}.png")
                 texts[name] += f"\n![The same as a picture.]({folder.name}/{name}.png)\n"
-    for name, (command, spell) in KEPT.items():
-        kept = read_kept(name, results)
+    for name, (command, source, spell) in KEPT.items():
+        kept = read_kept(source, results)
         texts[name] = NOT_RUN.format(command=command) if kept is None else spell(kept)
     for name, text in texts.items():
         (folder / f"{name}.inc").write_text(text, encoding="utf-8")

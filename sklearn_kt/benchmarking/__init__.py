@@ -5,6 +5,7 @@ The tasks run like any other, by :func:`sklearn_kt.evaluation.evaluate`.
 
 from __future__ import annotations
 
+from .exposure import EXPOSURES, audit_predictions
 from .jarvis import JARVIS_TABLES, jarvis_tasks
 from .llm4mat import LLM4MAT_DATASETS, llm4mat_averages, llm4mat_comparison, llm4mat_tasks
 from .matbench import COMPOSITION_TASKS, matbench_tasks
@@ -19,8 +20,10 @@ from .published import leaderboard, leaderboard_text, read_leaderboard
 
 __all__ = [
     "COMPOSITION_TASKS",
+    "EXPOSURES",
     "JARVIS_TABLES",
     "LLM4MAT_DATASETS",
+    "audit_predictions",
     "jarvis_tasks",
     "leaderboard",
     "leaderboard_text",

@@ -12,8 +12,10 @@ import pytest
 from benchmarks.common import RESULTS
 from benchmarks.models import MODELS
 from benchmarks.site import contents, readme, tables
-from benchmarks.site.details import reductions
+from benchmarks.site.contents import read_kept
+from benchmarks.site.details import benchmark_text, beside_gupta, reductions
 from benchmarks.site.pages import overview_page, write_pages
+from benchmarks.site.submissions import submissions_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -223,3 +225,23 @@ def test_reductions_are_those_of_the_benchmark(name: str, recorded: dict[str, An
     assert contents.mean_reduction(rows) == pytest.approx(against_peers, abs=1e-9)
     reference = MODELS[contents.leading(recorded[name])].scratch
     assert contents.mean_reduction(rows, reference) == pytest.approx(against_scratch, abs=1e-9)
+
+
+def test_slips_of_recorded_submissions_are_found() -> None:
+    text = submissions_text(read_kept("matbench"))
+    for row in (
+        "| darwin | 0.269 | 0.364 | **+0.095 (+0.037 to +0.153)** |",
+        "| modnet_v0.1.12 (own repository) | 0.990 | 0.847 | **+0.143 (+0.119 to +0.167)** |",
+    ):
+        assert row in text
+    assert "nan" not in text
+
+
+def test_our_errors_beside_those_of_gupta() -> None:
+    kept = read_kept("jarvis")
+    assert kept is not None
+    found = beside_gupta(kept)
+    assert len(found) == 30
+    errors, _ = kept.absolute_errors("meps", "imkt")
+    assert found.loc["meps", "ratio"] == pytest.approx(errors.mean() / 1.78, rel=0.01)
+    assert f"on {(found['ratio'] < 1).sum()} of 30 tables" in benchmark_text(kept)
