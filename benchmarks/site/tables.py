@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,17 @@ from .contents import (
 from .figures import VERDICTS
 
 OUR_HEADS = tuple(f"`{model}`" for model in SHOWN)
+# runs of the ablation that differ in one part
+STEPS = (
+    ("masked", "scratch"),
+    ("masked+stability", "masked"),
+    ("masked+stability+text", "masked+stability"),
+    ("masked+stability+structure", "masked+stability"),
+    ("masked+stability+property", "masked+stability"),
+    ("all", "masked+stability+property"),
+    ("all", "masked+stability+structure"),
+    ("default", "all"),
+)
 # a mean over tables leaves out those with fewer rows that pretraining has not seen
 FEW = 20
 
@@ -202,12 +214,25 @@ def ablation_text(content: Mapping[str, Any]) -> str:
     parts = content["mean_relative_reduction"]
     rows = [[name, f"{part:+.1%}".replace("%", " %")] for name, part in parts.items()]
     errors = [[task, *map(figure, found.values())] for task, found in content["errors"].items()]
+    steps = [[added, to, *added_value(content, added, to)] for added, to in STEPS]
     return (
         f"One network each, fine-tuned on {len(errors)} tables: small ones after "
         f"{content['steps']:,} steps of pretraining, and `default`, the larger checkpoint in the "
         f"package after 20,000 steps.\n\n{table(head, rows)}\n\n"
-        f"Errors ({content['error']}):\n\n{table(['table', *parts], errors)}"
+        "What one part adds to others: the mean change of the error over the tables, its standard "
+        "error, and on how many tables it was smaller. One seed.\n\n"
+        + table(["with", "against", "change of the error", "smaller on"], steps)
+        + f"\n\nErrors ({content['error']}):\n\n{table(['table', *parts], errors)}"
     )
+
+
+def added_value(content: Mapping[str, Any], with_it: str, without: str) -> tuple[str, str]:
+    """Spell how errors change from one run to another, and on how many tables they are smaller."""
+    pairs = [(found[with_it], found[without]) for found in content["errors"].values()]
+    changes = [math.log(a / b) for a, b in pairs]
+    error = statistics.stdev(changes) / math.sqrt(len(changes))
+    text = f"{100 * statistics.mean(changes):+.1f} ± {100 * error:.1f} %"
+    return text, f"{sum(change < 0 for change in changes)} of {len(changes)}"
 
 
 def learning_curve_text(content: Mapping[str, Any]) -> str:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, read_json
 from benchmarks.models import MODELS
 from benchmarks.site import contents, readme, tables
 from benchmarks.site.contents import read_kept
 from benchmarks.site.details import benchmark_text, beside_gupta, reductions
 from benchmarks.site.pages import overview_page, write_pages
 from benchmarks.site.submissions import submissions_text
+from sklearn_kt._files import DATA
 
 ROOT = Path(__file__).parents[2]
 
@@ -235,6 +236,18 @@ def test_slips_of_recorded_submissions_are_found() -> None:
     ):
         assert row in text
     assert "nan" not in text
+
+
+def test_what_a_part_of_pretraining_adds() -> None:
+    content = read_json("ablation")
+    assert content is not None
+    text = tables.ablation_text(content)
+    card = (DATA / "checkpoints" / "default" / "README.md").read_text(encoding="utf-8")
+    for with_it, without in tables.STEPS:
+        change, _ = tables.added_value(content, with_it, without)
+        assert f"| {with_it} | {without} | {change} |" in text
+        # one of the two that add all is enough
+        assert change.removesuffix(" %") in card or without == "masked+stability+structure"
 
 
 def test_our_errors_beside_those_of_gupta() -> None:
