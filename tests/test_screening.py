@@ -143,6 +143,24 @@ def test_keys_know_fractions_and_nothing_else(rows: list[dict[str, int]], factor
     assert len(np.unique(keys)) == len({*composition_groups(rows)})
 
 
+class Tied(MeanNumber):
+    """Predicts the same for all, and a standard deviation that tells them apart."""
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        mean = super().predict(X)
+        return (np.ones_like(mean), mean) if return_std else np.ones_like(mean)
+
+
+def test_of_equal_predictions_the_surest_come_first(tmp_path: Path) -> None:
+    formulas = ["CsI", "NaCl", "LiF", "KBr", "MgO", "Li2F2"]
+    for ascending in (False, True):
+        sink = tmp_path / f"{ascending}.csv"
+        screen(Tied().fit(None), formulas, sink, top_k=3, ascending=ascending, batch_rows=2)
+        assert pd.read_csv(sink)["formula"].tolist() == ["LiF", "MgO", "NaCl"]
+    screen(Tied().fit(None), formulas, tmp_path / "p.csv", top_k=3, return_std=False)
+    assert pd.read_csv(tmp_path / "p.csv")["formula"].tolist() == formulas[:3]
+
+
 def test_top_k_is_the_head_of_the_sorted_whole(table: Path, tmp_path: Path) -> None:
     model = MeanNumber().fit(None)
     everything = pd.read_parquet(screen(model, table, tmp_path / "all.parquet").path)

@@ -155,7 +155,8 @@ def screen(
         ``prediction_std``, ``probability_<class>`` and properties; as text, for example
         ``"prediction > 1.5 and energy_above_hull < 0.05"``.
     top_k : int or None, default=None
-        Keep so many rows with the highest ``sort_by``, best first.
+        Keep so many rows with the highest ``sort_by``, best first; of rows with equal
+        predictions those with the smaller ``prediction_std``, then those read first.
     sort_by : str, default="prediction"
         Column that ranks.
     ascending : bool, default=False

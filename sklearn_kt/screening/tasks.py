@@ -312,16 +312,17 @@ def row_keys(batch: CompositionBatch) -> np.ndarray:
 
 
 def best_rows(table: pa.Table, plan: Plan) -> pa.Table:
-    """Keep the first rows by rank, of equal ones the first read."""
+    """Keep the first rows by rank, of equal ones the surest, then the first read."""
     import pyarrow.compute as pc
 
     assert plan.top_k is not None
     table = table.filter(pc.is_valid(table[plan.sort_by]))
-    order = pc.sort_indices(
-        table, sort_keys=[(plan.sort_by, "ascending" if plan.ascending else "descending")]
-    )
-    table = table.take(order)
+    keys = [(plan.sort_by, "ascending" if plan.ascending else "descending")]
+    uncertainty = plan.sort_by.replace("prediction", "prediction_std", 1)
+    if uncertainty != plan.sort_by and uncertainty in table.column_names:
+        keys.append((uncertainty, "ascending"))
+    table = table.take(pc.sort_indices(table, sort_keys=keys))
     if plan.deduplicate:
-        keys = pd.Series(table[KEY].to_pylist(), dtype=object)
-        table = table.filter(pa.array(~keys.duplicated().to_numpy()))
+        compositions = pd.Series(table[KEY].to_pylist(), dtype=object)
+        table = table.filter(pa.array(~compositions.duplicated().to_numpy()))
     return table.slice(0, plan.top_k)
