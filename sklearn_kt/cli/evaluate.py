@@ -36,6 +36,10 @@ def add_parser(commands: Any) -> None:
         " and pretraining, and differences with their intervals. Rows of one composition stay on"
         " one side of each fold; public benchmarks have their official folds, and MatBench its"
         " leaderboard.",
+        examples=(
+            "evaluate --data gaps.csv --target gap --models imkt-fast,rf-magpie",
+            "evaluate --dataset matbench_expt_gap --models imkt-fast --output-dir results",
+        ),
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", metavar="FILE", help=f"table: {FORMATS}")

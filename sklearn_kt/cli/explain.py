@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,13 @@ def add_parser(commands: Any) -> None:
         description="Share the prediction for a formula out among its elements and their"
         " interactions (Shapley interactions, by shapiq from the extra 'explain'): print a table"
         " and write a figure.",
+        examples=(
+            "explain gap.model LiFePO4 --label 'band gap (eV)'",
+            "explain gap.model GaN --players tokens -o GaN.svg",
+        ),
     )
     add_model(parser)
-    parser.add_argument("formula", metavar="FORMULA", help="as in LiFePO4")
+    parser.add_argument("formulas", nargs="+", metavar="FORMULA", help="as in LiFePO4")
     parser.add_argument(
         "--index",
         choices=("k-SII", "SII", "STII", "FSII", "SV"),
@@ -87,7 +92,10 @@ def add_parser(commands: Any) -> None:
     )
     add_seed(parser)
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="image to write (default: the formula, .png)"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="image to write, of one formula (default: the formula, .png)",
     )
     parser.set_defaults(run=run)
 
@@ -100,16 +108,23 @@ def run(args: argparse.Namespace) -> None:
 
     if args.output is not None:
         image_format(args.output)
-    values = _explanation(args)
-    output = Path(args.output or f"{file_stem(values.formula)}.png")
-    with replacing(output) as path:
-        # the numbers are there whatever happens to the picture
-        print_table(*_table(values))
-        write_explanation(values, path, label=args.label)
-    tell("wrote", str(output))
+        if len(args.formulas) > 1:
+            raise InputError(
+                f"--output names one image, and there are {len(args.formulas)} formulas: leave it"
+                " out, and each image is named after its formula."
+            )
+    for number, values in enumerate(_explanations(args)):
+        output = Path(args.output or f"{file_stem(values.formula)}.png")
+        with replacing(output) as path:
+            if number:
+                print()
+            # the numbers are there whatever happens to the picture
+            print_table(*_table(values))
+            write_explanation(values, path, label=args.label)
+        tell("wrote", str(output))
 
 
-def _explanation(args: argparse.Namespace) -> CompositionInteractions:
+def _explanations(args: argparse.Namespace) -> Iterator[CompositionInteractions]:
     from sklearn.exceptions import NotFittedError
 
     from sklearn_kt.explanation import explain
@@ -117,19 +132,20 @@ def _explanation(args: argparse.Namespace) -> CompositionInteractions:
     model = load_model(args)
     background = _background(args) if args.background else None
     try:
-        return explain(
-            model,
-            args.formula,
-            index=args.index,
-            max_order=args.max_order,
-            players=args.players,
-            baseline=args.baseline,
-            background=background,
-            budget=args.budget,
-            target=_target(model, args.target),
-            response=args.response,
-            random_state=args.random_state,
-        )
+        for formula in args.formulas:
+            yield explain(
+                model,
+                formula,
+                index=args.index,
+                max_order=args.max_order,
+                players=args.players,
+                baseline=args.baseline,
+                background=background,
+                budget=args.budget,
+                target=_target(model, args.target),
+                response=args.response,
+                random_state=args.random_state,
+            )
     except NotFittedError as error:
         raise InputError(f"The model is not fitted: {error}") from error
 

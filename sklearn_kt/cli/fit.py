@@ -20,6 +20,10 @@ def add_parser(commands: Any) -> None:
         help="train a model and save it",
         description="Train a model on a table and save it (sklearn_kt.save_model)."
         " Loading such a file runs no code from it.",
+        examples=(
+            "fit gaps.csv --target gap -o gap.model",
+            "fit alloys.xlsx --amounts weight --target strength --model imkt-fast -o alloys.model",
+        ),
     )
     parser.add_argument("data", metavar="DATA", help=f"table: {FORMATS}, or - (CSV from stdin)")
     add_columns(parser)

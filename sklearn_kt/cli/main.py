@@ -7,11 +7,14 @@ import contextlib
 import io
 import os
 import shlex
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from sklearn_kt._version import __version__
 from sklearn_kt.exceptions import SklearnKTError
@@ -68,7 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell("error", f"stdout is closed; redirect it to a file or to {os.devnull}.")
         return 2
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = build_parser().parse_args(arguments)
+    parser = build_parser()
+    if not arguments:
+        parser.print_help()
+        return 0
+    args = parser.parse_args(arguments)
     args.command_line = printable(shlex.join(["sklearn-kt", *arguments]))
     if isinstance(sys.stdout, io.TextIOWrapper):
         # formulas and units are not ASCII everywhere, and CSV brings its own line ends
@@ -140,6 +147,24 @@ def _signals_unwind() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help ends with examples, and that takes options by their full names only.
+
+    A script that shortens a name would break when another option with that beginning is added.
+    """
+
+    def __init__(self, *, description: str, examples: Sequence[str], **options: Any) -> None:
+        # as argparse does with text that it wraps itself, which would run examples together
+        width = shutil.get_terminal_size().columns - 2
+        super().__init__(
+            description=textwrap.fill(description, width),
+            epilog="\n".join(["examples:", *(f"  sklearn-kt {line}" for line in examples)]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands.
 
@@ -148,8 +173,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser : argparse.ArgumentParser
         What it parses has ``run``, the function that does it.
     """
-    parser = argparse.ArgumentParser(
-        prog="sklearn-kt", description="Predict materials properties from chemical formulas."
+    parser = _Parser(
+        prog="sklearn-kt",
+        description="Predict materials properties from chemical formulas.",
+        examples=("properties MgO W BaTiO3", "fit gaps.csv --target gap -o gap.model"),
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

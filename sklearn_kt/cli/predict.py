@@ -22,6 +22,10 @@ def add_parser(commands: Any) -> None:
         description="Predict with a saved model: the columns of the table, then 'prediction' (and"
         " probabilities of classes; prediction_0, prediction_1, ... of several targets). Reads and"
         " writes in batches, so tables may be larger than memory.",
+        examples=(
+            "predict gap.model GaN CuInSe2",
+            "predict gap.model new.csv -o predictions.csv",
+        ),
     )
     add_model(parser)
     add_stream(parser)

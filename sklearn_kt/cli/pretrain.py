@@ -17,6 +17,10 @@ def add_parser(commands: Any) -> None:
         " checkpoint, as a recipe says (sklearn_kt.pretraining.run_recipe lists its keys). A run"
         " that was stopped goes on. Several processes share the work under 'accelerate launch -m"
         " sklearn_kt pretrain ...'.",
+        examples=(
+            "pretrain --config recipe.json",
+            "pretrain --config recipe.yaml --data-dir tables",
+        ),
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="recipe, JSON or YAML")
     parser.add_argument(

@@ -28,6 +28,10 @@ def add_parser(commands: Any) -> None:
         description="Predict computed properties (band gap, energy above hull, moduli, ...) by the"
         " encoder in the package. Formulas print a table, with errors and what pretraining has"
         " seen of them; a table gets a column for each property.",
+        examples=(
+            "properties MgO W BaTiO3",
+            "properties candidates.csv --properties 'band gap,energy above hull' -o wide.parquet",
+        ),
     )
     add_stream(parser)
     add_properties(parser)

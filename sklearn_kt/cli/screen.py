@@ -32,6 +32,11 @@ def add_parser(commands: Any) -> None:
         help="predict for a table of any length and keep the best",
         description="Stream a table through a saved model into another table, with filters or"
         " ranking. A run that was stopped goes on when it is started again.",
+        examples=(
+            "screen gap.model millions.parquet --top-k 1000 -o best.csv",
+            "screen gap.model new.csv --properties 'energy above hull'"
+            " --where 'prediction > 1 and energy_above_hull < 0.05' -o good.csv",
+        ),
     )
     add_model(parser)
     parser.add_argument(

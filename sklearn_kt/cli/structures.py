@@ -55,6 +55,10 @@ def add_parser(commands: Any) -> None:
         help="propose crystal structures for formulas",
         description="Propose crystal structures by substitution into known prototypes or by a"
         " language model: print the ranked candidates and write a CIF file for each.",
+        examples=(
+            "structures BaTiO3 --n 3 --output-dir crystals",
+            "structures LiFePO4 NaCl --generator both --rank-by energy",
+        ),
     )
     parser.add_argument("formulas", nargs="+", metavar="FORMULA", help="as in BaTiO3")
     parser.add_argument(

@@ -17,6 +17,10 @@ def add_parser(commands: Any) -> None:
         "tokenize",
         help="write the tokens of formulas",
         description="Write formulas and the columns that CompositionTokenizer makes of them.",
+        examples=(
+            "tokenize Fe2O3 LiFePO4",
+            "tokenize new.csv --scheme fraction -o fractions.parquet",
+        ),
     )
     add_stream(parser)
     parser.add_argument(

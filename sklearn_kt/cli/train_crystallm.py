@@ -16,6 +16,10 @@ def add_parser(commands: Any) -> None:
         help="train a language model that writes crystals",
         description="Train a CrystaLLM on crystals. The same command goes on with a run that was"
         " stopped.",
+        examples=(
+            "train-crystallm crystals --output small",
+            "train-crystallm crystals.jsonl.gz --output quick --steps 5000 --n-embd 128",
+        ),
     )
     parser.add_argument(
         "structures", metavar="PATH", help="a folder of CIF files, a table, or a .jsonl.gz file"

@@ -109,3 +109,18 @@ def test_errors_are_one_line_and_leave_no_file(
     assert err.count("\n") == 1
     assert message in err
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_several_formulas(run: Run, model: Path, tmp_path: Path) -> None:
+    code, out, err = run(model, "NaCl", "MgO")
+    assert (code, err) == (0, "sklearn-kt: wrote: NaCl.png\nsklearn-kt: wrote: MgO.png\n")
+    tables = out.split("\n\nMgO: ")
+    assert len(tables) == 2
+    assert run(model, "MgO")[1] == f"MgO: {tables[1]}"
+    assert (tmp_path / "MgO.png").exists()
+    code, out, err = run(model, "NaCl", "MgO", "--output", "both.png")
+    assert (code, out) == (2, "")
+    assert_one_line(err, "2 formulas", "leave it out")
+    code, out, err = run(model, "NaCl", "-o", "e.xyz")
+    assert (code, out) == (2, "")
+    assert_one_line(err, ".xyz")

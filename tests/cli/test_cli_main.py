@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from sklearn.linear_model import BayesianRidge
 
 from sklearn_kt import __version__
 from sklearn_kt.cli import main
-from sklearn_kt.cli.main import COMMANDS
+from sklearn_kt.cli.main import COMMANDS, build_parser
 from sklearn_kt.cli.options import DEFAULT_MODELS
 from sklearn_kt.evaluation import MODELS
 from sklearn_kt.persistence import save_model
@@ -31,12 +32,32 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture) -> None:
     assert left.value.code == 0
     out = capsys.readouterr().out
     assert f"usage: {' '.join(['sklearn-kt', *command])}" in out
+    lines = out.partition("examples:\n")[2].splitlines()
+    examples = [line.removeprefix("  sklearn-kt ") for line in lines]
+    assert len(examples) == 2
+    for example in examples:
+        args = build_parser().parse_args(shlex.split(example))
+        if command:
+            assert example.split()[0] == command[0]
+            assert args.run
+
+
+def test_no_command_prints_help(capsys: pytest.CaptureFixture) -> None:
+    assert main([]) == 0
+    out, err = capsys.readouterr()
+    assert "examples:" in out
+    assert err == ""
+
+
+def test_names_of_options_are_whole(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", "x.csv", "--targ", "gap", "--output", "m"])
+    assert "unrecognized arguments: --targ" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["train"],
         ["evaluate"],
         ["evaluate", "--data", "x.csv", "--dataset", "seebeck"],
