@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from _commands import Run
+from _commands import Run, assert_one_line
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
