@@ -80,7 +80,6 @@ __all__ = [
     "CompositionBatch",
     "composition_groups",
     "composition_keys",
-    "is_composition_input",
     "parse_formula",
     "read_compositions",
 ]
@@ -425,25 +424,6 @@ def is_composition_input(X: Any) -> bool:
     which are numbers or missing. A single value that is something else, wherever it
     stands, makes compositions of the whole, and so does a column in which every value is
     missing: :func:`read_compositions` reads it or explains what is wrong with it.
-
-    Parameters
-    ----------
-    X : object
-        What the user passed.
-
-    Returns
-    -------
-    is_composition : bool
-        True: for :func:`read_compositions`; False: for scikit-learn's validators.
-
-    Examples
-    --------
-    >>> is_composition_input(["Fe2O3", "SiO2"])
-    True
-    >>> is_composition_input([[0.4, 0.6], [0.3, 0.7]])
-    False
-    >>> is_composition_input([5, "SiO2"]), is_composition_input(["SiO2", 5])
-    (True, True)
     """
     if isinstance(X, CompositionBatch | str | bytes | Mapping):
         return True

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from .encoder.encoder import Encoder
 
-__all__ = ["FORMAT_VERSION", "TRUSTED_TYPES", "load_model", "save_model"]
+__all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
 
 #: Layout of a model file; raised when another version of the package could misread it.
 FORMAT_VERSION = 3

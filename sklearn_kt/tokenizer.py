@@ -32,19 +32,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 __all__ = [
-    "CLS_ID",
-    "MASK_ID",
-    "N_TOKENS",
-    "PAD_ID",
-    "SEP_ID",
-    "UNK_ID",
     "VOCABULARY",
     "CompositionTokenizer",
     "batch_from_tokens",
     "composition_text",
-    "is_token_matrix",
-    "load_text_tokenizer",
-    "read_tokenizer",
     "token_matrix",
 ]
 
@@ -142,25 +133,8 @@ def token_matrix(
 def is_token_matrix(X: np.ndarray) -> bool:
     """Tell whether a matrix was made by ``CompositionTokenizer(scheme="element")``.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, width)
-        A numeric matrix.
-
-    Returns
-    -------
-    is_tokens : bool
-        Whether every row has the structure of the scheme: ``[CLS]``, elements
-        in strictly increasing order, then ``[PAD]``; positive amounts under elements
-        that add up to the amount under ``[CLS]``.
-
-    Examples
-    --------
-    >>> X = CompositionTokenizer().transform(["Fe2O3", "SiO2"])
-    >>> is_token_matrix(X)
-    True
-    >>> is_token_matrix(X + 1)
-    False
+    Every row must have the structure of the scheme: ``[CLS]``, elements in strictly increasing
+    order, then ``[PAD]``; positive amounts under elements that add up to that under ``[CLS]``.
     """
     if X.ndim != 2 or X.shape[0] == 0 or X.shape[1] < 4 or X.shape[1] % 2:
         return False
@@ -255,22 +229,7 @@ def read_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Read the tokenizer of a Hugging Face model, whatever it can spell.
 
-    Parameters
-    ----------
-    name : str or path-like
-        A folder, or the name of a model in the local Hugging Face cache.
-    local_files_only : bool, default=True
-        False allows a download.
-
-    Returns
-    -------
-    tokenizer : transformers.PreTrainedTokenizerBase
-        The tokenizer.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no tokenizer, or its settings name code.
+    `name` is a folder, or that of a model in the local Hugging Face cache.
     """
     from transformers import CONFIG_MAPPING, TOKENIZER_MAPPING, AutoTokenizer, PretrainedConfig
 
@@ -305,22 +264,7 @@ def load_text_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a Hugging Face model for :func:`composition_text`.
 
-    Parameters
-    ----------
-    name : str or path-like
-        A folder, or the name of a model in the local Hugging Face cache.
-    local_files_only : bool, default=True
-        False allows a download.
-
-    Returns
-    -------
-    tokenizer : transformers.PreTrainedTokenizerBase
-        The tokenizer.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no tokenizer, or if it cannot spell the names of all elements.
+    It must be able to spell the names of all elements.
     """
     tokenizer = read_tokenizer(name, local_files_only=local_files_only)
     shown, remedy = repr(os.fspath(name)), _tokenizer_remedy(local_files_only)

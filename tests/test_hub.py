@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from sklearn_kt import CompositionEmbedder
-from sklearn_kt.encoder import load_backbone
 from sklearn_kt.encoder.modeling import build_backbone
+from sklearn_kt.encoder.weights import load_backbone
 from sklearn_kt.exceptions import CheckpointError
 from sklearn_kt.hub import model_folder, read_settings
 from sklearn_kt.persistence import StoredEncoder, load_model, save_model

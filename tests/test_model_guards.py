@@ -40,8 +40,9 @@ from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_kt import CompositionEmbedder, CompositionTokenizer, ImplicitKTRegressor
 from sklearn_kt._model_guards import check_objects, check_tokenizer
-from sklearn_kt.encoder import PRESETS, load_backbone
+from sklearn_kt.encoder import PRESETS
 from sklearn_kt.encoder.modeling import build_backbone
+from sklearn_kt.encoder.weights import load_backbone
 from sklearn_kt.exceptions import CheckpointError, InputError
 from sklearn_kt.persistence import StoredEncoder, StoredNetwork, load_model, save_model
 

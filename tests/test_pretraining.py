@@ -30,9 +30,9 @@ from sklearn_kt.pretraining import (
     Property,
     add_embeddings,
     build_corpus,
-    read_recipe,
 )
 from sklearn_kt.pretraining.objectives import PretrainingRun
+from sklearn_kt.pretraining.recipes import read_recipe
 from sklearn_kt.tokenizer import token_matrix
 
 SIZES = {

@@ -14,7 +14,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_kt.evaluation import CompositionPool
 from sklearn_kt.exceptions import CompositionError, DatasetError, InputError
 from sklearn_kt.pretraining import (
-    OPEN_F,
     PROPERTIES,
     SOURCES,
     Corpus,
@@ -24,6 +23,7 @@ from sklearn_kt.pretraining import (
     build_corpus,
     dft_tables,
 )
+from sklearn_kt.pretraining.corpus import OPEN_F
 
 GAP = Property("gap", "eV", low=0, high=20)
 METAL = Property("metal", "", "binary", low=0, high=1)

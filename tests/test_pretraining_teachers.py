@@ -19,8 +19,8 @@ from sklearn_kt.pretraining import (
     build_corpus,
     describe_structure,
     embed_corpus,
-    read_embeddings,
 )
+from sklearn_kt.pretraining.teachers import read_embeddings
 from sklearn_kt.structures.chgnet import chgnet_outputs
 
 

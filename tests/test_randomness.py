@@ -34,7 +34,8 @@ from sklearn_kt.encoder.training import one_thread
 from sklearn_kt.estimators import readouts, uncertainty
 from sklearn_kt.estimators.readouts import KernelRegressor, smooth_readout
 from sklearn_kt.estimators.uncertainty import ErrorModel
-from sklearn_kt.evaluation import fit_and_predict, make_model
+from sklearn_kt.evaluation import make_model
+from sklearn_kt.evaluation.runner import fit_and_predict
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.randomness import random_state_of, seed_torch, torch_generator_kept
 from sklearn_kt.structures import Candidate, CrystalGraphRegressor

@@ -34,9 +34,9 @@ from sklearn_kt.evaluation import (
     audit_tasks,
     evaluate,
     read_records,
-    summary_text,
 )
 from sklearn_kt.evaluation.audit import POOL_FILE
+from sklearn_kt.evaluation.text import summary_text
 
 LOADERS = {"matbench": matbench_tasks, "jarvis": jarvis_tasks}
 # peers are scored on the rows that our pretraining has not seen, too

@@ -213,7 +213,8 @@ def filters() -> Iterator[tuple[Callable[[random.Random], Any], Check]]:
 
 def cif() -> Iterator[tuple[Callable[[random.Random], Any], Check]]:
     """Check crystals from text."""
-    from sklearn_kt.structures.crystallm import CIFTokenizer, crystal_of_text
+    from sklearn_kt.structures.crystallm import crystal_of_text
+    from sklearn_kt.structures.crystallm.cif_tokenizer import CIFTokenizer
 
     tokens = CIFTokenizer()
 

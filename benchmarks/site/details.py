@@ -14,16 +14,10 @@ from benchmarks.accuracy.transfer import ABOUT
 from benchmarks.accuracy.transfer import MODELS as TRANSFER_MODELS
 from benchmarks.common import Kept
 from benchmarks.models import MODELS, SEED
-from sklearn_kt.benchmarking import leaderboard, leaderboard_text, read_leaderboard
-from sklearn_kt.evaluation import (
-    audit_lines,
-    compare_models,
-    comparison_text,
-    mean_reduction,
-    rank_models,
-    summary_text,
-    win_tie_loss,
-)
+from sklearn_kt.benchmarking import leaderboard, read_leaderboard
+from sklearn_kt.benchmarking.published import leaderboard_text
+from sklearn_kt.evaluation import compare_models, mean_reduction, rank_models, win_tie_loss
+from sklearn_kt.evaluation.text import audit_lines, comparison_text, summary_text
 
 from .contents import DUMMY, FAST, MAIN
 from .tables import figure, table

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks.common import how_made, write_json
 from sklearn_kt.benchmarking import matbench_tasks
-from sklearn_kt.evaluation import evaluate, summary_text
+from sklearn_kt.evaluation import evaluate
+from sklearn_kt.evaluation.text import summary_text
 
 MODELS = ("imkt-fast", "rf-magpie", "imkt")
 SHOWN = ["model", "task", "fit_seconds", "predict_seconds", "peak_mb"]

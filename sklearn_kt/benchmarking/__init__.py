@@ -10,13 +10,12 @@ from .jarvis import JARVIS_TABLES, jarvis_tasks
 from .llm4mat import LLM4MAT_DATASETS, llm4mat_averages, llm4mat_comparison, llm4mat_tasks
 from .matbench import COMPOSITION_TASKS, matbench_tasks
 from .official import (
-    official_results,
     official_tasks,
     record_official,
     rescore_official,
     write_official,
 )
-from .published import leaderboard, leaderboard_text, read_leaderboard
+from .published import leaderboard, read_leaderboard
 
 __all__ = [
     "COMPOSITION_TASKS",
@@ -26,12 +25,10 @@ __all__ = [
     "audit_predictions",
     "jarvis_tasks",
     "leaderboard",
-    "leaderboard_text",
     "llm4mat_averages",
     "llm4mat_comparison",
     "llm4mat_tasks",
     "matbench_tasks",
-    "official_results",
     "official_tasks",
     "read_leaderboard",
     "record_official",

@@ -94,7 +94,7 @@ def matbench_tasks(
 
     See Also
     --------
-    official_results : What a submission to MatBench needs.
+    write_official : What a submission to MatBench needs.
     leaderboard : Compares with published submissions.
 
     Examples

@@ -62,32 +62,8 @@ def official_results(
 ) -> dict[str, Any]:
     """Make the content of the official results file.
 
-    Parameters
-    ----------
-    result : EvaluationResult
-        Of tasks of :func:`matbench_tasks`.
-    model : str or None, default=None
-        Name of the model; may be left out when there is one.
-    metadata : mapping or None, default=None
-        Said about the algorithm; of plain Python values.
-
-    Returns
-    -------
-    content : dict
-        What ``matbench.bench.MatbenchBenchmark.from_dict`` reads.
-
-    Raises
-    ------
-    InputError
-        If the model is unknown, or a fold of a task is missing.
-
-    Examples
-    --------
-    >>> from sklearn_kt.benchmarking import matbench_tasks, official_results
-    >>> from sklearn_kt.evaluation import evaluate
-    >>> result = evaluate("dummy", matbench_tasks())  # doctest: +SKIP
-    >>> official_results(result)["benchmark_name"]  # doctest: +SKIP
-    'matbench_v0.1'
+    It is what ``matbench.bench.MatbenchBenchmark.from_dict`` reads; the parameters are those of
+    :func:`write_official`.
     """
     model = _one_model(result, model)
     results: dict[str, Any] = {}
@@ -146,6 +122,11 @@ def write_official(
         Name of the model; may be left out when there is one.
     metadata : mapping or None, default=None
         Said about the algorithm; of plain Python values.
+
+    Raises
+    ------
+    InputError
+        If the model is unknown, or a fold of a task is missing.
 
     Examples
     --------

@@ -144,28 +144,9 @@ def leaderboard(
 
 
 def leaderboard_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Spell a leaderboard; our models are marked with an asterisk.
+    """Spell a :func:`leaderboard`, scores as mean ± standard deviation over the folds.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`~sklearn_kt.benchmarking.leaderboard`.
-
-    Returns
-    -------
-    text : DataFrame of str
-        Rank, model, and each score as mean ± standard deviation over the folds.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from sklearn_kt.benchmarking import leaderboard, leaderboard_text
-    >>> published = pd.DataFrame(
-    ...     {"model": "a", "task": "matbench_steels", "fold": [0, 1], "mae": [90.0, 80.0]}
-    ... )
-    >>> leaderboard_text(leaderboard(None, published, "matbench_steels"))
-      rank model           MAE
-    0    1     a  85.00 ± 5.00
+    Our models are marked with an asterisk.
     """
     labels = {name: score.label for name, score in SCORES.items()}
     labels["roc_auc_of_labels"] = "ROC AUC (MatBench's rule)"

@@ -227,7 +227,7 @@ def _output_folder(name: str | None) -> Iterator[Path | None]:
 
 
 def _print(result: EvaluationResult, args: argparse.Namespace) -> None:
-    from sklearn_kt.evaluation import audit_lines
+    from sklearn_kt.evaluation.text import audit_lines
 
     for title, table, lines in _parts(result, args):
         print_table(title, table)
@@ -239,8 +239,9 @@ def _parts(
     result: EvaluationResult, args: argparse.Namespace
 ) -> Iterator[tuple[str, pd.DataFrame, Sequence[str]]]:
     """Yield title, table and closing lines of each part."""
-    from sklearn_kt.evaluation import compare_models, comparison_text
+    from sklearn_kt.evaluation import compare_models
     from sklearn_kt.evaluation.report import format_sample, prediction_sample
+    from sklearn_kt.evaluation.text import comparison_text
 
     for title, table in _score_tables(result, "all", times=True):
         yield title, table, []
@@ -269,7 +270,7 @@ def _score_tables(
     result: EvaluationResult, rows: str, *, times: bool
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield a title and a table for each task kind."""
-    from sklearn_kt.evaluation import summary_text
+    from sklearn_kt.evaluation.text import summary_text
 
     summary = result.summary(rows)
     # all of a table may be known to pretraining: the audit says so
@@ -290,8 +291,8 @@ def _score_tables(
 def _leaderboards(
     result: EvaluationResult, args: argparse.Namespace
 ) -> Iterator[tuple[str, pd.DataFrame, Sequence[str]]]:
-    from sklearn_kt.benchmarking import leaderboard, leaderboard_text, read_leaderboard
-    from sklearn_kt.benchmarking.published import find_leaderboard
+    from sklearn_kt.benchmarking import leaderboard, read_leaderboard
+    from sklearn_kt.benchmarking.published import find_leaderboard, leaderboard_text
     from sklearn_kt.datasets import MATBENCH_TASKS
 
     path = args.leaderboard or find_leaderboard(args.data_dir)
@@ -326,10 +327,9 @@ def _write(result: EvaluationResult, folder: Path, args: argparse.Namespace) -> 
         result.predictions().to_csv(part, index=False)
     written.append(folder / _PREDICTIONS)
     for name, task in result.tasks.items():
-        draw = report.write_parity_plot if task.kind == "regression" else report.write_roc_plot
         kind = "parity" if task.kind == "regression" else "roc"
         picture = f"{kind}.png" if len(result.tasks) == 1 else f"{kind}-{name}.png"
-        written.append(draw(result, folder / picture, task=name))
+        written.append(report.write_plot(result, folder / picture, task=name))
     title = next(iter(result.tasks)) if len(result.tasks) == 1 else str(args.dataset)
     written.append(
         report.write_html_report(result, folder / _REPORT, title=title, command=args.command_line)

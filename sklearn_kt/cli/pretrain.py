@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     from sklearn_kt.datasets import data_home
-    from sklearn_kt.pretraining import read_recipe, run_recipe
+    from sklearn_kt.pretraining.recipes import read_recipe, run_recipe
 
     recipe, home = read_recipe(args.config), args.data_dir or data_home()
     print(run_recipe(recipe, data_home=home, verbose=0 if args.quiet else 1))

@@ -7,10 +7,8 @@ from .weights import (
     PRESETS,
     held_out_scores,
     list_checkpoints,
-    load_backbone,
     load_checkpoint,
     save_checkpoint,
-    without_heads,
 )
 
 __all__ = [
@@ -18,8 +16,6 @@ __all__ = [
     "Encoder",
     "held_out_scores",
     "list_checkpoints",
-    "load_backbone",
     "load_checkpoint",
     "save_checkpoint",
-    "without_heads",
 ]

@@ -201,27 +201,9 @@ def load_checkpoint(checkpoint: str | Path) -> Pretrained:
 
 
 def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pretrained:
-    """Load a Hugging Face encoder's architecture and weights.
+    """Load a Hugging Face encoder: its architecture without the folder's path, and weights.
 
-    Parameters
-    ----------
-    backbone : str or Path
-        A local folder, or the name of a model in the local Hugging Face cache
-        (or on the hub, if ``local_files_only=False``).
-    local_files_only : bool, default=True
-        Never use the network.
-
-    Returns
-    -------
-    spec : dict
-        Plain-data architecture, without the folder's path.
-    weights : dict of str to torch.Tensor
-        CPU float32 tensors.
-
-    Raises
-    ------
-    CheckpointError
-        If the model is not there or is not an encoder.
+    The weights are CPU float32 tensors by name.
     """
     from transformers import PretrainedConfig
 
@@ -382,18 +364,7 @@ def held_out_scores(checkpoint: str | Path) -> dict[str, float]:
 
 
 def without_heads(spec: dict[str, Any], weights: dict[str, Any]) -> Pretrained:
-    """Leave out the property heads, which do not fit a fine-tuned encoder.
-
-    Parameters
-    ----------
-    spec, weights : dict
-        As :func:`load_checkpoint` returns them.
-
-    Returns
-    -------
-    spec, weights : dict
-        Of the bare encoder.
-    """
+    """Leave out the property heads, which do not fit a fine-tuned encoder."""
     config = {key: value for key, value in spec["config"].items() if key != "properties"}
     kept = {key: v for key, v in weights.items() if not key.startswith(("trunk.", "heads."))}
     return {**spec, "config": config}, kept

@@ -38,8 +38,7 @@ __all__ = [
     "format_sample",
     "prediction_sample",
     "write_html_report",
-    "write_parity_plot",
-    "write_roc_plot",
+    "write_plot",
 ]
 
 _TEMPLATE = "report.html"
@@ -59,38 +58,11 @@ def prediction_sample(
     model: str | None = None,
     random_state: int = 0,
 ) -> tuple[str, pd.DataFrame]:
-    """Draw a few out-of-fold predictions with their uncertainty.
+    """Draw a few out-of-fold predictions with their uncertainty, and say of which model.
 
-    Parameters
-    ----------
-    result : EvaluationResult
-        Of :func:`~sklearn_kt.evaluation.evaluate`.
-    n_rows : int, default=5
-        Number of rows drawn; fewer if there are fewer.
-    task : str or None, default=None
-        Name of the task; may be left out when there is one.
-    model : str or None, default=None
-        Name of the model; None takes the best of those that give an uncertainty (a
-        standard deviation or class probabilities), else the best.
-    random_state : int, default=0
-        Seed of the draw.
-
-    Returns
-    -------
-    model : str
-        Name of the model shown.
-    table : DataFrame
-        ``formula``, ``true``, ``predicted`` and, where the model gives it, ``std`` or
-        ``probability`` (of the predicted class).
-
-    Examples
-    --------
-    >>> from sklearn_kt.evaluation import evaluate, prediction_sample, table_task
-    >>> X, y = ["NaCl", "KCl", "LiF", "NaF"], [5.0, 4.0, 9.0, 8.0]
-    >>> result = evaluate("dummy", table_task(X, y, kind="regression", n_splits=2))
-    >>> model, table = prediction_sample(result, 2)
-    >>> model, table["formula"].tolist()
-    ('dummy', ['LiF', 'NaF'])
+    None takes the best of the models that give an uncertainty (a standard deviation or class
+    probabilities), else the best. The table has ``formula``, ``true``, ``predicted`` and, where
+    the model gives it, ``std`` or ``probability`` (of the predicted class).
     """
     about = _task(result, task)
     if model is None:
@@ -115,10 +87,13 @@ def prediction_sample(
     return model, table.infer_objects()
 
 
-def write_parity_plot(
+def write_plot(
     result: EvaluationResult, path: str | os.PathLike[str], *, task: str | None = None
 ) -> Path:
-    """Plot predicted against true values, one panel per model.
+    """Plot the predictions of all models for a task.
+
+    Numbers are drawn against the true ones, one panel a model; of classes there are the ROC
+    curves (of two classes), and one confusion matrix a model.
 
     Parameters
     ----------
@@ -127,7 +102,7 @@ def write_parity_plot(
     path : path-like
         Image file to write; its suffix gives the format, such as ``.png``.
     task : str or None, default=None
-        Name of a regression; may be left out when there is one task.
+        Name of the task; may be left out when there is one.
 
     Returns
     -------
@@ -137,52 +112,17 @@ def write_parity_plot(
     Raises
     ------
     InputError
-        If the task is not a regression.
+        If there is no such task, or no such format.
 
     Examples
     --------
-    >>> from sklearn_kt.evaluation import write_parity_plot
-    >>> write_parity_plot(result, "parity.png")  # doctest: +SKIP
+    >>> from sklearn_kt.evaluation import write_plot
+    >>> write_plot(result, "parity.png")  # doctest: +SKIP
     """
-    about = _task(result, task)
-    if about.kind != "regression":
-        raise InputError("A parity plot needs a regression; use write_roc_plot.")
-    return _save(_parity_figure(result, about), path)
-
-
-def write_roc_plot(
-    result: EvaluationResult, path: str | os.PathLike[str], *, task: str | None = None
-) -> Path:
-    """Plot ROC curves of all models (two classes) and their confusion matrices.
-
-    Parameters
-    ----------
-    result : EvaluationResult
-        Of :func:`~sklearn_kt.evaluation.evaluate`.
-    path : path-like
-        Image file to write; its suffix gives the format, such as ``.png``.
-    task : str or None, default=None
-        Name of a classification; may be left out when there is one task.
-
-    Returns
-    -------
-    path : Path
-        The file written.
-
-    Raises
-    ------
-    InputError
-        If the task is not a classification.
-
-    Examples
-    --------
-    >>> from sklearn_kt.evaluation import write_roc_plot
-    >>> write_roc_plot(result, "roc.png")  # doctest: +SKIP
-    """
-    about = _task(result, task)
-    if about.kind != "classification":
-        raise InputError("ROC curves need a classification; use write_parity_plot.")
-    return _save(_roc_figure(result, about), path)
+    kind, figure = image_format(path), _figure(result, _task(result, task))
+    with replacing(path) as temporary:
+        _write_figure(figure, temporary, kind)
+    return Path(path)
 
 
 def write_html_report(
@@ -238,10 +178,9 @@ def write_html_report(
 
 def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
     """Gather what the page says of one task."""
-    if task.kind == "regression":
-        figure, alt = _parity_figure(result, task), "Predicted against true values"
-    else:
-        figure, alt = _roc_figure(result, task), "ROC curves and confusion matrices"
+    figure, alt = _figure(result, task), "Predicted against true values"
+    if task.kind == "classification":
+        alt = "ROC curves and confusion matrices"
     buffer = io.BytesIO()
     _write_figure(figure, buffer, format="png")
     sample_model, sample = prediction_sample(result, task=task.name)
@@ -263,16 +202,8 @@ def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
 def format_sample(table: pd.DataFrame) -> pd.DataFrame:
     """Turn the numbers of :func:`prediction_sample` into text.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Of :func:`prediction_sample`.
-
-    Returns
-    -------
-    text : DataFrame of str
-        Same columns; targets, predictions and standard deviations with the same
-        decimals, so that they can be compared by eye.
+    Targets, predictions and standard deviations have the same decimals, so that they can be
+    compared by eye.
     """
     numbers = table[[name for name in ("true", "predicted", "std") if name in table]]
     text = table.astype(str)
@@ -353,11 +284,9 @@ def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
     return np.concatenate(given) if len(given) == len(parts) else None
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    kind = image_format(path)
-    with replacing(path) as temporary:
-        _write_figure(figure, temporary, kind)
-    return Path(path)
+def _figure(result: EvaluationResult, task: Task) -> Figure:
+    draw = _parity_figure if task.kind == "regression" else _roc_figure
+    return draw(result, task)
 
 
 def _write_figure(figure: Figure, file: Path | io.BytesIO, format: str) -> None:  # noqa: A002

@@ -460,43 +460,8 @@ def fit_and_predict(
 ) -> FoldPrediction:
     """Fit a clone of a model and predict; it sees nothing but these arguments.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Cloned first.
-    X_train : array-like of compositions, shape (n_train,)
-        What the model is trained on.
-    y_train : ndarray of shape (n_train,)
-        Targets of the training part; those of the test part are not asked for.
-    X_test : array-like of compositions, shape (n_test,)
-        What the model predicts.
-    kind : {"regression", "classification"}
-        What is predicted.
-    classes : ndarray of shape (n_classes,) or None, default=None
-        All class labels in sorted order: the columns of the probabilities. One may
-        be absent from the training part.
-    name : str, default="The model"
-        Used in messages.
-
-    Returns
-    -------
-    fold : FoldPrediction
-        Predictions and times.
-
-    Raises
-    ------
-    InputError
-        If the model does not give one prediction per row.
-
-    Examples
-    --------
-    >>> from sklearn.dummy import DummyRegressor
-    >>> from sklearn_kt.evaluation import fit_and_predict
-    >>> fold = fit_and_predict(
-    ...     DummyRegressor(), ["NaCl", "KCl"], [8.0, 6.0], ["LiF"], kind="regression"
-    ... )
-    >>> fold.predictions
-    array([7.])
+    `classes` are all labels in sorted order, the columns of the probabilities: one may be absent
+    from the training part. Messages call the model by its `name`.
     """
     model: Any = clone(estimator)
     start = perf_counter()

@@ -130,37 +130,16 @@ def _f1(
     return f1_score(y, labels, average="macro")
 
 
+_ERROR = {"smaller_is_better": True, "in_target_units": True}
+
 SCORES: Mapping[str, Score] = {
     score.name: score
     for score in (
-        Score(
-            "mae",
-            "MAE",
-            "regression",
-            _mae,
-            smaller_is_better=True,
-            in_target_units=True,
-            shown=True,
-        ),
-        Score(
-            "rmse",
-            "RMSE",
-            "regression",
-            _rmse,
-            smaller_is_better=True,
-            in_target_units=True,
-            shown=True,
-        ),
+        Score("mae", "MAE", "regression", _mae, **_ERROR, shown=True),
+        Score("rmse", "RMSE", "regression", _rmse, **_ERROR, shown=True),
         Score("r2", "R²", "regression", _r2, shown=True),
         Score("mape", "MAPE", "regression", _mape, smaller_is_better=True),
-        Score(
-            "max_error",
-            "max. error",
-            "regression",
-            max_error,
-            smaller_is_better=True,
-            in_target_units=True,
-        ),
+        Score("max_error", "max. error", "regression", max_error, **_ERROR),
         Score("mad_mae", "MAD:MAE", "regression", _mad_mae),
         Score("accuracy", "accuracy", "classification", _accuracy, shown=True),
         Score(
@@ -186,26 +165,7 @@ SCORES: Mapping[str, Score] = {
 
 
 def scores_of(kind: str, *, shown: bool = False) -> dict[str, Score]:
-    """Give the scores of a task kind.
-
-    Parameters
-    ----------
-    kind : {"regression", "classification"}
-        What is predicted.
-    shown : bool, default=False
-        Only those that tables show.
-
-    Returns
-    -------
-    scores : dict of str to Score
-        By name.
-
-    Examples
-    --------
-    >>> from sklearn_kt.evaluation import scores_of
-    >>> [score.label for score in scores_of("regression", shown=True).values()]
-    ['MAE', 'RMSE', 'R²']
-    """
+    """Give the scores of a task kind by name; all, or those that tables show."""
     check_kind(kind)
     return {
         name: score

@@ -37,32 +37,10 @@ def summary_text(
     rows: bool = False,
     times: bool = True,
 ) -> pd.DataFrame:
-    """Spell the summary of a result.
+    """Spell the summary of a result: model, task, scores, and seconds and memory of a fold.
 
-    Parameters
-    ----------
-    summary : DataFrame
-        Of :meth:`~sklearn_kt.evaluation.EvaluationResult.summary`, or some of its rows.
-    scores : iterable of str or None, default=None
-        Scores to show; None takes those that tables show, as far as they are there.
-    rows : bool, default=False
-        Show the number of test rows.
-    times : bool, default=True
-        Show seconds and memory too.
-
-    Returns
-    -------
-    text : DataFrame of str
-        Model, task, scores (mean ± standard deviation over the folds), and seconds and memory
-        of a fold.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from sklearn_kt.evaluation import summary_text
-    >>> summary_text(pd.DataFrame({"model": ["a"], "task": ["gaps"], "mae": [0.5]}))
-      model  task     MAE
-    0     a  gaps  0.5000
+    Scores are mean ± standard deviation over the folds: those asked for, or those that tables
+    show, as far as they are there. `rows` shows the number of test rows, too.
     """
     if scores is None:
         shown = (name for name, score in SCORES.items() if score.shown and name in summary)
@@ -85,28 +63,7 @@ def summary_text(
 
 
 def comparison_text(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Spell paired differences.
-
-    Parameters
-    ----------
-    comparison : DataFrame
-        Of :func:`~sklearn_kt.evaluation.compare_models`.
-
-    Returns
-    -------
-    text : DataFrame of str
-        Task, the two models, the difference of their scores with its interval, the verdict.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from sklearn_kt.evaluation import comparison_text
-    >>> row = {"task": "gap", "model": "a", "baseline": "b", "score": "mae", "difference": -0.5}
-    >>> row |= {"low": -0.7, "high": -0.3, "verdict": "win"}
-    >>> comparison_text(pd.DataFrame([row]))
-      task   models score            difference verdict
-    0  gap  a vs. b   MAE  -0.50 (-0.70, -0.30)     win
-    """
+    """Spell what :func:`compare_models` found: differences with intervals, verdicts."""
     text = comparison[["task"]].astype(str)
     text["models"] = comparison["model"] + " vs. " + comparison["baseline"]
     text["score"] = [SCORES[name].label for name in comparison["score"]]
@@ -127,24 +84,7 @@ def _decimals(width: float) -> int:
 
 
 def audit_lines(audit: Mapping[str, Any]) -> list[str]:
-    """Say in a few lines what an audit found.
-
-    Parameters
-    ----------
-    audit : mapping
-        The report of :func:`~sklearn_kt.evaluation.audit_tasks`.
-
-    Returns
-    -------
-    lines : list of str
-        One about the pool, then one or more per task.
-
-    Examples
-    --------
-    >>> from sklearn_kt.evaluation import audit_lines
-    >>> audit_lines({"pool": {"missing": "no pool was given"}, "tasks": {}})
-    ['pretraining pool: not checked (no pool was given)']
-    """
+    """Say what :func:`audit_tasks` found: a line about the pool, then one a task."""
     pool = audit["pool"]
     if "missing" in pool:
         lines = [f"pretraining pool: not checked ({pool['missing']})"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .corpus import OPEN_F, PROPERTIES, Corpus, CorpusTable, Property, build_corpus
-from .recipes import read_recipe, run_recipe
+from .corpus import PROPERTIES, Corpus, CorpusTable, Property, build_corpus
+from .recipes import run_recipe
 from .sources import SOURCES, Source, dft_tables
 from .teachers import (
     CHGNetTeacher,
@@ -14,14 +14,12 @@ from .teachers import (
     add_embeddings,
     describe_structure,
     embed_corpus,
-    read_embeddings,
 )
 
 if TYPE_CHECKING:
     from .pretrainer import CrossModalPretrainer
 
 __all__ = [
-    "OPEN_F",
     "PROPERTIES",
     "SOURCES",
     "CHGNetTeacher",
@@ -37,8 +35,6 @@ __all__ = [
     "describe_structure",
     "dft_tables",
     "embed_corpus",
-    "read_embeddings",
-    "read_recipe",
     "run_recipe",
 ]
 

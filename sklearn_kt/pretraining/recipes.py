@@ -31,32 +31,7 @@ TEACHERS: Mapping[str, Callable[[dict[str, Any]], Teacher]] = {
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """Read a recipe from a JSON or YAML file.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file with the keys of :func:`run_recipe`.
-
-    Returns
-    -------
-    recipe : dict
-        Not yet run.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or has an unknown key.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as home:
-    ...     path = Path(home) / "recipe.yaml"
-    ...     _ = path.write_text("{corpus: pool, output: weights, pretrainer: {max_steps: 9}}")
-    ...     read_recipe(path)
-    {'corpus': 'pool', 'output': 'weights', 'pretrainer': {'max_steps': 9}}
-    """
+    """Read a JSON or YAML file with the keys of :func:`run_recipe`."""
     import yaml
 
     path = Path(path)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt.encoder import load_backbone
+from sklearn_kt.encoder.weights import load_backbone
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError
 from sklearn_kt.structures.chgnet import chgnet_outputs, load_chgnet
 from sklearn_kt.tokenizer import read_tokenizer
@@ -353,37 +353,11 @@ def embed_corpus(
 
 
 def read_embeddings(path: str | Path, *, formula: str = "formula") -> tuple[list[str], np.ndarray]:
-    """Read vectors made by another model.
+    """Read formulas and vectors made by another model.
 
-    Parameters
-    ----------
-    path : str or Path
-        A Parquet file with a formula column and one numeric column per dimension, or one
-        column of lists; or an ``.npz`` file with the arrays `formula` and
-        ``embeddings``.
-    formula : str, default="formula"
-        Name of the formula column.
-
-    Returns
-    -------
-    formulas : list of str
-        n formulas.
-    embeddings : ndarray of float32, shape (n, d)
-        Vectors; several of one formula are for the caller to merge.
-
-    Raises
-    ------
-    InputError
-        If the file has another layout.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as home:
-    ...     path = Path(home) / "table.npz"
-    ...     np.savez(path, formula=["NaCl"], embeddings=[[0.5, 1.5]])
-    ...     read_embeddings(path)
-    (['NaCl'], array([[0.5, 1.5]], dtype=float32))
+    A Parquet file has a formula column and one numeric column per dimension, or one column of
+    lists; an ``.npz`` file the arrays `formula` and ``embeddings``. Several vectors of one formula
+    are for the caller to merge.
     """
     import pandas as pd
 

@@ -27,7 +27,6 @@ from sklearn_kt.benchmarking import (
     leaderboard,
     matbench_tasks,
     official,
-    official_results,
     official_tasks,
     read_leaderboard,
     record_official,
@@ -169,9 +168,9 @@ def test_an_official_file_needs_all_folds(small: Path, tmp_path: Path) -> None:
     result = run("dummy", "matbench_expt_gap", data_dir=small, folds=[0, 2], output_dir=tmp_path)
     assert not list(tmp_path.glob("*.json.gz"))
     with pytest.raises(InputError, match="no fold_1, fold_3, fold_4 of matbench_expt_gap"):
-        official_results(result)
+        official.official_results(result)
     with pytest.raises(InputError, match="must be one of dummy"):
-        official_results(result, "other")
+        official.official_results(result, "other")
     # the two folds are not run again
     whole = run("dummy", "matbench_expt_gap", data_dir=small, output_dir=tmp_path)
     assert whole.records[0].date == result.records[0].date

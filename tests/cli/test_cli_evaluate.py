@@ -15,7 +15,8 @@ from _benchmarks import formulas, small_matbench
 from _commands import FORMULAS, GAPS, Run, assert_one_line, files
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from sklearn_kt.evaluation import MODELS, CompositionPool, NamedModel
+from sklearn_kt.evaluation import MODELS, CompositionPool
+from sklearn_kt.evaluation.models import NamedModel
 from sklearn_kt.pretraining import CorpusTable
 
 WRITTEN = ["folds", "parity.png", "predictions.csv", "report.html", "results.json"]
@@ -208,7 +209,7 @@ def test_results_are_kept_whatever_happens_to_the_pictures(
     def fails(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sklearn_kt.evaluation.report.write_parity_plot", fails)
+    monkeypatch.setattr("sklearn_kt.evaluation.report.write_plot", fails)
     code, out, err = run(*arguments, "--output-dir", "other")
     assert code == 130
     assert "MAE" in out

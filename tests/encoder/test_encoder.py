@@ -13,15 +13,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from sklearn_kt import read_compositions
-from sklearn_kt.encoder import (
-    PRESETS,
-    list_checkpoints,
-    load_backbone,
-    load_checkpoint,
-    save_checkpoint,
-    without_heads,
-)
+from sklearn_kt.encoder import PRESETS, list_checkpoints, load_checkpoint, save_checkpoint
 from sklearn_kt.encoder.modeling import CompositionEncoder, FrozenEncoder, build_backbone
+from sklearn_kt.encoder.weights import load_backbone, without_heads
 from sklearn_kt.exceptions import CheckpointError, InputError
 from sklearn_kt.tokenizer import token_matrix
 

@@ -28,7 +28,8 @@ from sklearn_kt import (
     read_compositions,
 )
 from sklearn_kt.descriptors import elemental_descriptors
-from sklearn_kt.encoder import load_checkpoint, save_checkpoint, without_heads
+from sklearn_kt.encoder import load_checkpoint, save_checkpoint
+from sklearn_kt.encoder.weights import without_heads
 from sklearn_kt.exceptions import CompositionWarning, InputError
 
 FORMULAS = ["NaCl", "LiFePO4", "Fe0.62Ni0.38", "Cu"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, r2_score, roc_auc_score
 
-from sklearn_kt.evaluation import HEADLINES, SCORES, score_predictions, scores_of
+from sklearn_kt.evaluation.scores import HEADLINES, SCORES, score_predictions, scores_of
 
 
 def test_both_rules_for_the_auc() -> None:

@@ -11,7 +11,8 @@ from pymatgen.core import Composition
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from sklearn_kt.compositions import composition_groups
-from sklearn_kt.evaluation import HEADLINES, Task, evaluate, make_folds, table_task
+from sklearn_kt.evaluation import Task, evaluate, make_folds, table_task
+from sklearn_kt.evaluation.scores import HEADLINES
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
 
 X = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Cs") for b in ("F", "Cl", "Br", "I", "H", "N")]

@@ -7,8 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from sklearn_kt.evaluation import summary_text
-from sklearn_kt.evaluation.text import figure
+from sklearn_kt.evaluation.text import figure, summary_text
 
 
 @pytest.mark.parametrize(

@@ -24,18 +24,23 @@ from sklearn_kt.structures import Cached, load_library
 from sklearn_kt.structures.candidate import Candidate
 from sklearn_kt.structures.crystallm import (
     CIFRejectedError,
-    CIFTokenizer,
     CrystaLLMGenerator,
     TrainingPlan,
     crystal_of_text,
     load_crystallm,
-    new_crystallm,
     text_of_crystal,
     train_crystallm,
 )
 from sklearn_kt.structures.crystallm import generator as generator_module
+from sklearn_kt.structures.crystallm.cif_tokenizer import CIFTokenizer
 from sklearn_kt.structures.crystallm.guide import Guide
-from sklearn_kt.structures.crystallm.model import SHIPPED, CrystaLLM, Sample, _bracketed
+from sklearn_kt.structures.crystallm.model import (
+    SHIPPED,
+    CrystaLLM,
+    Sample,
+    _bracketed,
+    new_crystallm,
+)
 from sklearn_kt.structures.crystallm.search import Found, tree_search
 from sklearn_kt.structures.crystallm.short import _empty, lengthen, shorten
 from sklearn_kt.structures.crystallm.sites import sites_of_hall

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from .cif_tokenizer import CIFTokenizer
 from .generator import CrystaLLMGenerator
-from .model import CrystaLLM, load_crystallm, new_crystallm
+from .model import CrystaLLM, load_crystallm
 from .text import CIFRejectedError, crystal_of_text, text_of_crystal
 from .trainer import TrainingPlan, train_crystallm
 
 __all__ = [
     "CIFRejectedError",
-    "CIFTokenizer",
     "CrystaLLM",
     "CrystaLLMGenerator",
     "TrainingPlan",
     "crystal_of_text",
     "load_crystallm",
-    "new_crystallm",
     "text_of_crystal",
     "train_crystallm",
 ]

@@ -321,26 +321,10 @@ def new_crystallm(
     form: str = "short",
     seed: int = 0,
 ) -> CrystaLLM:
-    """Make a model with random weights, to be trained.
+    """Make an untrained model of texts of a form: ``"short"`` or ``"full"``.
 
-    Parameters
-    ----------
-    n_layer, n_head, n_embd : int, default=4, 4, 256
-        Size of the network.
-    context : int, default=256
-        Most tokens of a text.
-    dropout : float, default=0.1
-        Of embeddings and of what each block adds.
-    form : {"short", "full"}, default="short"
-        Of the texts.
-    seed : int, default=0
-        Of the weights; the global generator is left alone.
-
-    Returns
-    -------
-    model : CrystaLLM
-        Untrained. Elements that are alike have token vectors that are alike: they
-        are a random projection of the elements' properties.
+    Elements that are alike have token vectors that are alike: they are a random projection of
+    the elements' properties. The global generator is left alone.
     """
     import torch
 
