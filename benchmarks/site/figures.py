@@ -10,19 +10,20 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.models import is_ours
+from sklearn_kt.plotting._style import COLOURS
 
 from .contents import BENCHMARKS, FAST, REFERENCE, Row, front
 
 VERDICTS = {"win": "better", "tie": "tied", "loss": "worse"}
-# Okabe and Ito; shapes say the same
-MARKS = {"win": ("#0072B2", "o"), "tie": ("#777777", "D"), "loss": ("#D55E00", "s")}
-# models of the learning curve
+# shapes say the same as the colours
+MARKS = {"win": (COLOURS[0], "o"), "tie": ("#777777", "D"), "loss": (COLOURS[1], "s")}
+# models of the learning curve, with their colours
 LEARNERS = {
-    "imkt": "imKT, default",
-    "imkt-fast": "imKT, fast",
-    "imkt-scratch": "imKT from scratch",
-    "rf-magpie": "Magpie + random forest",
-    "et-fractions": "extra-trees on fractions",
+    "imkt": ("imKT, default", COLOURS[0]),
+    "imkt-fast": ("imKT, fast", COLOURS[5]),
+    "imkt-scratch": ("imKT from scratch", COLOURS[1]),
+    "rf-magpie": ("Magpie + random forest", COLOURS[2]),
+    "et-fractions": ("extra-trees on fractions", "#999999"),
 }
 # points beside a mark, the nearest first; the far ones get a line
 LABEL_PLACES = (
@@ -160,10 +161,9 @@ def draw_learning_curve(content: Mapping[str, Any], path: Path) -> None:
     tables, sizes = frame["table"].unique(), frame["rows"].unique()
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     axes = figure.subplots(1, len(tables))
-    colours = ["#0072B2", "#56B4E9", "#D55E00", "#009E73", "#999999"]
     for ax, table in zip(axes, tables, strict=True):
         part = frame[frame["table"] == table]
-        for (model, label), colour in zip(LEARNERS.items(), colours, strict=True):
+        for model, (label, colour) in LEARNERS.items():
             line = part[part["model"] == model].sort_values("rows")
             ax.plot(line["rows"], line["mae"], "o-", color=colour, label=label, markersize=4)
         ax.set(xscale="log", yscale="log", title=table, xlabel="training rows")
