@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
+from tqdm import tqdm
 
 from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import ClassTargets, NumberTargets, read_groups
@@ -49,20 +50,38 @@ class _BaseCrystalGraph(BaseEstimator):
         "verbose": ["verbose"],
     }
 
-    pooling: str
-    temperature: float
-    pretrained: bool
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    backbone_learning_rate: float
-    weight_decay: float
-    dropout: float
-    early_stopping: Any
-    patience: int
-    device: str
-    random_state: Any
-    verbose: int
+    def __init__(
+        self,
+        *,
+        pooling: str = "attention",
+        temperature: float = 0.05,
+        pretrained: bool = True,
+        max_epochs: int = 30,
+        batch_size: int = 16,
+        learning_rate: float = 1e-3,
+        backbone_learning_rate: float = 3e-4,
+        weight_decay: float = 0.01,
+        dropout: float = 0.1,
+        early_stopping: bool | str = "auto",
+        patience: int = 8,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.pooling = pooling
+        self.temperature = temperature
+        self.pretrained = pretrained
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.backbone_learning_rate = backbone_learning_rate
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=True)
@@ -142,7 +161,14 @@ class _BaseCrystalGraph(BaseEstimator):
             "dropout": float(self.dropout),
         }
         settings = self._settings(seed, validation is not None)
-        with _Progress(settings.max_epochs, bool(self.verbose)) as progress:
+        with tqdm(
+            total=settings.max_epochs, desc="epochs", disable=not self.verbose, file=sys.stderr
+        ) as bar:
+
+            def on_epoch(loss: float) -> None:
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                bar.update()
+
             net, self.history_ = train(
                 CrystalNetwork,
                 self.module_,
@@ -150,7 +176,7 @@ class _BaseCrystalGraph(BaseEstimator):
                 data.take(fit_rows, encoded[fit_rows]),
                 settings,
                 validation=validation,
-                on_epoch=progress.step,
+                on_epoch=on_epoch,
             )
         self.weights_ = {key: value.numpy() for key, value in net.module_.state_dict().items()}
         self.n_features_in_ = 1
@@ -346,21 +372,23 @@ class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
-        self.pooling = pooling
-        self.temperature = temperature
-        self.pretrained = pretrained
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.backbone_learning_rate = backbone_learning_rate
-        self.weight_decay = weight_decay
-        self.dropout = dropout
+        super().__init__(
+            pooling=pooling,
+            temperature=temperature,
+            pretrained=pretrained,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            backbone_learning_rate=backbone_learning_rate,
+            weight_decay=weight_decay,
+            dropout=dropout,
+            early_stopping=early_stopping,
+            patience=patience,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.loss = loss
-        self.early_stopping = early_stopping
-        self.patience = patience
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
 
     @own_settings()
     def predict(
@@ -482,39 +510,6 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
     (4, 2)
     """
 
-    def __init__(
-        self,
-        *,
-        pooling: str = "attention",
-        temperature: float = 0.05,
-        pretrained: bool = True,
-        max_epochs: int = 30,
-        batch_size: int = 16,
-        learning_rate: float = 1e-3,
-        backbone_learning_rate: float = 3e-4,
-        weight_decay: float = 0.01,
-        dropout: float = 0.1,
-        early_stopping: bool | str = "auto",
-        patience: int = 8,
-        device: str = "auto",
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.pooling = pooling
-        self.temperature = temperature
-        self.pretrained = pretrained
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.backbone_learning_rate = backbone_learning_rate
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.early_stopping = early_stopping
-        self.patience = patience
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
-
     @own_settings()
     def predict(
         self, X: Any, return_proba: bool = False
@@ -568,25 +563,3 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
 
     def _learn_error(self, rows: Any, y: np.ndarray) -> None:
         """Probabilities tell the error."""
-
-
-class _Progress:
-    """Bar of epochs on stderr."""
-
-    def __init__(self, epochs: int, shown: bool) -> None:
-        self.epochs = epochs
-        self.shown = shown
-
-    def __enter__(self) -> _Progress:
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=self.epochs, desc="epochs", disable=not self.shown, file=sys.stderr)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._bar.close()
-
-    def step(self, loss: float) -> None:
-        """Report an epoch."""
-        self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        self._bar.update()
