@@ -67,20 +67,7 @@ _EDITED = "it is damaged or was edited; do not use the file"
 
 
 def check_unpacked(unpacked: int, packed: int, name: str) -> None:
-    """Refuse an archive that would unpack to far more than its size.
-
-    Parameters
-    ----------
-    unpacked, packed : int
-        Bytes.
-    name : str
-        The archive, for the error.
-
-    Raises
-    ------
-    CheckpointError
-        If it would.
-    """
+    """Refuse an archive that would unpack to far more than its size."""
     if unpacked > max(_UNPACKED_ALWAYS, _UNPACKED_RATIO * packed):
         raise CheckpointError(
             f"{name} would unpack to {unpacked:,} bytes, far more than a model of its "
@@ -91,22 +78,7 @@ def check_unpacked(unpacked: int, packed: int, name: str) -> None:
 def parse_json(text: bytes, name: str) -> Any:
     """Parse JSON that is not much larger in memory than as text.
 
-    Parameters
-    ----------
-    text : bytes
-        The text.
-    name : str
-        Its file, for the error.
-
-    Returns
-    -------
-    object
-        What it says.
-
-    Raises
-    ------
-    CheckpointError
-        If it is long, holds too many lists, objects or values, or is no JSON.
+    It is refused if it is long, or holds too many lists, objects or values.
     """
     containers = text.count(b"[") + text.count(b"{")
     if containers > _CONTAINERS or text.count(b",") > _VALUES or len(text) > _TEXT:
@@ -123,18 +95,8 @@ def parse_json(text: bytes, name: str) -> Any:
 def check_schema(archive: zipfile.ZipFile, trusted: Collection[str] | None = ()) -> None:
     """Check that what a file of skops describes is no larger than the description.
 
-    Parameters
-    ----------
-    archive : zipfile.ZipFile
-        The file.
-    trusted : collection of str or None, default=()
-        Names of types that the user vouches for; None stands for all.
-
-    Raises
-    ------
-    CheckpointError
-        If parts are repeated by reference, nested too deeply, or are not what skops writes; or if
-        an array is not as large as it says.
+    Parts must not be repeated by reference, nested too deeply, or other than what skops writes,
+    and arrays must be as large as they say. None stands for trust in all types.
     """
     if "schema.json" not in archive.namelist():
         raise CheckpointError(f"there is no schema.json: {_EDITED}.")
@@ -287,15 +249,7 @@ def _check_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
 def objects_in(root: Any) -> Iterator[Any]:
     """Objects in an estimator, at any depth, each once.
 
-    Parameters
-    ----------
-    root : object
-        The estimator.
-
-    Yields
-    ------
-    object
-        Neither plain values nor what is inside networks and tokenizers.
+    Neither plain values nor what is inside networks and tokenizers.
     """
     seen: set[int] = set()
     pending = [root]
@@ -318,20 +272,9 @@ def objects_in(root: Any) -> Iterator[Any]:
 
 
 def check_objects(model: Any, trusted: Collection[str] = ()) -> None:
-    """Check what is trusted by its type for what is in it.
+    """Check what is trusted by its type for what is in it; what the user vouches for is not.
 
-    Parameters
-    ----------
-    model : object
-        Just loaded.
-    trusted : collection of str, default=()
-        Names of types that the user vouches for: they are not checked.
-
-    Raises
-    ------
-    CheckpointError
-        If compiled code could leave an array, learned numbers are not finite, or a method is
-        replaced.
+    Compiled code must not leave an array, learned numbers must be finite, and methods the own.
     """
     # what is checked with its holder, and must not stand alone
     held: set[int] = set()
@@ -621,21 +564,7 @@ _TEMPLATE = 8
 def check_tokenizer(text: Any) -> Any:
     """Read a tokenizer from its JSON text.
 
-    Parameters
-    ----------
-    text : object
-        What a file has in its place.
-
-    Returns
-    -------
-    tokenizers.Tokenizer
-        The tokenizer.
-
-    Raises
-    ------
-    CheckpointError
-        If it pads or cuts to a length, or has steps that could make much of a short text, or
-        cannot be read.
+    It must not pad or cut to a length, nor have steps that could make much of a short text.
     """
     from tokenizers import Tokenizer
 

@@ -31,25 +31,10 @@ _ADAPTER = "adapter_config.json"
 
 
 def model_folder(name: str | os.PathLike, *, local_files_only: bool = True) -> Path:
-    """Find the folder of a Hugging Face model.
+    """Find the folder of a Hugging Face model; reading it needs no network.
 
-    Parameters
-    ----------
-    name : str or path-like
-        A folder, or the name of a model in the local cache (or on the hub, with
-        ``local_files_only=False``).
-    local_files_only : bool, default=True
-        Never use the network.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder: reading it needs no network.
-
-    Raises
-    ------
-    CheckpointError
-        If there is none, or if it holds an adapter of another model.
+    `name` is a folder, or that of a model in the local cache (or on the hub, with
+    ``local_files_only=False``). What is an adapter of another model is refused.
     """
     folder = Path(name)
     if not folder.is_dir():
@@ -85,22 +70,7 @@ def model_folder(name: str | os.PathLike, *, local_files_only: bool = True) -> P
 def read_settings(folder: Path, file: str) -> dict[str, Any]:
     """Read a JSON file of a model's folder, and check what it asks for.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        As :func:`model_folder` gives it.
-    file : str
-        Such as ``"config.json"``.
-
-    Returns
-    -------
-    dict
-        The settings, without the note of their origin; empty if there is no such file.
-
-    Raises
-    ------
-    CheckpointError
-        If the file cannot be read, or :func:`check_settings` refuses it.
+    The settings come without the note of their origin; there are none where there is no such file.
     """
     path = folder / file
     if not path.is_file():
@@ -118,20 +88,7 @@ def read_settings(folder: Path, file: str) -> dict[str, Any]:
 
 
 def check_settings(settings: Mapping[str, Any], where: str) -> None:
-    """Refuse settings that name code, or anything to fetch, at any depth.
-
-    Parameters
-    ----------
-    settings : mapping
-        From a file.
-    where : str
-        The file, for the error.
-
-    Raises
-    ------
-    CheckpointError
-        If there is one that is not empty.
-    """
+    """Refuse settings that name code, or anything to fetch, at any depth."""
     pending: list[Any] = [settings]
     while pending:
         part = pending.pop()

@@ -183,27 +183,7 @@ def _amount(value: Any) -> Any:
 
 
 def only_column(schema: pa.Schema, name: str, table: str) -> int:
-    """Tell the position of a column that must be there once.
-
-    Parameters
-    ----------
-    schema : pyarrow.Schema
-        Names of the columns.
-    name : str
-        The one to find.
-    table : str
-        What the message calls the table.
-
-    Returns
-    -------
-    position : int
-        From 0.
-
-    Raises
-    ------
-    InputError
-        If it is missing or repeated.
-    """
+    """Tell the position of a column that must be there once."""
     count = schema.names.count(name)
     if count == 1:
         return schema.names.index(name)
@@ -219,22 +199,9 @@ class TableWriter(Protocol):
 
 
 def readable_format(path: str | Path) -> str:
-    """Tell the format of a file to read by its name.
+    """Tell the format of a file to read by its name, with ``.gz`` where it is compressed.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file. A name without an ending, as of a pipe, is CSV.
-
-    Returns
-    -------
-    ending : str
-        In lower case, with ``.gz`` where it is compressed.
-
-    Raises
-    ------
-    InputError
-        If the ending is none of those that can be read.
+    A name without an ending, as of a pipe, is CSV.
     """
     return _format(Path(path), _READABLE, "read")
 
@@ -245,23 +212,7 @@ def is_table_name(name: str) -> bool:
 
 
 def writable_format(path: str | Path) -> str:
-    """Tell the format of a file to write by its name.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file. A name without an ending, as of a pipe, is CSV.
-
-    Returns
-    -------
-    ending : str
-        In lower case, with ``.gz`` where it is compressed.
-
-    Raises
-    ------
-    InputError
-        If the ending is none of those that can be written.
-    """
+    """Tell the format of a file to write, as :func:`readable_format` does."""
     return _format(Path(path), _WRITABLE, "written")
 
 

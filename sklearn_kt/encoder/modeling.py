@@ -295,22 +295,9 @@ class CompositionEncoder(PreTrainedModel):
 def text_config(settings: Mapping[str, Any]) -> PretrainedConfig:
     """Make the configuration of a text encoder from settings in a file.
 
-    Parameters
-    ----------
-    settings : mapping
-        ``model_type`` and what that architecture knows; the rest (labels, versions) says nothing
-        about an encoder and is left out.
-
-    Returns
-    -------
-    transformers.PretrainedConfig
-        Of plain values.
-
-    Raises
-    ------
-    CheckpointError
-        If the type is none of the text encoders read here, or a setting names code or another
-        model, or is no plain value.
+    ``model_type`` and what that architecture knows are taken, if they are plain values; the rest
+    (labels, versions) says nothing about an encoder. Other types, and settings that name code or
+    another model, are refused.
     """
     check_settings(settings, "the text encoder's configuration")
     kind = settings.get("model_type")
@@ -338,15 +325,7 @@ def text_config(settings: Mapping[str, Any]) -> PretrainedConfig:
 def model_class(config: PretrainedConfig) -> Any:
     """Class of transformers for a configuration of :func:`text_config`.
 
-    Parameters
-    ----------
-    config : transformers.PretrainedConfig
-        The configuration.
-
-    Returns
-    -------
-    type
-        Not by way of AutoModel, which follows what a configuration says about code.
+    Not by way of AutoModel, which follows what a configuration says about code.
     """
     return MODEL_MAPPING[type(config)]
 

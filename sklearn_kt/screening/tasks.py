@@ -123,27 +123,8 @@ def predictions(
 ) -> dict[str, pa.Array]:
     """Predict, as columns of a table.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted on formulas.
-    batch : CompositionBatch
-        Valid compositions.
-    formulas : ndarray of str
-        The same as text, for estimators that are not ours.
-    return_std : bool
-        Of regressors.
-
-    Returns
-    -------
-    dict of str to pyarrow.Array
-        ``prediction``, then ``prediction_std`` or ``probability_<class>``; numbered
-        ``prediction_0``, ... for several targets.
-
-    Raises
-    ------
-    InputError
-        If the model cannot predict that.
+    ``prediction``, then ``prediction_std`` or ``probability_<class>``; numbered
+    ``prediction_0``, ... for several targets. Estimators that are not ours get the formulas.
     """
     X: Any = batch if reads_compositions(estimator) else formulas
     try:
@@ -185,26 +166,7 @@ def write_part(
     path: Path,
     on_rows: Callable[[int], None] | None = None,
 ) -> dict[str, int]:
-    """Run a task and write its part.
-
-    Parameters
-    ----------
-    task : Task
-        What to read.
-    plan : Plan
-        What to do.
-    estimator : estimator
-        What predicts.
-    path : Path
-        Parquet file to write, with keys of compositions.
-    on_rows : callable, optional
-        Told how many rows were done.
-
-    Returns
-    -------
-    dict of str to int
-        Counts of rows.
-    """
+    """Run a task, write its part with keys of compositions, and count its rows."""
     counts = dict.fromkeys(COUNTS, 0)
     schema = plan.schema.append(pa.field(KEY, KEY_TYPE))
     best = schema.empty_table()

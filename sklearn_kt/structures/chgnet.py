@@ -56,18 +56,7 @@ _MAX_VOLUME_CHANGE = 2.5
 
 @lru_cache(maxsize=1)
 def load_chgnet() -> Any:
-    """Load CHGNet's weights on the CPU, once.
-
-    Returns
-    -------
-    model : chgnet.model.CHGNet
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the package chgnet is not installed.
-    """
+    """Load CHGNet's weights on the CPU, once; without the package chgnet, say what to install."""
     try:
         from chgnet.model import CHGNet
     except ImportError as error:

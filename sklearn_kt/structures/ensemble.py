@@ -117,34 +117,14 @@ class EnsembleGenerator(BaseStructureGenerator):
 
 
 def distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Drop crystals that match an earlier one.
-
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-        Best first.
-
-    Returns
-    -------
-    kept : list of Candidate
-        In the same order.
-    """
+    """Drop crystals that match an earlier one; the best come first."""
     return [group[0] for group in alike(candidates)]
 
 
 def alike(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Group crystals that match.
+    """Group crystals that match, by pymatgen's ``StructureMatcher`` with its defaults.
 
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-        Best first.
-
-    Returns
-    -------
-    groups : list of list of Candidate
-        By pymatgen's ``StructureMatcher`` with its defaults, compared with the first
-        of each group; groups and members in the order given.
+    They are compared with the first of each group; groups and members keep their order.
     """
     from pymatgen.analysis.structure_matcher import StructureMatcher
 

@@ -64,20 +64,7 @@ class CrystalRows(Inputs):
 
     @classmethod
     def read(cls, rows: Sequence[Sequence[Candidate]], progress: bool = False) -> CrystalRows:
-        """Build the graphs.
-
-        Parameters
-        ----------
-        rows : sequence of sequence of Candidate
-            Crystals of each row.
-        progress : bool, default=False
-            Whether to show a bar on stderr.
-
-        Returns
-        -------
-        inputs : CrystalRows
-            Without the crystals that CHGNet cannot take.
-        """
+        """Build the graphs of each row's crystals; those that CHGNet cannot take are left out."""
         from tqdm import tqdm
 
         model = load_chgnet()
@@ -246,23 +233,8 @@ def run_network(
 ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
     """Run a network, a row at a time: no row's output depends on the others.
 
-    Parameters
-    ----------
-    network : CrystalNetwork
-        In evaluation mode.
-    rows : CrystalRows
-        With a crystal in every row.
-    device : str
-        Where to compute.
-
-    Returns
-    -------
-    outputs : ndarray of shape (n, n_outputs)
-        Of the pooled crystals.
-    each : list of ndarray of shape (n_crystals, n_outputs)
-        Of each crystal of a row by itself.
-    weights : list of ndarray of shape (n_crystals,)
-        Of the crystals of a row.
+    Every row must have a crystal. Outputs are those of the pooled crystals, those of each crystal
+    of a row by itself, and the weights of these.
     """
     outputs, each, weights = [], [], []
     network.to(device)

@@ -153,17 +153,7 @@ class PrototypeGenerator(FormulaGenerator):
 def substituted(library: PrototypeLibrary, found: Ranked) -> Candidate:
     """Build the crystal of a ranked prototype.
 
-    Parameters
-    ----------
-    library : PrototypeLibrary
-        That it was ranked in.
-    found : Ranked
-        Of :func:`rank`.
-
-    Returns
-    -------
-    candidate : Candidate
-        With template, source and replaced elements in its provenance.
+    Its provenance has the template, the source and the replaced elements.
     """
     old = library.elements(np.array([found.row]), len(found.numbers))[0].tolist()
     replace = dict(zip(old, found.numbers.tolist(), strict=True))
@@ -323,20 +313,7 @@ def _place(
 
 @lru_cache(maxsize=1024)
 def permutations_of(amounts: tuple[int, ...], limit: int) -> np.ndarray | None:
-    """Ways to fill slots that have equal amounts.
-
-    Parameters
-    ----------
-    amounts : tuple of int
-        In ascending order.
-    limit : int
-        Largest number of ways.
-
-    Returns
-    -------
-    permutations : ndarray of int, shape (n_ways, n_slots) or None
-        None if there are more ways.
-    """
+    """Ways to fill slots that have equal amounts; None if there are more than the limit."""
     runs = [list(run) for _, run in itertools.groupby(range(len(amounts)), amounts.__getitem__)]
     ways = 1
     for run in runs:

@@ -28,22 +28,9 @@ _COLUMNS = ("structure", "cif")
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Read crystals from a ``.jsonl.gz`` file.
+    """Read crystals from a ``.jsonl.gz`` file, one JSON object per line.
 
-    Parameters
-    ----------
-    path : Path
-        One JSON object per line, with ``id``, ``lattice``, ``species`` and ``coords``.
-
-    Yields
-    ------
-    dict
-        The objects.
-
-    Raises
-    ------
-    DatasetError
-        If the file is missing.
+    They have ``id``, ``lattice``, ``species`` and ``coords``.
     """
     if not path.is_file():
         raise DatasetError(f"{path} is missing; set SKLEARN_KT_DATA to a folder that has it.")
@@ -53,18 +40,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def counts_of_row(row: Mapping[str, Any]) -> dict[int, int]:
-    """Count the atoms of a row of a data file.
-
-    Parameters
-    ----------
-    row : mapping
-        With ``species``, as :func:`read_structure` takes.
-
-    Returns
-    -------
-    counts : dict of int to int
-        By atomic number, in the order of the row.
-    """
+    """Count the atoms of a row that :func:`read_structure` takes, by atomic number."""
     counts: Counter[int] = Counter()
     for symbol, count in row["species"]:
         counts[ELEMENTS.index(symbol) + 1] += count

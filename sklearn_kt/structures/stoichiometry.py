@@ -88,16 +88,6 @@ def integer_formulas(batch: CompositionBatch, max_atoms: int) -> list[Stoichiome
 def integer_formula(counts: Mapping[int, int]) -> Stoichiometry:
     """Write a crystal's composition with the smallest whole numbers.
 
-    Parameters
-    ----------
-    counts : dict of int to int
-        Atoms of each atomic number.
-
-    Returns
-    -------
-    formula : Stoichiometry
-        Without a common divisor.
-
     Examples
     --------
     >>> integer_formula({26: 4, 8: 6}).counts
@@ -151,16 +141,6 @@ def near_formulas(
 
 def reduced_formula(counts: Mapping[int, int]) -> str:
     """Spell a formula as pymatgen does, in the order of electronegativity.
-
-    Parameters
-    ----------
-    counts : dict of int to int
-        Atoms of each atomic number.
-
-    Returns
-    -------
-    formula : str
-        Reduced.
 
     Examples
     --------

@@ -37,21 +37,10 @@ _SYMPREC = 0.1
 
 @lru_cache(maxsize=600)
 def setting(hall: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Operations of a space-group setting, and its primitive lattice vectors.
+    """Operations of a space-group setting, by its number in spglib, and its primitive lattice.
 
-    Parameters
-    ----------
-    hall : int
-        Number of the setting in spglib.
-
-    Returns
-    -------
-    rotations : ndarray of int, shape (n, 3, 3)
-        Of the conventional cell.
-    translations : ndarray of int, shape (n, 3)
-        In units of 1/GRID.
-    primitive : ndarray of shape (3, 3)
-        Primitive vectors in terms of the conventional ones.
+    Rotations are those of the conventional cell, translations in units of 1/GRID, and primitive
+    vectors in terms of the conventional ones.
     """
     with _spglib() as spglib:
         symmetry = spglib.get_symmetry_from_database(hall)
@@ -87,21 +76,9 @@ def _primitive_vectors(centring: np.ndarray) -> np.ndarray:
 def orbit_images(
     position: np.ndarray, rotations: np.ndarray, translations: np.ndarray
 ) -> np.ndarray:
-    """Apply a space group to a position on the grid.
+    """Apply a space group to a position: the distinct ones in the conventional cell.
 
-    Parameters
-    ----------
-    position : ndarray of int, shape (3,)
-        In units of 1/GRID.
-    rotations : ndarray of int, shape (n, 3, 3)
-        Rotation parts.
-    translations : ndarray of int, shape (n, 3)
-        In units of 1/GRID.
-
-    Returns
-    -------
-    images : ndarray of int, shape (multiplicity, 3)
-        Distinct positions in the conventional cell.
+    Positions and translations are in units of 1/GRID.
     """
     images = (rotations @ position + translations) % GRID
     images = np.unique(images, axis=0)
@@ -114,18 +91,7 @@ def orbit_images(
 
 
 def lattice_vectors(parameters: np.ndarray) -> np.ndarray:
-    """Vectors of a cell from its lengths and angles.
-
-    Parameters
-    ----------
-    parameters : ndarray of shape (6,)
-        a, b, c in Angstrom; alpha, beta, gamma in degrees.
-
-    Returns
-    -------
-    vectors : ndarray of shape (3, 3)
-        One per row; c along z.
-    """
+    """Vectors of a cell, one per row, c along z: of lengths in Angstrom and angles in degrees."""
     from pymatgen.core import Lattice
 
     return Lattice.from_parameters(*parameters.tolist()).matrix.copy()
@@ -190,18 +156,10 @@ class Crystal:
 
 
 def analyse(candidate: Candidate) -> Crystal | None:
-    """Find the asymmetric unit of a crystal.
+    """Find the asymmetric unit of a crystal, given by any cell.
 
-    Parameters
-    ----------
-    candidate : Candidate
-        Any cell of it.
-
-    Returns
-    -------
-    crystal : Crystal or None
-        None if atoms overlap, if spglib finds no symmetry, or if the asymmetric unit
-        does not give the crystal back.
+    None if atoms overlap, if spglib finds no symmetry, or if the asymmetric unit does not give
+    the crystal back.
     """
     found = _dataset(candidate) if candidate.is_sound() else None
     if found is None:

@@ -43,16 +43,8 @@ _ROUNDS = 4
 def shorten(text: str) -> str:
     r"""Leave out what follows from the rest.
 
-    Parameters
-    ----------
-    text : str
-        Of :func:`~sklearn_kt.structures.crystallm.text_of_crystal`.
-
-    Returns
-    -------
-    short : str
-        The header, the space group, the free parameters of the cell, and element,
-        multiplicity and coordinates of each site; ends with a blank line.
+    What stays is the header, the space group, the free parameters of the cell, and element,
+    multiplicity and coordinates of each site; it ends with a blank line.
     """
     symbol = field(text, GROUP_KEY).strip("'")
     number = hall_numbers()[symbol][1]

@@ -193,24 +193,9 @@ def train_crystallm(
 
 
 def export_crystallm(folder: str | Path, output: str | Path | None = None) -> CrystaLLM:
-    """Write the model of a run as far as it has come.
+    """Write the model of a run as far as it has come; :func:`train_crystallm` does so at its end.
 
-    Parameters
-    ----------
-    folder : str or Path
-        Of :func:`train_crystallm`, which does this at its end.
-    output : str, Path or None, default=None
-        Where the model goes; None is `folder`.
-
-    Returns
-    -------
-    model : CrystaLLM
-        With the averaged weights in half precision, as saved.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no state yet, or it is damaged.
+    It has the averaged weights in half precision. None as `output` is the run's folder.
     """
     import torch
 
@@ -243,23 +228,10 @@ def export_crystallm(folder: str | Path, output: str | Path | None = None) -> Cr
 def token_texts(
     structures: Iterable[Structure | str], plan: TrainingPlan
 ) -> tuple[list[np.ndarray], int, int]:
-    """Tokenise crystals.
+    """Tokenise ordered crystals, or their texts in the published form, as a plan says.
 
-    Parameters
-    ----------
-    structures : iterable of pymatgen.core.Structure or str
-        Ordered crystals, or their texts in the published form.
-    plan : TrainingPlan
-        Of which `form` and `context` count.
-
-    Returns
-    -------
-    texts : list of ndarray of uint16
-        Each ends with a blank line.
-    n_wordless : int
-        Crystals without a text, or with a word that has no token.
-    n_long : int
-        Crystals whose texts are longer than the context.
+    Each text ends with a blank line. Left out and counted are crystals without a text, or with a
+    word that has no token; and those whose texts are longer than the context.
     """
     tokenizer = CIFTokenizer()
     unknown = tokenizer.tokens.index("<unk>")
