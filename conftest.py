@@ -92,10 +92,11 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 def _global_state() -> dict[str, object]:
-    # first imports add warning filters of their own: let them happen before the comparison
+    # first imports add filters and variables of their own: let them happen before the comparison
     import numpy as np
     import skorch  # noqa: F401
     import torch
+    import torch._dynamo  # by the first optimiser
     import transformers
 
     return {
