@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 __all__ = [
+    "ENCODER_SIZES",
     "PRESETS",
     "CheckpointFiles",
     "check_weights",
@@ -69,9 +70,8 @@ _SCORES = "held_out.json"
 # of the folder, not of the encoder
 _FOLDER_KEYS = ("model_type", "format_version", "sha256")
 
-# settings of an encoder that its weights bear out
-_SIZES = (
-    "vocab_size",
+# sizes of a composition encoder that whoever trains it chooses
+ENCODER_SIZES = (
     "hidden_size",
     "num_hidden_layers",
     "num_attention_heads",
@@ -80,8 +80,9 @@ _SIZES = (
     "n_frequencies",
     "n_log_frequencies",
     "amount_attention",
-    "properties",
 )
+# settings that its weights bear out
+_SIZES = ("vocab_size", *ENCODER_SIZES, "properties")
 
 # in the units of a property, far below what float32 holds
 _LARGEST = 1e30

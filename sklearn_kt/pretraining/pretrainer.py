@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt.encoder.modeling import CompositionEncoderConfig
 from sklearn_kt.encoder.training import resolve_device
-from sklearn_kt.encoder.weights import PRESETS, save_checkpoint
+from sklearn_kt.encoder.weights import ENCODER_SIZES, PRESETS, save_checkpoint
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.fitting import fit_context
 
@@ -341,20 +341,10 @@ class CrossModalPretrainer(BaseEstimator):
             )
         sizes = PRESETS[self.encoder] if isinstance(self.encoder, str) else self.encoder
         defaults = CompositionEncoderConfig()
-        keys = (
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "drop_path",
-            "n_frequencies",
-            "n_log_frequencies",
-            "amount_attention",
-        )
-        wrong = sorted(set(sizes) - set(keys))
+        wrong = sorted(set(sizes) - set(ENCODER_SIZES))
         if wrong:
-            raise InputError(f"encoder has no size {wrong[0]!r}; sizes are {keys}.")
-        config = {key: sizes.get(key, getattr(defaults, key)) for key in keys}
+            raise InputError(f"encoder has no size {wrong[0]!r}; sizes are {ENCODER_SIZES}.")
+        config = {key: sizes.get(key, getattr(defaults, key)) for key in ENCODER_SIZES}
         if self.property_weight and corpus.properties:
             config["properties"] = _describe_properties(corpus)
         spec = {"kind": "composition", "config": config}
