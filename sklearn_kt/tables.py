@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -51,12 +52,13 @@ __all__ = [
 
 STDIN = "-"
 _TEXT = (".csv", ".tsv", ".jsonl")
-_READABLE = (*_TEXT, *(f"{ending}.gz" for ending in _TEXT), ".parquet", ".xlsx")
-_WRITABLE = _READABLE[:-1]
+_FORMATS = (*_TEXT, *(f"{ending}.gz" for ending in _TEXT), ".parquet", ".xlsx")
 # characters of a record: more is no table, and would fill the memory
 _MAX_RECORD = 2**22
 # bytes that a workbook may unpack to; all of it is held in memory
 _MAX_WORKBOOK = 2**29
+# rows of a sheet, with the header's
+_MAX_SHEET = 2**20
 # integers up to here are exact as floating-point numbers
 _MAX_EXACT = 2**53
 _READ_ERRORS = (csv.Error, EOFError, OSError, zlib.error, ValueError, RecursionError)
@@ -188,7 +190,16 @@ def only_column(schema: pa.Schema, name: str, table: str) -> int:
     if count == 1:
         return schema.names.index(name)
     found = f"occurs {count} times in" if count else "is not among the columns of"
-    raise InputError(f"Column {name!r} {found} {table}: {', '.join(schema.names)}.")
+    raise InputError(
+        f"Column {name!r} {found} {table}: {', '.join(schema.names)}.{_near(name, schema.names)}"
+    )
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    """Ask whether a name like this one was meant, whatever the case of its letters."""
+    folded = {known.casefold(): known for known in names if known != name}
+    near = get_close_matches(name.casefold(), folded, n=1)
+    return f" Did you mean {folded[near[0]]!r}?" if near else ""
 
 
 class TableWriter(Protocol):
@@ -203,29 +214,29 @@ def readable_format(path: str | Path) -> str:
 
     A name without an ending, as of a pipe, is CSV.
     """
-    return _format(Path(path), _READABLE, "read")
+    return _format(Path(path), "read")
 
 
 def is_table_name(name: str) -> bool:
     """Tell whether a text ends as the name of a table that can be read does."""
-    return name.lower().endswith((*_READABLE, ".txt"))
+    return name.lower().endswith((*_FORMATS, ".txt"))
 
 
 def writable_format(path: str | Path) -> str:
     """Tell the format of a file to write, as :func:`readable_format` does."""
-    return _format(Path(path), _WRITABLE, "written")
+    return _format(Path(path), "written")
 
 
-def _format(path: Path, known: tuple[str, ...], done: str) -> str:
+def _format(path: Path, done: str) -> str:
     endings = [suffix.lower() for suffix in path.suffixes]
     if not endings:
         return ".csv"
     ending = "".join(endings[-2:]) if endings[-1] == ".gz" else endings[-1]
     if ending == ".txt":
         return ".csv"
-    if ending not in known:
+    if ending not in _FORMATS:
         raise InputError(
-            f"{path}: tables cannot be {done} as {ending}. The formats are {', '.join(known)}."
+            f"{path}: tables cannot be {done} as {ending}. The formats are {', '.join(_FORMATS)}."
         )
     return ending
 
@@ -355,7 +366,7 @@ class _Lines:
             raise InputError(
                 f"{self.name} is not UTF-8 text (line {self.number + 1} or a later one: {error})."
                 " Save it as CSV in UTF-8; tables of other formats are told by their ending:"
-                f" {', '.join(_READABLE)}."
+                f" {', '.join(_FORMATS)}."
             ) from error
         if not line:
             raise StopIteration
@@ -458,20 +469,25 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _workbook(path: Path, batch_rows: int) -> Table:
+def _openpyxl(path: Path, doing: str) -> Any:
     try:
-        from openpyxl import load_workbook
+        import openpyxl
     except ImportError as error:
         raise InputError(
-            f"{path}: reading .xlsx needs openpyxl: pip install 'sklearn_kt[excel]'; or save the"
-            " table as CSV in UTF-8."
+            f"{path}: {doing} .xlsx needs openpyxl: pip install 'sklearn_kt[excel]'; or take CSV in"
+            " UTF-8."
         ) from error
+    return openpyxl
+
+
+def _workbook(path: Path, batch_rows: int) -> Table:
+    openpyxl = _openpyxl(path, "reading")
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(part.file_size for part in archive.infolist())
         if size > _MAX_WORKBOOK:
             raise InputError(f"{path} unpacks to {size:,} bytes: save the table as CSV in UTF-8.")
-        book = load_workbook(path, read_only=True, data_only=True)
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         with contextlib.closing(book):
             if len(book.worksheets) != 1:
                 raise InputError(
@@ -680,6 +696,11 @@ def open_writer(path: Path | None, kind: str, schema: pa.Schema) -> Iterator[Tab
     elif kind == ".parquet":
         with pq.ParquetWriter(path, schema) as writer:
             yield writer
+    elif kind == ".xlsx":
+        workbook = _WorkbookWriter(path, schema)
+        with contextlib.closing(workbook.sheet):
+            yield workbook
+        workbook.save()
     else:
         with path.open("wb") as raw, contextlib.ExitStack() as stack:
             # no time and no name, so that equal tables are equal files
@@ -718,6 +739,45 @@ class _DelimitedWriter:
         # Python's numbers, which csv writes in full precision
         columns = [column.to_pylist() for column in table.columns]
         self.writer.writerows(zip(*columns, strict=True))
+
+
+class _WorkbookWriter:
+    """Rows of the one sheet of a workbook."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.book = _openpyxl(path, "writing").Workbook(write_only=True)
+        self.sheet = self.book.create_sheet()
+        self.sheet.append(schema.names)
+        self.rows = 1
+
+    def write_table(self, table: pa.Table) -> None:
+        """Append rows."""
+        from openpyxl.utils.exceptions import IllegalCharacterError
+
+        self.rows += len(table)
+        if self.rows > _MAX_SHEET:
+            raise InputError(
+                f"a sheet of .xlsx holds {_MAX_SHEET:,} rows, and there are more: write .csv or"
+                " .parquet."
+            )
+        for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            # a sheet knows no NaN and no infinity
+            known = [
+                None if isinstance(value, float) and not math.isfinite(value) else value
+                for value in row
+            ]
+            try:
+                self.sheet.append(known)
+            except (IllegalCharacterError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"{row} cannot be a row of a sheet ({error}): write .csv or .parquet."
+                ) from error
+
+    def save(self) -> None:
+        """Write the file."""
+        with self.path.open("wb") as file:
+            self.book.save(file)
 
 
 class _JsonWriter:

@@ -217,7 +217,7 @@ def test_a_record_without_end_is_not_read_into_memory(then: str) -> None:
 def test_endings_of_what_is_written() -> None:
     assert writable_format("a.b.Parquet") == ".parquet"
     assert writable_format("/dev/null") == readable_format("pipe") == ".csv"
-    for name in ("o.xlsx", "o.feather", "o.parquet.gz", "o.gz"):
+    for name in ("o.xls", "o.feather", "o.parquet.gz", "o.gz"):
         with pytest.raises(InputError, match="tables cannot be written as"):
             writable_format(name)
 
@@ -235,6 +235,42 @@ def test_what_a_format_cannot_hold(tmp_path: Path) -> None:
         open_writer(tmp_path / "o", ".jsonl", schema.remove(0)) as writer,
     ):
         writer.write_table(pa.table({"a": [float("nan"), float("inf")]}))
+
+
+def test_a_workbook_reads_as_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pa.table(
+        {"formula": ["NaN", "CO", None], "x": [1.5, float("nan"), None], "n": [2, None, 3]}
+    )
+    with open_writer(tmp_path / "o.xlsx", ".xlsx", rows.schema) as writer:
+        writer.write_table(rows.slice(0, 1))
+        writer.write_table(rows.slice(1))
+    with open_table(tmp_path / "o.xlsx", 10) as table:
+        [batch] = table.batches
+    assert batch.table.to_pydict() == {**rows.to_pydict(), "x": [1.5, None, None]}
+    schema = pa.schema([("a", pa.string())])
+    with (
+        pytest.raises(InputError, match="cannot be a row of a sheet"),
+        open_writer(tmp_path / "p.xlsx", ".xlsx", schema) as writer,
+    ):
+        writer.write_table(pa.table({"a": ["\x00"]}))
+    monkeypatch.setattr(tables, "_MAX_SHEET", 3)
+    with (
+        pytest.raises(InputError, match="holds 3 rows"),
+        open_writer(tmp_path / "p.xlsx", ".xlsx", rows.schema) as writer,
+    ):
+        writer.write_table(rows)
+
+
+def test_a_column_of_a_name_like_it_is_proposed(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Formula,band_gap,price\nMgO,1,2\n")
+    with open_table(tmp_path / "t.csv", 10) as table:
+        for name, meant in (("formula", "Formula"), ("bandgap", "band_gap"), ("PRICE", "price")):
+            with pytest.raises(InputError, match=rf"'{name}' is not .* Did you mean '{meant}'\?"):
+                table.column(name)
+        with pytest.raises(InputError, match=r"price\.$"):
+            table.column("strength")
 
 
 def test_text_as_numbers(tmp_path: Path) -> None:

@@ -93,9 +93,10 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    tasks = _benchmarks(args) if args.dataset else [_table(args)]
+
     from sklearn_kt.evaluation import evaluate
 
-    tasks = _benchmarks(args) if args.dataset else [_table(args)]
     for task in tasks:
         if args.task not in ("auto", task.kind):
             raise InputError(f"{args.dataset or task.name} is a {task.kind}, not a {args.task}.")
@@ -121,9 +122,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _table(args: argparse.Namespace) -> Task:
+    problem = table_problem(args, args.data, args.n_samples)
+
     from sklearn_kt.evaluation import table_task
 
-    problem = table_problem(args, args.data, args.n_samples)
     return table_task(
         problem.formulas,
         problem.target,

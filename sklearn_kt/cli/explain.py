@@ -156,7 +156,7 @@ def _background(args: argparse.Namespace) -> list[Any]:
     formulas: list[Any] = []
     with open_table(args.background, BATCH_ROWS) as table:
         reader = FormulaReader(table, args)
-        for batch in table.batches:
+        for batch in reader.batches:
             values = reader.values(batch)
             formulas += reader.formulas(values, reader.read(values, batch.place))
     return formulas

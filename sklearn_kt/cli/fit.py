@@ -35,12 +35,13 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    problem = table_problem(args, args.data, None)
+
     from sklearn.pipeline import Pipeline
 
     from sklearn_kt.evaluation import make_model
     from sklearn_kt.persistence import save_model
 
-    problem = table_problem(args, args.data, None)
     model: Any = make_model(
         args.model, problem.task, random_state=args.random_state, n_jobs=args.n_jobs
     )

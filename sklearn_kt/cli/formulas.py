@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import CompositionError, InputError
 
 from .console import tell
-from .options import STDIN
+from .options import FORMULA_COLUMN, STDIN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FormulaReader", "extended", "formulas_among", "given_table", "table_writer"]
 
+# values of a column that tell whether it holds formulas
+_LOOKED_AT = 100
+
 
 class FormulaReader:
     """Reads the compositions of a table: a column of formulas, or one column per element."""
@@ -32,8 +36,9 @@ class FormulaReader:
 
         self.name = table.name
         self.amounts = args.amounts
+        self.column, self.batches = _formula_column(table, args, target)
         self._columns = CompositionColumns(
-            table.schema, table.name, args.formula_column, args.amounts, target
+            table.schema, table.name, self.column, args.amounts, target
         )
 
     def values(self, batch: Batch) -> list[Any]:
@@ -55,6 +60,50 @@ class FormulaReader:
     def formulas(self, values: list[Any], batch: CompositionBatch) -> list[Any]:
         """Spell what was read as in the table, or in atoms what was read as something else."""
         return values if self.amounts is None else batch.formulas()
+
+
+def _formula_column(
+    table: Table, args: argparse.Namespace, target: str | None
+) -> tuple[str, Iterator[Batch]]:
+    """Find the column of formulas, and give the rows that looking at them took from the table.
+
+    It is the one that was asked for, or "formula", or the only one that reads as formulas.
+    """
+    from sklearn_kt._formula import ELEMENTS
+
+    names = table.schema.names
+    has_elements = args.amounts is not None and any(name in ELEMENTS for name in names)
+    if args.formula_column is not None or FORMULA_COLUMN in names or has_elements:
+        return args.formula_column or FORMULA_COLUMN, table.batches
+    first = next(table.batches, None)
+    if first is None:
+        return FORMULA_COLUMN, table.batches
+    found = [
+        name
+        for at, name in enumerate(names)
+        if name != target and _are_formulas(first.values(at)[:_LOOKED_AT])
+    ]
+    if len(found) > 1:
+        raise InputError(
+            f"{table.name} has no column {FORMULA_COLUMN!r}, and {len(found)} of its columns read"
+            f" as formulas ({', '.join(found)}): name one by --formula-column."
+        )
+    if found:
+        tell("note", f"the formulas of {table.name} are read from its column {found[0]!r}.")
+    return found[0] if found else FORMULA_COLUMN, chain([first], table.batches)
+
+
+def _are_formulas(values: list[Any]) -> bool:
+    from sklearn_kt.compositions import parse_formula
+
+    given = [value for value in values if value is not None and value != ""]
+    try:
+        for value in given:
+            parse_formula(value)
+    # numbers are none, either
+    except (CompositionError, TypeError):
+        return False
+    return bool(given)
 
 
 def formulas_among(data: list[str]) -> list[str] | None:
@@ -88,7 +137,7 @@ def given_table(args: argparse.Namespace) -> Iterator[Table]:
 
     formulas = formulas_among(args.data)
     if formulas is not None:
-        yield formula_table(formulas, args.formula_column)
+        yield formula_table(formulas, args.formula_column or FORMULA_COLUMN)
         return
     with open_table(args.data[0] if args.data else STDIN, args.batch_size) as table:
         yield table
@@ -96,6 +145,7 @@ def given_table(args: argparse.Namespace) -> Iterator[Table]:
 
 def extended(
     table: Table,
+    reader: FormulaReader,
     args: argparse.Namespace,
     added: pa.Schema,
     predict: Callable[[CompositionBatch, np.ndarray], dict[str, pa.Array]],
@@ -105,9 +155,11 @@ def extended(
     Parameters
     ----------
     table : Table
-        With columns of its own names.
+        With columns of other names.
+    reader : FormulaReader
+        Of the table.
     args : argparse.Namespace
-        With ``errors``, and the options of compositions.
+        With ``errors``.
     added : pyarrow.Schema
         Of the new columns.
     predict : callable
@@ -121,7 +173,6 @@ def extended(
     import numpy as np
     import pyarrow as pa
 
-    reader = FormulaReader(table, args)
     clash = sorted({*added.names} & set(table.schema.names))
     if clash:
         raise InputError(f"{table.name} already has a column {clash[0]!r}: rename it.")
@@ -129,7 +180,7 @@ def extended(
     rejected: list[str] = []
     # of no rows, too
     yield schema.empty_table()
-    for batch in table.batches:
+    for batch in reader.batches:
         values = reader.values(batch)
         compositions = reader.read(values, batch.place, args.errors)
         valid = compositions.valid

@@ -96,14 +96,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         _let_go_of_stdout()
         return 2
     except ValueError as error:
-        from sklearn.utils._param_validation import InvalidParameterError
-
-        # an option out of the range of the parameter that it sets
-        if not isinstance(error, SklearnKTError | InvalidParameterError):
+        if not isinstance(error, SklearnKTError) and not _is_parameter_error(error):
             raise
         tell("error", str(error))
         return 2
     return 0
+
+
+def _is_parameter_error(error: ValueError) -> bool:
+    """Tell an option out of the range of the parameter that it sets."""
+    from sklearn.utils._param_validation import InvalidParameterError
+
+    return isinstance(error, InvalidParameterError)
 
 
 def _let_go_of_stdout() -> None:

@@ -11,6 +11,7 @@ BATCH_ROWS = 10_000
 DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
 FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
 STDIN = "-"
+FORMULA_COLUMN = "formula"
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -96,9 +97,9 @@ def add_compositions(parser: argparse.ArgumentParser) -> None:
     """Take where compositions stand and what their amounts count."""
     parser.add_argument(
         "--formula-column",
-        default="formula",
         metavar="COLUMN",
-        help="column of the formulas (default: formula)",
+        help=f"column of the formulas (default: {FORMULA_COLUMN}, or the only one that reads as"
+        " formulas)",
     )
     parser.add_argument(
         "--amounts",
@@ -122,7 +123,7 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="table to write: .csv, .tsv, .jsonl or .parquet (default: CSV to stdout)",
+        help="table to write: .csv, .tsv, .jsonl, .parquet or .xlsx (default: CSV to stdout)",
     )
     add_batch_size(parser, BATCH_ROWS)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn_kt.exceptions import InputError
 
-from .formulas import extended, given_table, table_writer
+from .formulas import FormulaReader, extended, given_table, table_writer
 from .options import add_errors, add_model, add_stream, load_model
 
 if TYPE_CHECKING:
@@ -40,16 +40,20 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from sklearn_kt.screening.tasks import predictions
     from sklearn_kt.tables import writable_format
 
     if args.output is not None:
         writable_format(args.output)
-    model = load_model(args)
-    added = _added(model, args)
     with given_table(args) as table:
+        # what is wrong with the columns is said before the seconds that libraries take
+        reader = FormulaReader(table, args)
+        model = load_model(args)
+        added = _added(model, args)
+        from sklearn_kt.screening.tasks import predictions
+
         rows = extended(
             table,
+            reader,
             args,
             added,
             lambda batch, formulas: predictions(model, batch, formulas, args.return_std),

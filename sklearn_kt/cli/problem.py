@@ -44,9 +44,9 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) 
     values: list[Any] = []
     places: list[str] = []
     with open_table(source, BATCH_ROWS) as table:
-        reader = FormulaReader(table, args, args.target)
         target_at = table.column(args.target)
-        for batch in table.batches:
+        reader = FormulaReader(table, args, args.target)
+        for batch in reader.batches:
             formulas += reader.values(batch)
             values += batch.values(target_at)
             places += map(batch.place, range(len(batch.table)))

@@ -66,7 +66,7 @@ def _show(table: Table, args: argparse.Namespace) -> None:
     from sklearn_kt.properties import predict_properties
 
     reader = FormulaReader(table, args)
-    [batch] = table.batches
+    [batch] = reader.batches
     formulas = reader.values(batch)
     compositions = reader.read(formulas, batch.place, args.errors)
     found = predict_properties(compositions, property_names(args))
@@ -90,6 +90,8 @@ def _show(table: Table, args: argparse.Namespace) -> None:
 
 def _add_columns(table: Table, args: argparse.Namespace) -> None:
     """Write a table with a column for each property, batch by batch."""
+    reader = FormulaReader(table, args)
+
     import pyarrow as pa
 
     from sklearn_kt.properties import PropertyHeads
@@ -97,6 +99,7 @@ def _add_columns(table: Table, args: argparse.Namespace) -> None:
     heads = PropertyHeads.load(property_names(args))
     rows = extended(
         table,
+        reader,
         args,
         pa.schema([(name, pa.float64()) for name in heads.heads]),
         lambda batch, _: {name: pa.array(v) for name, v in heads.predict(batch).items()},

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from sklearn_kt.exceptions import InputError
 
 from .console import tell
+from .formulas import FormulaReader
 from .options import (
     FORMATS,
     add_batch_size,
@@ -94,19 +96,23 @@ def add_parser(commands: Any) -> None:
         "--output",
         required=True,
         metavar="FILE",
-        help="file to write: .parquet, .csv, .tsv or .jsonl",
+        help="file to write: .parquet, .csv, .tsv, .jsonl or .xlsx",
     )
     parser.set_defaults(run=run, interrupted="the same command goes on")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from sklearn_kt.export import reduce_precision
-    from sklearn_kt.screening import screen
     from sklearn_kt.tables import writable_format
 
     writable_format(args.output)
+    # what is wrong with the columns is said before the seconds that libraries take
+    formula_column = _formula_column(args)
     model = load_model(args)
+
+    from sklearn_kt.export import reduce_precision
+    from sklearn_kt.screening import screen
+
     if args.bfloat16:
         model = reduce_precision(model)
     with _cluster(args.scheduler) as client:
@@ -114,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
             model,
             args.source,
             args.output,
-            formula_column=args.formula_column,
+            formula_column=formula_column,
             amounts=args.amounts,
             columns=None if args.columns is None else args.columns.split(","),
             numbers=None if args.numbers is None else args.numbers.split(","),
@@ -135,6 +141,17 @@ def run(args: argparse.Namespace) -> None:
         f"{result.path}: {result.n_written} rows, of {result.n_rows} with"
         f" {result.n_rejected} that are no compositions",
     )
+
+
+def _formula_column(args: argparse.Namespace) -> str:
+    """Find the column of formulas by the first rows of the source, or of its first file."""
+    from sklearn_kt.tables import open_table
+
+    path = Path(args.source)
+    if path.is_dir():
+        path = min(path.glob("*.parquet"), default=path)
+    with open_table(path, args.batch_size) as table:
+        return FormulaReader(table, args).column
 
 
 def _cluster(address: str | None) -> AbstractContextManager[Any]:

@@ -49,12 +49,12 @@ def run(args: argparse.Namespace) -> None:
         names = tokenizer.get_feature_names_out().tolist()
         schema = pa.schema(
             [
-                pa.field(args.formula_column, pa.string()),
+                pa.field(reader.column, pa.string()),
                 *(pa.field(name, kind) for name in names),
             ]
         )
         with table_writer(args.output, schema) as writer:
-            for batch in table.batches:
+            for batch in reader.batches:
                 formulas = reader.values(batch)
                 compositions = reader.read(formulas, batch.place)
                 try:

@@ -89,6 +89,58 @@ def test_light_start() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fit", "gaps.csv", "--target", "gapp", "--output", "m"),
+        ("fit", "gaps.csv", "--target", "gap", "--formula-column", "x", "--output", "m"),
+        ("evaluate", "--data", "gaps.csv", "--target", "gapp"),
+        ("predict", "gap.model", "gaps.csv", "--formula-column", "x"),
+        ("predict", "gap.model", "gaps.csv", "--output", "p.doc"),
+        ("screen", "gap.model", "gaps.csv", "--formula-column", "x", "--output", "p.csv"),
+        ("screen", "gap.model", "gaps.csv", "--output", "p.doc"),
+        ("properties", "gaps.csv", "--formula-column", "x"),
+    ],
+)
+def test_what_is_wrong_with_columns_is_said_at_once(arguments: tuple, table: Path) -> None:
+    code = (
+        "import sys; from sklearn_kt.cli import main\n"
+        f"code = main({arguments!r})\n"
+        "heavy = {'sklearn', 'torch', 'skops'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=table.parent
+    )
+    assert done.returncode == 2, done.stderr
+    assert_one_line(done.stderr)
+
+
+def test_the_only_column_of_formulas_is_used(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,composition,gap\n1,MgO,7.8\n2,NaCl,8.5\n3,,1\n")
+    code, out, err = run("tokenize", "t.csv", "--scheme", "fraction")
+    assert code == 2
+    assert err.startswith("sklearn-kt: note: the formulas of t.csv are read from its column 'comp")
+    assert "line 4" in err
+    (tmp_path / "t.csv").write_text("id;composition;gap\n1;MgO;7.8\n2;NaCl;8.5\n3;KCl;8.4\n")
+    code, out, err = run("tokenize", "t.csv")
+    assert (code, out.splitlines()[0].split(",")[0]) == (0, "composition")
+    assert len(out.splitlines()) == 4
+    code, out, err = run("fit", "t.csv", "--target", "gap", "--model", "dummy", "--output", "m")
+    assert code == 0
+    code, out, err = run("screen", "m", "t.csv", "--no-std", "--quiet", "--output", "o.csv")
+    assert code == 0
+    assert "'composition'" in err
+    # the target is none, and of two columns one has to be named
+    (tmp_path / "t.csv").write_text("composition,parent,phase\nMgO,Mg,C\nNaCl,Na,B\n")
+    code, _, err = run("fit", "t.csv", "--target", "phase", "--model", "dummy", "--output", "m")
+    assert code == 2
+    assert_one_line(err, "2 of its columns", "composition, parent", "--formula-column")
+    code, _, err = run("tokenize", "-", stdin="id,gap\n1,7.8\n")
+    assert code == 2
+    assert_one_line(err, "Column 'formula' is not among the columns of stdin: id, gap.")
+
+
 def test_module_and_version() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sklearn_kt", "--version"],
