@@ -29,9 +29,9 @@ def test_python_example_prints_what_is_shown() -> None:
         exec(compile(_block("python"), "README.md", "exec"), {})
     shown = _block("text")
     assert NUMBER.sub("#", printed.getvalue()).split() == NUMBER.sub("#", shown).split()
-    # training amplifies the rounding of another processor, so the numbers are only near
+    # the rounding of another processor may move a split of a tree, and so the last digit
     numbers, expected = ([float(n) for n in NUMBER.findall(s)] for s in (printed.getvalue(), shown))
-    assert numbers == pytest.approx(expected, rel=0.25, abs=25)
+    assert numbers == pytest.approx(expected, abs=0.15)
 
 
 def test_command_line_is_understood() -> None:

@@ -82,6 +82,29 @@ def draw_ratios(rows: Sequence[Row], path: Path) -> None:
     drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
+def draw_headline(ratios: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Draw what is left of a random forest's error: ours, and that of the best other model."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(6.4, 0.7 + 0.36 * len(ratios)), layout="constrained")
+    ax = drawn.subplots()
+    marks = {"best other": MARKS["tie"], "sklearn_kt": MARKS["win"]}
+    for place, found in enumerate(ratios.values()):
+        ax.plot([found["sklearn_kt"], found["best other"]], [place] * 2, color="#cccccc", lw=3)
+        for label, (colour, shape) in marks.items():
+            ax.plot(found[label], place, shape, color=colour, ms=8, label="" if place else label)
+    ax.axvline(1, color="black", lw=1, zorder=0)
+    ax.set_yticks(range(len(ratios)), list(ratios), fontsize=10)
+    ax.set_ylim(len(ratios) - 0.5, -0.5)
+    ax.set_xlabel("error, where a random forest on Magpie features has 1", fontsize=10)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", alpha=0.3)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    drawn.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=10)
+    # the picture of a page without a background of its own is read on dark ones, too
+    drawn.savefig(path, metadata={"Date": None}, facecolor="white")
+
+
 def verdict(row: Row) -> str:
     """Say what is shown of a row: its interval's verdict, or where there is none its mean's."""
     return row.verdict or ("win" if row.ratio <= 1 else "loss")

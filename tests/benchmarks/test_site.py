@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.common import RESULTS, read_json
 from benchmarks.models import MODELS
-from benchmarks.site import contents, readme, tables
+from benchmarks.site import contents, figures, readme, tables
 from benchmarks.site.contents import read_kept
 from benchmarks.site.details import benchmark_text, beside_gupta, reductions
 from benchmarks.site.pages import overview_page, write_pages
@@ -189,15 +189,25 @@ def test_readme_is_written_between_its_marks(tmp_path: Path) -> None:
     content["audit"]["tasks"]["gap"] = {"test_rows": 30, "test_rows_in_pool": 10}
     readme.write_readme({"jarvis": content}, path)
     text = path.read_text()
-    assert text.startswith(f"above\n{readme.BEGIN}\n\n| test |")
+    assert text.startswith(f"above\n{readme.BEGIN}\n\n| predicted |")
     assert text.endswith(f"\n\n{readme.END}\nbelow\n")
-    row = "| 2 JARVIS-DFT tables | mean of MAE / best peer's | 0.500 | 0.600 | - | 1 |"
-    assert f"{row} 0.500 (1 tables) |" in text
+    row = "| 30 calculated properties | MAE over the best other's, mean | 0.500 | 0.600 | 1 |"
+    assert row in text
     assert "on 1 of 2 tasks (2026-01-02, `make bench-jarvis`)" in text
+    assert "the mean ratio is 0.500 (of 1 tables with 20 such rows)" in text
     assert "old" not in text
     content["audit"]["tasks"]["gap"]["test_rows_in_pool"] = 11
     readme.write_readme({"jarvis": content}, path)
-    assert f"{row} - |" in path.read_text()
+    assert "the mean ratio" not in path.read_text()
+
+
+def test_headline_is_a_ratio_to_the_forest(tmp_path: Path) -> None:
+    found = readme.headline({"jarvis": result(MADE)})["30 calculated properties"]
+    # of a gap and of what is missing to an AUC of 1
+    assert found["sklearn_kt"] == pytest.approx(math.sqrt(0.5 * 0.1 / 0.08))
+    assert found["best other"] == pytest.approx(1)
+    figures.draw_headline({"gaps": found}, tmp_path / "drawn.svg")
+    assert "gaps" in (tmp_path / "drawn.svg").read_text()
 
 
 @pytest.fixture(scope="module")
