@@ -267,6 +267,7 @@ def test_missing_or_changed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         list(dft_tables(tmp_path))
 
 
+@pytest.mark.slow
 def test_real_files_of_the_allow_list(
     tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,6 +204,7 @@ def test_forests_to_compare_with_are_the_same_bits(kind: Any) -> None:
     assert_array_equal(found[0].probabilities, found[1].probabilities)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("disorder")
 def test_commands_write_the_same_bytes(tmp_path: Path) -> None:
     data = tmp_path / "data.csv"

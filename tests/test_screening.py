@@ -1152,6 +1152,7 @@ def test_searches_and_cross_validation_on_a_cluster(client: Any) -> None:
     assert search.best_params_ == {"ridge__alpha": 0.1}
 
 
+@pytest.mark.slow
 def test_command_line(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -286,6 +286,7 @@ def inputs(task: Any, n: int) -> list[Any]:
     return [few[row % len(few)] for row in range(n)]
 
 
+@pytest.mark.slow
 @needs_matbench
 def test_official_objects(quiet: None, tmp_path: Path) -> None:
     from matbench.bench import MatbenchBenchmark

@@ -131,6 +131,7 @@ def test_all_bad_rows_are_counted(run: Run, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_columns_of_elements(run: Run, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(WEIGHTS)
     options = ("--target", "gap", "--model", "et-fractions", "--output", "m")

@@ -46,6 +46,7 @@ def test_fit_and_predict(run: Run, table: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "p.csv").stat().st_mode) == 0o666 & ~mask
 
 
+@pytest.mark.slow
 def test_fit_classifier_and_predict_from_stdin(run: Run, tmp_path: Path) -> None:
     frame = pd.DataFrame({"c": FORMULAS, "metal": [gap < 1 for gap in GAPS]})
     frame.to_csv(tmp_path / "t.csv", index=False)

@@ -311,6 +311,7 @@ class TestContainers:
 class TestGraphNetworks:
     QUICK: ClassVar[dict[str, Any]] = {"max_epochs": 1, "batch_size": 16, "device": "cpu"}
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore::sklearn_kt.exceptions.CompositionWarning")
     def test_regressor(self) -> None:
         network = CrystalGraphRegressor(**self.QUICK, early_stopping=True)

@@ -244,6 +244,7 @@ def test_targets_must_match_rows() -> None:
         classifier().fit(FORMULAS, TARGET)
 
 
+@pytest.mark.slow
 def test_several_targets(fitted: ImplicitKTRegressor) -> None:
     y = np.column_stack([TARGET, 1000 * TARGET])
     model = regressor(readout="auto", max_epochs=20).fit(FORMULAS, y)
@@ -326,6 +327,7 @@ def test_fast_trains_no_network(checkpoint: Path) -> None:
     assert few.readout_weights_ == {"trees": 1.0}
 
 
+@pytest.mark.slow
 def test_auto_never_sees_more_than_the_given_rows() -> None:
     # the choice is a function of X and y alone: shuffled foreign rows change nothing
     first = regressor(readout="auto", max_epochs=3).fit(FORMULAS, TARGET)
@@ -423,6 +425,7 @@ def test_default_is_the_bundled_checkpoint() -> None:
     assert set(default.readout_scores_) == {"fraction_trees", "transfer_trees", "blend"}
 
 
+@pytest.mark.slow
 def test_bundled_checkpoint_knows_chemistry() -> None:
     X, test = np.array(FORMULAS, dtype=object), np.arange(len(FORMULAS)) % 3 == 0
     errors = {}
@@ -455,6 +458,7 @@ def test_checkpoint_faults(checkpoint: Path, tmp_path: Path) -> None:
         regressor(readout=Ridge()).fit(FORMULAS, TARGET).save_pretrained(tmp_path / "x")
 
 
+@pytest.mark.slow
 def test_hugging_face_backbone(minilm_dir: Path, untouched_globals: None) -> None:
     X, y = FORMULAS[::6], TARGET[::6]
     model = ImplicitKTRegressor(
@@ -521,6 +525,7 @@ def test_same_seed_same_predictions(untouched_globals: None) -> None:
     assert np.abs(first - other).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_numeric_rows_are_a_documented_input() -> None:
     X = np.random.default_rng(0).normal(size=(80, 5)) * [1, 10, 100, 1e6, 1e-6]
     y = (X / X.std(axis=0)).sum(axis=1)

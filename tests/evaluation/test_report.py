@@ -227,6 +227,7 @@ def test_roc_plot_without_probabilities(tmp_path: Path) -> None:
     assert write_plot(evaluated, tmp_path / "r.png").is_file()
 
 
+@pytest.mark.slow
 def test_figures_need_no_display(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import test_report as t;"

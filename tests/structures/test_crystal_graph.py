@@ -111,6 +111,7 @@ class TestNetwork:
 
 
 class TestRegressor:
+    @pytest.mark.slow
     def test_learns(self, untouched_globals: None) -> None:
         model = CrystalGraphRegressor(
             **{**QUICK, "max_epochs": 12}, early_stopping=False, backbone_learning_rate=1e-3
