@@ -66,7 +66,8 @@ def encoders(encoder: Any, inputs: Any) -> dict[str, Any]:
     """Time ways to run the frozen encoder."""
     import torch
 
-    from sklearn_kt import CompositionEmbedder, training
+    from sklearn_kt import CompositionEmbedder
+    from sklearn_kt.encoder import training
     from sklearn_kt.export import export_onnx, reduce_precision
 
     n = len(inputs)
@@ -161,9 +162,9 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
-    from sklearn_kt import read_compositions, training
+    from sklearn_kt import read_compositions
     from sklearn_kt.datasets import load_seebeck
-    from sklearn_kt.encoder import load_checkpoint
+    from sklearn_kt.encoder import load_checkpoint, training
     from sklearn_kt.encoder.modeling import FrozenEncoder
     from sklearn_kt.export import onnx_inputs
 
