@@ -264,19 +264,9 @@ def formula_table(formulas: Sequence[str], column: str) -> Table:
 
 @contextlib.contextmanager
 def open_table(source: str | Path, batch_rows: int) -> Iterator[Table]:
-    """Open a table to read.
+    """Open a table to read: a file in one of the formats, or CSV from stdin, named ``"-"``.
 
-    Parameters
-    ----------
-    source : str or Path
-        A file in one of the formats; ``"-"`` is CSV from stdin.
-    batch_rows : int
-        Most rows of a batch.
-
-    Yields
-    ------
-    table : Table
-        Its errors are :class:`~sklearn_kt.exceptions.InputError` or :class:`OSError`.
+    Its errors are :class:`~sklearn_kt.exceptions.InputError` or :class:`OSError`.
     """
     if str(source) == STDIN:
         if sys.stdin is None:
@@ -620,26 +610,9 @@ def _batches(
 
 
 def as_numbers(batch: Batch, names: Iterable[str], name: str) -> pa.Table:
-    """Read columns of text as numbers.
+    """Read columns of text as float64; empty fields become null.
 
-    Parameters
-    ----------
-    batch : Batch
-        Rows.
-    names : iterable of str
-        Columns of text; empty fields become null.
-    name : str
-        Of the table, for messages.
-
-    Returns
-    -------
-    pyarrow.Table
-        The rows, with these columns as float64.
-
-    Raises
-    ------
-    InputError
-        If a value is not a number.
+    `name` is that of the table, for messages.
     """
     table = batch.table
     for column in names:
@@ -674,21 +647,9 @@ def _is_number(text: str) -> bool:
 
 @contextlib.contextmanager
 def open_writer(path: Path | None, kind: str, schema: pa.Schema) -> Iterator[TableWriter]:
-    """Open a table to write.
+    """Open a table to write, in a format of :func:`writable_format`, whatever the file's name.
 
-    Parameters
-    ----------
-    path : Path or None
-        File to write, whatever its name; None is stdout.
-    kind : str
-        Format, of :func:`writable_format`.
-    schema : pyarrow.Schema
-        Names and types of the columns.
-
-    Yields
-    ------
-    writer : TableWriter
-        Takes tables of this schema.
+    None is stdout.
     """
     check_columns(schema, kind)
     if path is None:

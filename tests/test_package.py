@@ -148,6 +148,11 @@ def test_all_names_resolve() -> None:
         sklearn_kt.no_such_name  # noqa: B018
 
 
+def test_modules_are_short() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert not [f"{path.name}: {n}" for path, n in lengths.items() if n > 800]
+
+
 def test_few_names_at_the_top() -> None:
     assert len(set(sklearn_kt.__all__) - {"__version__"}) <= 13
 
