@@ -11,6 +11,7 @@ __all__ = [
     "CheckpointError",
     "CompositionError",
     "CompositionWarning",
+    "ConditionWarning",
     "DatasetError",
     "EngineError",
     "ExplanationWarning",
@@ -83,6 +84,10 @@ class PretrainingOverlapWarning(UserWarning):
 
 class CompositionWarning(UserWarning):
     """Rows that were read in a way the user should know about."""
+
+
+class ConditionWarning(UserWarning):
+    """A condition tells nothing, or is unlike those of the training table."""
 
 
 class MissingStructureWarning(CompositionWarning):

@@ -262,6 +262,11 @@ def _graph(estimator: Any) -> tuple[nn.Module, list[str], dict[str, str]]:
             f"CompositionEmbedder, not a {kind}; export the parts of a pipeline or stack."
         )
     check_is_fitted(estimator)
+    if estimator.encoder_.n_conditions:
+        raise InputError(
+            f"this {kind} was fitted with the conditions {', '.join(estimator.condition_names_)}, "
+            "and graphs read compositions alone; save it with save_model."
+        )
     kind_of_input = estimator.encoder_.spec["kind"]
     if isinstance(estimator, CompositionEmbedder):
         network = estimator.encoder_.network

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
 
 #: Layout of a model file; raised when another version of the package could misread it.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 #: Types beyond those that skops trusts by itself which a model file may hold, beside all
 #: estimators of this package: what keeps plain data or other estimators, and trees of scikit-learn,
@@ -117,6 +117,7 @@ class StoredEncoder:
         tokenizer = getattr(encoder.reader, "tokenizer", None)
         self.tokenizer: Any = None if tokenizer is None else StoredTokenizer(tokenizer)
         self.scaler: Any = getattr(encoder.reader, "scaler", None)
+        self.conditions = encoder.scaler
 
     def restore(self) -> Encoder:
         """Build the encoder."""
@@ -134,7 +135,7 @@ class StoredEncoder:
             reader = TextInputs.of(self.spec, self.tokenizer.restore())
         elif self.spec["kind"] == "features":
             reader = NumberInputs(self.scaler)
-        return Encoder(self.spec, reader, network)
+        return Encoder(self.spec, reader, network, self.conditions)
 
 
 class StoredNetwork:

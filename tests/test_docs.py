@@ -93,7 +93,7 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["first_steps.md", "guide/checkpoint.md"])
+@pytest.mark.parametrize("name", ["first_steps.md", "guide/checkpoint.md", "guide/conditions.md"])
 def test_code_runs_from_top_to_bottom(name: str) -> None:
     namespace: dict[str, object] = {}
     code = blocks(DOCS / name, "python")

@@ -167,7 +167,9 @@ def test_what_cannot_be_exported(
     pytest.importorskip("onnx")
     trees = ImplicitKTRegressor(readout=ExtraTreesRegressor(3)).fit(FORMULAS, TARGET)
     numbers = ImplicitKTRegressor(**TINY, n_estimators=1).fit(np.eye(20), TARGET)
+    table = pd.DataFrame({"formula": FORMULAS, "t": TARGET})
     for model, message in [
+        (CompositionEmbedder(None).fit(table), "conditions t, and graphs read compositions"),
         (trees, "predicts by estimator"),
         (numbers, "network on features"),
         (CompositionEmbedder(None).fit(FORMULAS), "no encoder"),

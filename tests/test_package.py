@@ -27,7 +27,7 @@ LAYERS = [
     {"exceptions"},
     {"_cells", "_files", "_formula"},
     {"_settings", "_targets", "compositions", "datasets", "fitting", "hub", "randomness", "tables"},
-    {"tokenizer", "descriptors"},
+    {"conditions", "descriptors", "tokenizer"},
     {"encoder"},
     {"_model_guards"},
     {"persistence"},

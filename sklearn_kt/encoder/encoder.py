@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kt.compositions import CompositionBatch
+from sklearn_kt.conditions import MeasuredBatch
 from sklearn_kt.descriptors import elemental_descriptors
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.tokenizer import composition_text, load_text_tokenizer, token_matrix
@@ -134,6 +135,8 @@ class Encoder:
         Makes the backbone's inputs.
     network : FrozenEncoder or None, default=None
         The pretrained backbone; None without weights: random ones know nothing.
+    scaler : StandardScaler or None, default=None
+        Of the conditions beside compositions; None where there are none.
 
     Examples
     --------
@@ -149,6 +152,7 @@ class Encoder:
     spec: dict[str, Any]
     reader: ElementInputs | TextInputs | NumberInputs
     network: FrozenEncoder | None = None
+    scaler: StandardScaler | None = None
 
     @classmethod
     def load(
@@ -227,7 +231,8 @@ class Encoder:
     def blocks(self) -> tuple[str, ...]:
         """Names of the blocks of features that :meth:`features` gives."""
         learned = ("embedding", "properties") if self.property_names else ("embedding",)
-        return self.reader.blocks if self.network is None else (*learned, *self.reader.blocks)
+        beside = () if self.scaler is None else ("conditions",)
+        return (*(() if self.network is None else learned), *self.reader.blocks, *beside)
 
     @property
     def embedding_size(self) -> int:
@@ -235,13 +240,22 @@ class Encoder:
         return 0 if self.network is None else self.network.embedding_size
 
     @property
+    def n_conditions(self) -> int:
+        """Columns of the block ``"conditions"``."""
+        return 0 if self.scaler is None else self.scaler.n_features_in_
+
+    @property
     def property_names(self) -> list[str]:
         """Columns of the block ``"properties"``."""
         return [] if self.network is None else self.network.property_names
 
     def inputs(self, data: Data) -> Inputs:
-        """Make the arrays that the backbone's ``forward`` takes, of rows that are all valid."""
-        return self.reader(data)  # type: ignore[arg-type]
+        """Make what a network is given, of rows that are all valid."""
+        inputs = self.reader(data)  # type: ignore[arg-type]
+        if self.scaler is not None:
+            assert isinstance(data, MeasuredBatch)
+            inputs.conditions = self.scaler.transform(data.conditions).astype(np.float32)
+        return inputs
 
     def features(
         self, data: Data, names: Collection[str], *, device: str = "auto"
@@ -265,10 +279,12 @@ class Encoder:
         parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
         for rows in chunks(len(data)):
             part = data[rows]
-            learned = self._learned(part, device) if {"embedding", "properties"} & {*names} else {}
+            given = self._learned(part, device) if {"embedding", "properties"} & {*names} else {}
+            if isinstance(part, MeasuredBatch):
+                given["conditions"] = part.conditions
             for name, blocks in parts.items():
-                known = name in learned
-                blocks.append(learned[name] if known else self.reader.features(part, name))  # type: ignore[arg-type]
+                known = name in given
+                blocks.append(given[name] if known else self.reader.features(part, name))  # type: ignore[arg-type]
         return {name: _joined(blocks) for name, blocks in parts.items()}
 
     def trainable(self) -> tuple[dict[str, Any], dict[str, torch.Tensor] | None]:
@@ -280,6 +296,12 @@ class Encoder:
         spec, weights = without_heads(self.spec, state)
         return spec, weights or None
 
+    def for_rows(self, data: Data) -> Encoder:
+        """Scale conditions as those of these rows, if they have any."""
+        if not isinstance(data, MeasuredBatch):
+            return self
+        return replace(self, scaler=StandardScaler().fit(data.conditions))
+
     def without_network(self) -> Encoder:
         """Leave out the weights, for what predicts without them."""
         return replace(self, network=None)
@@ -288,7 +310,8 @@ class Encoder:
         from .training import forward, resolve_device
 
         assert self.network is not None
-        out = forward(self.network, self.inputs(data), device=resolve_device(device))
+        inputs = self.reader(data)  # type: ignore[arg-type]
+        out = forward(self.network, inputs, device=resolve_device(device))
         split = self.embedding_size
         return {"embedding": out[:, :split], "properties": out[:, split:]}
 

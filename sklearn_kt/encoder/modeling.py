@@ -377,27 +377,39 @@ class PropertyNetwork(nn.Module):
         Dropout in front of the last layer.
     amp : bool, default=False
         Run the backbone in bfloat16 on a GPU; the output is always float32.
+    n_conditions : int, default=0
+        Scaled conditions that the head reads beside the backbone's output.
     """
 
     def __init__(
-        self, spec: dict[str, Any], n_outputs: int, dropout: float = 0.1, amp: bool = False
+        self,
+        spec: dict[str, Any],
+        n_outputs: int,
+        dropout: float = 0.1,
+        amp: bool = False,
+        n_conditions: int = 0,
     ) -> None:
         super().__init__()
         self.backbone = build_backbone(spec)
         width = int(self.backbone.output_size)  # type: ignore[arg-type]
         self.head = nn.Sequential(
-            nn.Linear(width, width // 2),
+            nn.Linear(width + n_conditions, width // 2),
             nn.GELU(),
             nn.Dropout(dropout),
             nn.Linear(width // 2, n_outputs),
         )
         self.amp = amp
 
-    def forward(self, **inputs: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, conditions: torch.Tensor | None = None, **inputs: torch.Tensor
+    ) -> torch.Tensor:
         """Property (scaled units) or class logits, (n, n_outputs)."""
         device = next(iter(inputs.values())).device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.amp and device == "cuda"):
-            out = self.head(self.backbone(**inputs))
+            state = self.backbone(**inputs)
+            if conditions is not None:
+                state = torch.cat([state, conditions], dim=-1)
+            out = self.head(state)
         return out.float()
 
 

@@ -71,6 +71,8 @@ class Inputs(Dataset):
         rows all have the same width.
     targets : ndarray of shape (n, n_outputs) or (n,), optional
         Scaled targets (float32), or class indices (int64).
+    conditions : ndarray of shape (n, n_conditions), optional
+        Scaled conditions (float32), which a head reads beside the backbone's output.
     """
 
     def __init__(
@@ -78,10 +80,12 @@ class Inputs(Dataset):
         arrays: dict[str, np.ndarray],
         lengths: np.ndarray | None = None,
         targets: np.ndarray | None = None,
+        conditions: np.ndarray | None = None,
     ) -> None:
         self.arrays = arrays
         self.lengths = lengths
         self.targets = targets
+        self.conditions = conditions
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -90,6 +94,8 @@ class Inputs(Dataset):
         """Batch of the given rows, cut to its longest row."""
         width = None if self.lengths is None else int(self.lengths[rows].max())
         batch = {key: torch.from_numpy(a[rows, :width]) for key, a in self.arrays.items()}
+        if self.conditions is not None:
+            batch["conditions"] = torch.from_numpy(self.conditions[rows])
         targets = torch.zeros(len(rows)) if self.targets is None else self.targets[rows]
         return batch, torch.as_tensor(targets)
 
@@ -97,7 +103,8 @@ class Inputs(Dataset):
         """Select rows, and give them targets."""
         lengths = None if self.lengths is None else self.lengths[rows]
         arrays = {key: array[rows] for key, array in self.arrays.items()}
-        return Inputs(arrays, lengths, targets)
+        conditions = None if self.conditions is None else self.conditions[rows]
+        return Inputs(arrays, lengths, targets, conditions)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from sklearn_kt.compositions import (
     is_composition_input,
     read_compositions,
 )
+from sklearn_kt.conditions import ConditionEncoder, MeasuredBatch, is_table
 from sklearn_kt.encoder.encoder import Data
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.tokenizer import batch_from_tokens, is_token_matrix
@@ -57,46 +58,94 @@ def fit_in_groups(model: Any, X: Any, y: Any, groups: np.ndarray | None) -> Any:
 
 
 class FormulaMixin:
-    """Reads compositions, or rows of numbers, and compares them with those of ``fit``.
+    """Reads compositions, with conditions or without, or rows of numbers, as ``fit`` did.
 
-    To the left of :class:`~sklearn.base.BaseEstimator`.
+    To the left of :class:`~sklearn.base.BaseEstimator`. Conditions are encoded once, by the
+    estimator that is given a table; those inside it are given a MeasuredBatch.
     """
 
+    composition_column: str | None
     input_kind_: str
+    condition_encoder_: ConditionEncoder
+    condition_names_: np.ndarray
     repeated_rows_: int
 
     def _read(self, X: Any, *, reset: bool = False, errors: str = "raise") -> Data:
         """Compositions as a batch or rows of numbers; ``reset`` is for ``fit``."""
         data: Data
         expected = None if reset else self.input_kind_
-        if is_composition_input(X) or (expected == "compositions" and not _is_matrix(X)):
+        if self._has_conditions(X, expected):
+            data = self._read_table(X, reset=reset, errors=errors)
+        elif is_composition_input(X) or (expected == "compositions" and not _is_matrix(X)):
             data = read_compositions(X, errors=errors)
             if hasattr(X, "columns"):
                 # remembers and compares the column's name
                 validate_data(self, X, skip_check_array=True, reset=reset)
             elif reset:
                 self.n_features_in_ = 1
-            if len(data) == 0:
-                raise InputError(
-                    "Found array with 0 sample(s) while a minimum of 1 is required: X is empty."
-                )
-        elif expected != "compositions":
+        elif expected in (None, "features"):
             data = validate_data(self, X, reset=reset, dtype=np.float64)
         else:
             data = check_array(X, dtype=np.float64, input_name="X")
+        _check_rows(data)
         if isinstance(data, np.ndarray) and is_token_matrix(data):
             data = batch_from_tokens(data)
-        kind = "compositions" if isinstance(data, CompositionBatch) else "features"
+        kind = "features"
+        if isinstance(data, CompositionBatch):
+            kind = "measurements" if isinstance(data, MeasuredBatch) else "compositions"
         if not reset and kind != expected:
             raise InputError(
-                f"{type(self).__name__} was fitted on {expected}, but X holds {kind}; "
-                "pass the kind of X that fit saw."
+                f"{type(self).__name__} was fitted on {self._kind(expected)}, but X holds "
+                f"{self._kind(kind)}; pass the kind of X that fit saw."
             )
+        if isinstance(data, MeasuredBatch):
+            if reset:
+                self.condition_names_ = np.array(data.names, dtype=object)
+                if not is_table(X):
+                    self.n_features_in_ = 1 + len(data.names)
+            elif data.names != tuple(self.condition_names_):
+                raise InputError(
+                    f"{type(self).__name__} was fitted with the conditions "
+                    f"{', '.join(self.condition_names_)}, but X has {', '.join(data.names)}."
+                )
         if reset:
             self.input_kind_ = kind
         if reset and isinstance(data, CompositionBatch):
             self.elements_ = np.array(sorted(ELEMENTS[z - 1] for z in set(data.atomic_numbers)))
         return data
+
+    def _has_conditions(self, X: Any, expected: str | None) -> bool:
+        """Whether X is a table with columns beside its compositions, or ought to be one."""
+        if expected is not None:
+            return expected == "measurements" and is_table(X)
+        if self.composition_column is None:
+            return is_table(X) and X.shape[1] > 1 and is_composition_input(X)
+        if not is_table(X) and not isinstance(X, CompositionBatch):
+            raise InputError(
+                f"composition_column={self.composition_column!r} names a column, but X is a "
+                f"{type(X).__name__}; pass a DataFrame of pandas or polars, or leave it out."
+            )
+        return is_table(X) and list(X.columns) != [self.composition_column]
+
+    def _read_table(self, X: Any, *, reset: bool, errors: str) -> MeasuredBatch:
+        _check_rows(X)
+        if not reset:
+            if not hasattr(self, "condition_encoder_"):
+                raise InputError(
+                    f"{type(self).__name__} was fitted on compositions with conditions that were "
+                    "read already; pass a MeasuredBatch."
+                )
+            return self.condition_encoder_.read(X, errors=errors)
+        validate_data(self, X, skip_check_array=True)
+        self.condition_encoder_ = ConditionEncoder(self.composition_column).fit(X)
+        return self.condition_encoder_.read(X)
+
+    def _kind(self, kind: str | None) -> str:
+        """Name a kind of X, for messages."""
+        if kind != "measurements":
+            return str(kind)
+        names = [*getattr(self, "feature_names_in_", getattr(self, "condition_names_", ()))]
+        return f"a table of compositions and conditions {names if names else ''}".rstrip()
 
     def _read_groups(self, data: Data, groups: Any) -> np.ndarray | None:
         """Give rows that stay together in every split one number; None if no two of them do.
@@ -122,14 +171,25 @@ class FormulaMixin:
         return codes
 
     def _about_rows(self) -> dict[str, str]:
-        """Say how many training rows repeat another's composition or group, if any do."""
-        n = self.repeated_rows_
-        return {"repeated rows": f"{n:,}, never split from those they repeat"} if n else {}
+        """Say which conditions rows have, and how many repeat a composition or group, if any."""
+        about = {}
+        if self.input_kind_ == "measurements":
+            about["conditions"] = ", ".join(self.condition_names_)
+        if n := self.repeated_rows_:
+            about["repeated rows"] = f"{n:,}, never split from those they repeat"
+        return about
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags = FormulaTags(**{**asdict(tags.input_tags), "string": True})
         return tags
+
+
+def _check_rows(X: Any) -> None:
+    if len(X) == 0:
+        raise InputError(
+            "Found array with 0 sample(s) while a minimum of 1 is required: X is empty."
+        )
 
 
 def _is_matrix(X: Any) -> bool:

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import MIN_FOLD_ROWS, ClassTargets, NumberTargets
-from sklearn_kt.compositions import CompositionBatch
+from sklearn_kt.conditions import MeasuredBatch
 from sklearn_kt.descriptors import elemental_descriptors
 from sklearn_kt.encoder.encoder import Data
 from sklearn_kt.exceptions import InputError, MissingStructureWarning
@@ -45,6 +45,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
     _parameter_constraints: ClassVar[dict[str, list]] = {
         "estimators": [list, None],
         "cv": [Interval(Integral, 2, None, closed="left")],
+        "composition_column": [str, None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
@@ -55,12 +56,14 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         estimators: list[tuple[str, Any]] | None = None,
         *,
         cv: int = 3,
+        composition_column: str | None = None,
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: int = 0,
     ) -> None:
         self.estimators = estimators
         self.cv = cv
+        self.composition_column = composition_column
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -72,7 +75,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`ImplicitKTRegressor.fit`.
         y : array-like of shape (n_samples,)
             Targets, without NaN.
@@ -97,7 +100,8 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         check_consistent_length(range(len(data)), y)
         together = self._read_groups(data, groups)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
-        named = self._named(seed, len(data))
+        n_conditions = len(data.names) if isinstance(data, MeasuredBatch) else 0
+        named = self._named(seed, len(data), n_conditions)
         encoded = self.targets_.encode(y)
         folds = self.targets_.folds(encoded, self.cv, self.cv, seed, together)
         self.error_model_: ErrorModel | None = None
@@ -142,9 +146,9 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         """Fitted models by name."""
         return Bunch(**dict(zip(self.weights_, self.estimators_, strict=True)))
 
-    def _named(self, seed: int, n_rows: int) -> dict[str, Any]:
+    def _named(self, seed: int, n_rows: int, n_conditions: int) -> dict[str, Any]:
         if self.estimators is None:
-            return self.default_models(seed, n_rows)
+            return self.default_models(seed, n_rows, n_conditions)
         pairs = list(self.estimators)
         if not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
             raise InputError("estimators must be a list of pairs (name, estimator).")
@@ -224,6 +228,8 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         a parameter of it.
     cv : int, default=3
         Folds to judge the models on. Each model is fitted ``cv + 1`` times.
+    composition_column : str or None, default=None
+        Column of compositions in a table with conditions beside them; None finds it.
     random_state : int, RandomState instance or None, default=None
         Seeds folds and default models.
     n_jobs : int or None, default=None
@@ -249,14 +255,18 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         What expects errors; None for tables that are too small.
     targets_ : NumberTargets
         Shape of y.
-    input_kind_ : {"compositions", "features"}
-        Kind of X seen in ``fit``.
+    input_kind_ : {"compositions", "measurements", "features"}
+        Kind of X seen in ``fit``: compositions, these with conditions, or numbers.
+    condition_encoder_ : ConditionEncoder
+        How a table with conditions is read; only for such a table.
+    condition_names_ : ndarray of str
+        Columns that conditions become; only where there are some.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
-        1 for compositions, else the number of columns.
+        Columns of X; 1 for compositions.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Column names, if X was a dataframe.
 
@@ -296,7 +306,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         return_std : bool, default=False
             Also return the standard deviation of the error, calibrated on rows that
@@ -328,7 +338,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         coverage : float, default=0.9
             Share of new compounds, like those of the training table, whose property
@@ -364,7 +374,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
             )
         return self.error_model_
 
-    def default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
+    def default_models(self, seed: int, n_rows: int, n_conditions: int = 0) -> dict[str, Any]:
         """Name the models that are weighed where ``estimators`` is None.
 
         Parameters
@@ -373,6 +383,8 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
             Random state of each.
         n_rows : int
             Rows of the table; kernels are left out of long ones.
+        n_conditions : int, default=0
+            Columns that the conditions of its rows become.
 
         Returns
         -------
@@ -387,7 +399,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         }
         if n_rows <= MAX_KERNEL_ROWS:
             models["exkt_kernel"] = ExplicitKTRegressor(
-                readout=smooth_readout(), fallback="nan", **common
+                readout=smooth_readout(n_conditions), fallback="nan", **common
             )
         return models
 
@@ -420,6 +432,8 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         As for :class:`BlendedKTRegressor`, with ``predict_proba``.
     cv : int, default=3
         Stratified folds to judge the models on.
+    composition_column : str or None, default=None
+        Column of compositions in a table with conditions beside them; None finds it.
     random_state : int, RandomState instance or None, default=None
         Seeds folds and default models.
     n_jobs : int or None, default=None
@@ -446,14 +460,18 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         Probabilities are their own uncertainty.
     targets_ : ClassTargets
         Classes, and how labels are read.
-    input_kind_ : {"compositions", "features"}
-        Kind of X seen in ``fit``.
+    input_kind_ : {"compositions", "measurements", "features"}
+        Kind of X seen in ``fit``: compositions, these with conditions, or numbers.
+    condition_encoder_ : ConditionEncoder
+        How a table with conditions is read; only for such a table.
+    condition_names_ : ndarray of str
+        Columns that conditions become; only where there are some.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
-        1 for compositions, else the number of columns.
+        Columns of X; 1 for compositions.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Column names, if X was a dataframe.
 
@@ -486,7 +504,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         return_proba : bool, default=False
             Also return the probabilities of :meth:`predict_proba`, which then take no time.
@@ -509,7 +527,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
 
         Returns
@@ -520,7 +538,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         check_is_fitted(self)
         return self._blend(self._read(X))
 
-    def default_models(self, seed: int, n_rows: int) -> dict[str, Any]:
+    def default_models(self, seed: int, n_rows: int, n_conditions: int = 0) -> dict[str, Any]:
         """Name the models that are weighed where ``estimators`` is None.
 
         Parameters
@@ -529,6 +547,8 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
             Random state of each.
         n_rows : int
             Rows of the table; kernels are left out of long ones.
+        n_conditions : int, default=0
+            Columns that the conditions of its rows become.
 
         Returns
         -------
@@ -585,6 +605,7 @@ def _filled(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _error_features(data: Data) -> np.ndarray:
     """Columns that errors are learned from; numeric rows are their own."""
-    if isinstance(data, CompositionBatch):
-        return np.hstack([elemental_descriptors(data), data.fractions()])
-    return data
+    if isinstance(data, np.ndarray):
+        return data
+    beside = [data.conditions] if isinstance(data, MeasuredBatch) else []
+    return np.hstack([elemental_descriptors(data), data.fractions(), *beside])

@@ -44,12 +44,16 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
           energy, band gap, moduli, ...; units in the checkpoint's card), for trees;
         - ``"descriptors"``: statistics of element properties
           (:func:`~sklearn_kt.descriptors.elemental_descriptors`);
-        - ``"fractions"``: the 118 atomic fractions.
+        - ``"fractions"``: the 118 atomic fractions;
+        - ``"conditions"``: the columns beside the compositions of X, numbers unscaled. They are
+          returned in any case, if there are some.
 
-        ``"all"`` is every block that the checkpoint has.
+        ``"all"`` is every block that there is.
     errors : {"raise", "nan"}, default="raise"
         What ``transform`` does with a row that is not a composition: raise, or
         return a row of NaN and warn once with the count.
+    composition_column : str or None, default=None
+        Column of compositions in a table with conditions beside them; None finds it.
     device : str, default="auto"
         ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"cuda"``, ...
 
@@ -59,14 +63,18 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
         What computes the blocks.
     blocks_ : tuple of str
         The blocks returned.
-    input_kind_ : {"compositions"}
-        Kind of X seen in ``fit``.
+    input_kind_ : {"compositions", "measurements"}
+        Kind of X seen in ``fit``: compositions, or these with conditions.
+    condition_encoder_ : ConditionEncoder
+        How a table with conditions is read; only for such a table.
+    condition_names_ : ndarray of str
+        Columns that conditions become; only where there are some.
     elements_ : ndarray of str
         Symbols of the elements in it.
     n_features_in_ : int
-        1.
-    feature_names_in_ : ndarray of shape (1,)
-        The column's name, if X was a dataframe.
+        Columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, if X was a dataframe.
 
     See Also
     --------
@@ -89,6 +97,7 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
         "local_files_only": ["boolean"],
         "blocks": [StrOptions({"all"}), list, tuple],
         "errors": [StrOptions({"raise", "nan"})],
+        "composition_column": [str, None],
         "device": [str],
     }
 
@@ -100,6 +109,7 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
         local_files_only: bool = True,
         blocks: str | Sequence[str] = "all",
         errors: str = "raise",
+        composition_column: str | None = None,
         device: str = "auto",
     ) -> None:
         self.checkpoint = checkpoint
@@ -107,6 +117,7 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
         self.local_files_only = local_files_only
         self.blocks = blocks
         self.errors = errors
+        self.composition_column = composition_column
         self.device = device
 
     @own_settings()
@@ -116,7 +127,7 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of compositions
+        X : array-like of compositions, or table
             As in :meth:`ImplicitKTRegressor.fit`.
         y : ignored
             For pipelines.
@@ -126,12 +137,15 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
         self : object
             The fitted transformer.
         """
-        self._read_compositions(X, reset=True)
-        self.encoder_ = Encoder.load(
+        data = self._read_compositions(X, reset=True)
+        encoder = Encoder.load(
             self.checkpoint, self.backbone, local_files_only=self.local_files_only
         )
+        self.encoder_ = encoder.for_rows(data)
         available = self.encoder_.blocks
         wanted = available if isinstance(self.blocks, str) else tuple(self.blocks)
+        if wanted and "conditions" in available and "conditions" not in wanted:
+            wanted = (*wanted, "conditions")
         missing = [name for name in wanted if name not in available]
         if missing or not wanted:
             raise InputError(
@@ -147,7 +161,7 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of compositions
+        X : array-like of compositions, or table
             As in :meth:`fit`.
 
         Returns
@@ -186,6 +200,7 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
             "properties": [f"property_{name}" for name in self.encoder_.property_names],
             "descriptors": descriptor_names(),
             "fractions": [f"fraction_{symbol}" for symbol in ELEMENTS],
+            "conditions": [*getattr(self, "condition_names_", ())],
         }
         return np.array([name for block in self.blocks_ for name in names[block]], dtype=object)
 

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import ClassTargets, NumberTargets, votes
 from sklearn_kt.compositions import CompositionBatch
+from sklearn_kt.conditions import MeasuredBatch
 from sklearn_kt.encoder import Encoder
 from sklearn_kt.encoder.encoder import Data, side_by_side
 from sklearn_kt.exceptions import CompositionWarning, InputError, MissingStructureWarning
@@ -60,6 +61,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
         "fallback": [StrOptions({"composition", "raise", "nan"})],
         "errors": [StrOptions({"raise", "nan"})],
+        "composition_column": [str, None],
         "cache_dir": [str, Path, None],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -77,6 +79,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         fallback: str = "composition",
         composition_estimator: Any = None,
         errors: str = "raise",
+        composition_column: str | None = None,
         cache_dir: str | Path | None = None,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -90,6 +93,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.fallback = fallback
         self.composition_estimator = composition_estimator
         self.errors = errors
+        self.composition_column = composition_column
         self.cache_dir = cache_dir
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -104,9 +108,11 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             Formulas, :class:`pymatgen.core.Composition` objects or dicts in any
-            container that :func:`~sklearn_kt.read_compositions` takes; or rows
+            container that :func:`~sklearn_kt.read_compositions` takes; a DataFrame of pandas
+            or polars with a column of them and columns of conditions, as
+            :class:`~sklearn_kt.conditions.ConditionEncoder` reads it; or rows
             that are already numbers, which need no structures.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets, without NaN.
@@ -159,8 +165,13 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                 )
             self.structure_model_ = fit_in_groups(self._model(self.readout), data, y, together)
             return self
+        if network and isinstance(data, MeasuredBatch):
+            raise InputError(
+                f"{type(self.readout).__name__} reads crystals, which know nothing of the "
+                f"conditions {', '.join(data.names)}; pass compositions alone, or another readout."
+            )
         if not network:
-            self.encoder_ = Encoder.load(self.checkpoint)
+            self.encoder_ = Encoder.load(self.checkpoint).for_rows(data)
         features, has_structure = self._features(data, structures)
         self._report(data, ~has_structure, "fit")
         rows = np.flatnonzero(has_structure)
@@ -348,6 +359,8 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
     errors : {"raise", "nan"}, default="raise"
         What ``predict`` does with a row that is not a composition: raise, or
         predict NaN and warn once with the count. ``fit`` always raises.
+    composition_column : str or None, default=None
+        Column of compositions in a table with conditions beside them; None finds it.
     cache_dir : str, Path or None, default=None
         Folder for structures and their features by content, shared by processes;
         used by the default generator and embedder.
@@ -373,14 +386,18 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
         Rows without a structure in the last call of ``fit`` or ``predict``.
     targets_ : NumberTargets
         Shape of y.
-    input_kind_ : {"compositions", "features"}
-        Kind of X seen in ``fit``.
+    input_kind_ : {"compositions", "measurements", "features"}
+        Kind of X seen in ``fit``: compositions, these with conditions, or numbers.
+    condition_encoder_ : ConditionEncoder
+        How a table with conditions is read; only for such a table.
+    condition_names_ : ndarray of str
+        Columns that conditions become; only where there are some.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
-        1 for compositions, else the number of columns.
+        Columns of X; 1 for compositions.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Column names, if X was a dataframe.
 
@@ -428,7 +445,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         return_std : bool, default=False
             Also return the standard deviation of the error, calibrated on the inner
@@ -474,7 +491,7 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         coverage : float, default=0.9
             Share of new compounds, like those of the training table, whose property
@@ -538,6 +555,8 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         ``readout="fast"``.
     errors : {"raise", "nan"}, default="raise"
         What ``predict`` does with a row that is not a composition.
+    composition_column : str or None, default=None
+        Column of compositions in a table with conditions beside them; None finds it.
     cache_dir : str, Path or None, default=None
         Folder for structures and their features by content.
     n_jobs : int or None, default=None
@@ -564,14 +583,18 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         Rows without a structure in the last call of ``fit`` or ``predict``.
     targets_ : ClassTargets
         Classes, and how labels are read.
-    input_kind_ : {"compositions", "features"}
-        Kind of X seen in ``fit``.
+    input_kind_ : {"compositions", "measurements", "features"}
+        Kind of X seen in ``fit``: compositions, these with conditions, or numbers.
+    condition_encoder_ : ConditionEncoder
+        How a table with conditions is read; only for such a table.
+    condition_names_ : ndarray of str
+        Columns that conditions become; only where there are some.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
-        1 for compositions, else the number of columns.
+        Columns of X; 1 for compositions.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Column names, if X was a dataframe.
 
@@ -614,7 +637,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         return_proba : bool, default=False
             Also return the probabilities of :meth:`predict_proba`, which then take no time.
@@ -654,7 +677,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         structures : sequence of length n_samples, optional
             Crystals in place of generated ones, as in :meth:`fit`.

@@ -94,6 +94,8 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
     errors : {"raise", "nan"}, default="raise"
         What ``predict`` does with a row that is not a composition: raise, or
         predict NaN and warn once with the count. ``fit`` always raises.
+    composition_column : str or None, default=None
+        Column of compositions in a table with conditions beside them; None finds it.
     device : str, default="auto"
         ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"cuda"``, ...
     n_jobs : int or None, default=None
@@ -125,14 +127,18 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
         What expects errors; None without inner folds.
     targets_ : NumberTargets
         Shape and scale of y, and the loss.
-    input_kind_ : {"compositions", "features"}
-        Kind of X seen in ``fit``.
+    input_kind_ : {"compositions", "measurements", "features"}
+        Kind of X seen in ``fit``: compositions, these with conditions, or numbers.
+    condition_encoder_ : ConditionEncoder
+        How a table with conditions is read; only for such a table.
+    condition_names_ : ndarray of str
+        Columns that conditions become; only where there are some.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
-        1 for compositions, else the number of columns.
+        Columns of X; 1 for compositions.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Column names, if X was a dataframe.
 
@@ -193,6 +199,7 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
         early_stopping: bool | str = False,
         patience: int = 20,
         errors: str = "raise",
+        composition_column: str | None = None,
         device: str = "auto",
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -213,6 +220,7 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
         self.early_stopping = early_stopping
         self.patience = patience
         self.errors = errors
+        self.composition_column = composition_column
         self.device = device
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -226,7 +234,7 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         return_std : bool, default=False
             Also return the standard deviation of the error, calibrated on the inner
@@ -257,7 +265,7 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         coverage : float, default=0.9
             Share of new compounds, like those of the training table, whose property
@@ -378,6 +386,8 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         What ``predict`` does with a row that is not a composition: raise, or
         give NaN probabilities and the label None (in an object array) and warn
         once with the count. ``fit`` always raises.
+    composition_column : str or None, default=None
+        Column of compositions in a table with conditions beside them; None finds it.
     device : str, default="auto"
         ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"cuda"``, ...
     n_jobs : int or None, default=None
@@ -413,14 +423,18 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         What probabilities are multiplied by.
     targets_ : ClassTargets
         Classes, and how labels are read.
-    input_kind_ : {"compositions", "features"}
-        Kind of X seen in ``fit``.
+    input_kind_ : {"compositions", "measurements", "features"}
+        Kind of X seen in ``fit``: compositions, these with conditions, or numbers.
+    condition_encoder_ : ConditionEncoder
+        How a table with conditions is read; only for such a table.
+    condition_names_ : ndarray of str
+        Columns that conditions become; only where there are some.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
         Symbols of the elements in the training table; only for compositions.
     n_features_in_ : int
-        1 for compositions, else the number of columns.
+        Columns of X; 1 for compositions.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Column names, if X was a dataframe.
 
@@ -470,6 +484,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         early_stopping: bool | str = False,
         patience: int = 20,
         errors: str = "raise",
+        composition_column: str | None = None,
         device: str = "auto",
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -490,6 +505,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         self.early_stopping = early_stopping
         self.patience = patience
         self.errors = errors
+        self.composition_column = composition_column
         self.device = device
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -503,7 +519,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
         return_proba : bool, default=False
             Also return the probabilities of :meth:`predict_proba`, which then take no time.
@@ -538,7 +554,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`fit`.
 
         Returns

@@ -86,6 +86,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "errors": [StrOptions({"raise", "nan"})],
+        "composition_column": [str, None],
         "device": [str],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -99,9 +100,11 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of compositions, or matrix of shape (n_samples, n_features)
+        X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             Formulas, :class:`pymatgen.core.Composition` objects or dicts in any
-            container that :func:`~sklearn_kt.read_compositions` takes; or rows
+            container that :func:`~sklearn_kt.read_compositions` takes; a DataFrame of pandas
+            or polars with a column of them and columns of conditions, as
+            :class:`~sklearn_kt.conditions.ConditionEncoder` reads it; or rows
             that are already numbers.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets, without NaN.
@@ -195,9 +198,10 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
 
     def _load_encoder(self, data: Data) -> Encoder:
         if isinstance(data, CompositionBatch):
-            return Encoder.load(
+            encoder = Encoder.load(
                 self.checkpoint, self.backbone, local_files_only=self.local_files_only
             )
+            return encoder.for_rows(data)
         if self.checkpoint is not None:
             warnings.warn(
                 f"X is a numeric matrix: the checkpoint {str(self.checkpoint)!r} reads "
@@ -223,6 +227,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                 n_outputs=self.targets_.n_outputs,
                 fast=not networks,
                 repeats=table.groups is not None,
+                n_conditions=self.encoder_.n_conditions,
                 n_jobs=self.n_jobs,
             )
         most, least = _FOLDS["fast"], MIN_FOLDS

@@ -56,6 +56,7 @@ def train_networks(
         "n_outputs": settings.n_outputs,
         "dropout": settings.dropout,
         "amp": settings.device != "cpu",
+        "n_conditions": encoder.n_conditions,
     }
     jobs: list[dict[str, Any]] = []
     for rows, seed in zip(members, seeds, strict=False):

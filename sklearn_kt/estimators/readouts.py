@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 from sklearn.utils import gen_even_slices
-from sklearn.utils._param_validation import Options
+from sklearn.utils._param_validation import Interval, Options
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt._model_guards import objects_in
@@ -50,6 +51,8 @@ MAX_KERNEL_ROWS = 8_000
 # A generated structure may be the wrong one, as what a formula says is not: its columns ask for
 # the smoother function.
 _STRENGTH = {"formulas": 10.0, "structures": 3.0}
+# A kernel sees a condition like this part of all columns: one of hundreds would be nothing.
+_CONDITION = 0.1
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,43 @@ class KernelRegressor(SVR):
         return super().fit(X, y)
 
 
+class ConditionScaler(StandardScaler):
+    """Standardise columns, of which conditions, the last ones, count more than others.
+
+    Parameters
+    ----------
+    n_conditions : int
+        How many they are. To a kernel of distances, each is like a tenth of all columns.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "n_conditions": [Interval(Integral, 1, None, closed="left")]
+    }
+
+    def __init__(self, n_conditions: int) -> None:
+        super().__init__()
+        self.n_conditions = n_conditions
+
+    def transform(self, X: Any, copy: bool | None = None) -> np.ndarray:
+        """Scale rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows; conditions come last.
+        copy : bool or None, default=None
+            As for :class:`sklearn.preprocessing.StandardScaler`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Scaled.
+        """
+        scaled = super().transform(X, copy)
+        scaled[:, -self.n_conditions :] *= np.sqrt(_CONDITION * scaled.shape[1])
+        return scaled
+
+
 def default_readouts(
     blocks: tuple[str, ...],
     n_rows: int,
@@ -189,6 +229,7 @@ def default_readouts(
     n_outputs: int = 1,
     fast: bool = False,
     repeats: bool = False,
+    n_conditions: int = 0,
     n_jobs: int | None = None,
 ) -> dict[str, Readout]:
     """Readouts that the estimators choose from.
@@ -197,7 +238,8 @@ def default_readouts(
     ----------
     blocks : tuple of str
         Blocks of features that are there, of
-        :class:`~sklearn_kt.CompositionEmbedder`'s, or ``"columns"`` of numbers.
+        :class:`~sklearn_kt.CompositionEmbedder`'s, or ``"columns"`` of numbers. Every readout
+        sees ``"conditions"``.
     n_rows : int
         Training rows; the kernel is left out for more than 8,000.
     classification : bool
@@ -212,6 +254,8 @@ def default_readouts(
     repeats : bool, default=False
         Whether rows belong together, as those of one composition do; boosting, which would
         watch some of them to stop early, then does not.
+    n_conditions : int, default=0
+        Columns of the block ``"conditions"``.
     n_jobs : int or None, default=None
         Processes of the forests.
 
@@ -241,12 +285,14 @@ def default_readouts(
     readouts = {}
     if pretrained:
         readouts["transfer_trees"] = Readout(transfer, trees)
-    if classification or not (pretrained and fast):
+    # properties, which are those of pure crystals, may hide what conditions and dopants do
+    if classification or n_conditions or not (pretrained and fast):
         readouts["trees"] = Readout(plain, trees)
     if "fractions" in blocks:
         part = _QUICK_COLUMNS if fast and classification else 1.0
         amounts = clone(trees).set_params(max_features=part)
-        readouts["fraction_trees"] = Readout(("fractions",), amounts)
+        seen = tuple(block for block in blocks if block in ("fractions", "conditions"))
+        readouts["fraction_trees"] = Readout(seen, amounts)
     if not pretrained or fast:
         return readouts
     if classification:
@@ -254,12 +300,17 @@ def default_readouts(
         boosting = HistGradientBoostingClassifier(early_stopping=stops)
         readouts["boosting"] = Readout(transfer, boosting)
     elif n_rows <= MAX_KERNEL_ROWS and n_outputs == 1:
-        readouts["kernel"] = Readout(blocks, _kernel("formulas"))
+        readouts["kernel"] = Readout(blocks, _kernel("formulas", n_conditions))
     return readouts
 
 
-def smooth_readout() -> TransformedTargetRegressor:
+def smooth_readout(n_conditions: int = 0) -> TransformedTargetRegressor:
     """Make a kernel machine for columns of structures, unlike trees in its errors.
+
+    Parameters
+    ----------
+    n_conditions : int, default=0
+        Last columns that are conditions, which count more than others.
 
     Returns
     -------
@@ -267,11 +318,14 @@ def smooth_readout() -> TransformedTargetRegressor:
         Support-vector regression on standardised columns and targets; for
         ``ExplicitKTRegressor(readout=...)``. Its time grows with the square of the rows.
     """
-    return TransformedTargetRegressor(_kernel("structures"), transformer=StandardScaler())
+    return TransformedTargetRegressor(
+        _kernel("structures", n_conditions), transformer=StandardScaler()
+    )
 
 
-def _kernel(columns: str) -> Pipeline:
-    return make_pipeline(StandardScaler(), KernelRegressor(C=_STRENGTH[columns], epsilon=0.02))
+def _kernel(columns: str, n_conditions: int) -> Pipeline:
+    scaler = ConditionScaler(n_conditions) if n_conditions else StandardScaler()
+    return make_pipeline(scaler, KernelRegressor(C=_STRENGTH[columns], epsilon=0.02))
 
 
 def with_seed(estimator: Any, seed: int) -> Any:

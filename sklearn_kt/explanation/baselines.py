@@ -121,6 +121,8 @@ class _Mask:
             reason = f"its readouts {names} see features of whole formulas"
         elif (kind := estimator.encoder_.spec["kind"]) != "composition":
             reason = f"its backbone is of kind {kind!r}"
+        elif estimator.encoder_.n_conditions:
+            reason = f"it reads the conditions {', '.join(estimator.condition_names_)}"
         if reason is not None:
             raise InputError(
                 "baseline='mask' needs an ImplicitKTRegressor or ImplicitKTClassifier with "

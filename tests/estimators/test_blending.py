@@ -151,7 +151,7 @@ def test_transfer_of_both_kinds() -> None:
 
 
 def test_defaults_are_the_two_transfers() -> None:
-    named = BlendedKTRegressor()._named(7, 8_001)
+    named = BlendedKTRegressor().default_models(7, 8_001)
     assert [type(m).__name__ for m in named.values()] == [
         "ImplicitKTRegressor",
         "ExplicitKTRegressor",
@@ -272,7 +272,7 @@ def test_one_without_a_weight_stands_in_for_classes() -> None:
 
 def test_default_explicit_model_leaves_rows_without_structures_to_the_other() -> None:
     for blend in (BlendedKTRegressor(), BlendedKTClassifier()):
-        explicit = [m for name, m in blend._named(7, 100).items() if name != "imkt"]
+        explicit = [m for name, m in blend.default_models(7, 100).items() if name != "imkt"]
         assert all(m.fallback == "nan" for m in explicit)
-    assert list(BlendedKTRegressor()._named(7, 100)) == ["imkt", "exkt", "exkt_kernel"]
-    assert list(BlendedKTClassifier()._named(7, 100)) == ["imkt", "exkt"]
+    assert list(BlendedKTRegressor().default_models(7, 100)) == ["imkt", "exkt", "exkt_kernel"]
+    assert list(BlendedKTClassifier().default_models(7, 100)) == ["imkt", "exkt"]

@@ -202,7 +202,7 @@ def test_bad_rows_raise_in_fit_and_predict(fitted: ImplicitKTRegressor) -> None:
     with pytest.raises(InputError, match="0 sample"):
         fitted.predict([])
     with pytest.raises(InputError, match="one column of compositions"):
-        regressor().fit(pd.DataFrame({"formula": ["NaCl"], "gap": [8.5]}), [8.5])
+        fitted.predict(pd.DataFrame({"formula": ["NaCl"], "gap": [8.5]}))
     with pytest.raises(CompositionError, match="keep_default_na=False"):
         fitted.predict(["NaCl", float("nan")])
 
