@@ -29,7 +29,8 @@ REPOSITORY := benchmarks making test_conftest.py test_dependencies.py test_docs.
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-lowest test-wheel lint format clean bench-matbench bench-jarvis bench-speed
+.PHONY: help demo docs test test-lowest test-wheel lint format clean bench-matbench bench-jarvis \
+    bench-thermoelectrics bench-speed
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -75,6 +76,10 @@ bench-matbench: $(VENV)/.run  ## our models and the peers on MatBench: benchmark
 
 bench-jarvis: $(VENV)/.run  ## the same on 30 JARVIS-DFT tables: benchmarks/results/jarvis.md
 	$(VENV)/bin/python -m benchmarks.accuracy.compare jarvis $(BENCH_ARGS)
+	$(VENV)/bin/python -m benchmarks.site.readme
+
+bench-thermoelectrics: $(VENV)/.run  ## the same on measured thermoelectrics, with temperature
+	$(VENV)/bin/python -m benchmarks.accuracy.compare thermoelectrics $(BENCH_ARGS)
 	$(VENV)/bin/python -m benchmarks.site.readme
 
 bench-speed: $(VENV)/.run  ## seconds and memory from 100 to a million formulas: .../speed.json

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
@@ -18,7 +16,6 @@ from benchmarks.peers.external import EXTERNAL, External
 from sklearn_kt import CompositionTokenizer
 from sklearn_kt.evaluation import MODELS as NAMED
 from sklearn_kt.evaluation import MagpieFeaturizer, make_model
-from sklearn_kt.evaluation.models import N_TREES
 
 SEED = 0
 
@@ -44,16 +41,16 @@ class Compared:
     peer: bool = False
     scratch: str | None = None
 
+    @property
+    def reads_conditions(self) -> bool:
+        """Whether it can be given a table of formulas and conditions."""
+        return not self.peer or isinstance(self.model, str)
+
 
 def _boosting(kind: str) -> Any:
     if kind == "regression":
         return HistGradientBoostingRegressor(random_state=SEED)
     return HistGradientBoostingClassifier(random_state=SEED)
-
-
-def _extra_trees(kind: str) -> Any:
-    forest = ExtraTreesRegressor if kind == "regression" else ExtraTreesClassifier
-    return forest(N_TREES, random_state=SEED)
 
 
 def _named(name: str, *, peer: bool = False, scratch: str | None = None) -> Compared:
@@ -74,11 +71,7 @@ MODELS: Mapping[str, Compared] = {
         lambda kind: make_pipeline(MagpieFeaturizer(), _boosting(kind)),
         peer=True,
     ),
-    "et-magpie": Compared(
-        "extra-trees (300) on Magpie features",
-        lambda kind: make_pipeline(MagpieFeaturizer(), _extra_trees(kind)),
-        peer=True,
-    ),
+    "et-magpie": _named("et-magpie", peer=True),
     "imkt-scratch": _named("imkt-scratch"),
     "imkt-fast": _named("imkt-fast", scratch="imkt-fast-scratch"),
     "imkt": _named("imkt", scratch="imkt-scratch"),

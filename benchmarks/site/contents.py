@@ -17,7 +17,11 @@ from sklearn_kt.benchmarking import leaderboard, read_leaderboard
 from sklearn_kt.evaluation import compare_models
 from sklearn_kt.evaluation.result import plain
 
-BENCHMARKS = {"matbench": "MatBench", "jarvis": "JARVIS-DFT"}
+BENCHMARKS = {
+    "matbench": "MatBench",
+    "jarvis": "JARVIS-DFT",
+    "thermoelectrics": "Thermoelectrics",
+}
 MAIN, FAST = "imkt", "imkt-fast"
 # those of ours that have a column in the tables; the first that is complete stands for us
 SHOWN = (MAIN, FAST, "exkt")

@@ -50,6 +50,7 @@ KEPT = {
     "matbench": ("make bench-matbench", "matbench", benchmark_text),
     "submissions": ("make bench-matbench", "matbench", submissions_text),
     "jarvis": ("make bench-jarvis", "jarvis", benchmark_text),
+    "thermoelectrics": ("make bench-thermoelectrics", "thermoelectrics", benchmark_text),
     "explicit": ("python -m benchmarks.accuracy.transfer", "explicit", explicit_text),
 }
 

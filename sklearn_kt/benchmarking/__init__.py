@@ -16,6 +16,7 @@ from .official import (
     write_official,
 )
 from .published import leaderboard, read_leaderboard
+from .thermoelectrics import thermoelectric_tasks
 
 __all__ = [
     "COMPOSITION_TASKS",
@@ -33,5 +34,6 @@ __all__ = [
     "read_leaderboard",
     "record_official",
     "rescore_official",
+    "thermoelectric_tasks",
     "write_official",
 ]

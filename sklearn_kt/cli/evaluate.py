@@ -12,7 +12,16 @@ from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
 
 from .console import print_table, printable, tell
-from .options import FORMATS, add_columns, add_data_dir, add_models, add_seed, positive
+from .options import (
+    FORMATS,
+    FORMULA_COLUMN,
+    add_columns,
+    add_conditions,
+    add_data_dir,
+    add_models,
+    add_seed,
+    positive,
+)
 from .problem import table_problem
 
 if TYPE_CHECKING:
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from sklearn_kt.evaluation import EvaluationResult, Task
 
 _SEEBECK = "seebeck"
+_THERMOELECTRICS = "thermoelectrics"
 _PREDICTIONS, _REPORT = "predictions.csv", "report.html"
 # of a submission to MatBench, in a folder of the model
 _OFFICIAL = "results.json.gz"
@@ -46,11 +56,14 @@ def add_parser(commands: Any) -> None:
     source.add_argument(
         "--dataset",
         metavar="A,B,...",
-        help="seebeck (47,737 compounds, always there); matbench (the four tasks of MatBench v0.1"
-        " whose input is a formula), matbench_all (structure tasks by composition, too) or a task"
-        " such as matbench_expt_gap; jarvis (30 tables) or one of them, such as meps",
+        help="always there: seebeck (47,737 compounds), thermoelectrics (8,458 measurements with"
+        " their temperature; --target is one or several of S, sigma, PF, zT, k, kl, ke; default:"
+        " all) and matbench_expt_gap; matbench (the four tasks of MatBench v0.1 whose input is a"
+        " formula), matbench_all (structure tasks by composition, too) or a task of it; jarvis (30"
+        " tables) or one of them, such as meps",
     )
     add_columns(parser)
+    add_conditions(parser)
     parser.add_argument(
         "--carrier", choices=("p", "n"), default="p", help="doping of seebeck (default: p)"
     )
@@ -127,9 +140,10 @@ def _table(args: argparse.Namespace) -> Task:
     from sklearn_kt.evaluation import table_task
 
     return table_task(
-        problem.formulas,
+        problem.inputs,
         problem.target,
         kind=problem.task,
+        composition_column=FORMULA_COLUMN if args.conditions else None,
         n_splits=args.folds or 5,
         random_state=args.random_state,
         name=problem.title,
@@ -144,17 +158,20 @@ def _benchmarks(args: argparse.Namespace) -> list[Task]:
         JARVIS_TABLES,
         jarvis_tasks,
         matbench_tasks,
+        thermoelectric_tasks,
     )
     from sklearn_kt.datasets import MATBENCH_TASKS
 
-    if args.target is not None or args.decimal != ".":
-        raise InputError("--target and --decimal belong to --data; a data set has its own target.")
+    asked = [name.strip() for name in args.dataset.split(",")]
+    if _THERMOELECTRICS not in asked and args.target is not None:
+        raise InputError(f"--target belongs to --data and to {_THERMOELECTRICS}.")
+    if args.decimal != ".":
+        raise InputError("--decimal belongs to --data.")
     groups = {
         "matbench": COMPOSITION_TASKS,
         "matbench_all": tuple(MATBENCH_TASKS),
         "jarvis": tuple(JARVIS_TABLES),
     }
-    asked = [name.strip() for name in args.dataset.split(",")]
     names = [name for given in asked for name in groups.get(given, (given,))]
     if len(set(names)) < len(names):
         raise InputError(f"A data set is named twice in --dataset {args.dataset}.")
@@ -163,9 +180,14 @@ def _benchmarks(args: argparse.Namespace) -> list[Task]:
         if name == _SEEBECK:
             tasks.append(_seebeck(args))
             continue
-        if name not in MATBENCH_TASKS and name not in JARVIS_TABLES:
+        if name == _THERMOELECTRICS and not (args.n_samples or args.folds):
+            targets = args.target and [target.strip() for target in args.target.split(",")]
+            tasks += thermoelectric_tasks(targets)
+            continue
+        if name not in (_THERMOELECTRICS, *MATBENCH_TASKS, *JARVIS_TABLES):
             raise InputError(
-                f"Unknown data set {name!r}. There are: {_SEEBECK}, {', '.join(groups)},"
+                f"Unknown data set {name!r}. There are: {_SEEBECK}, {_THERMOELECTRICS},"
+                f" {', '.join(groups)},"
                 f" {', '.join(MATBENCH_TASKS)}, {', '.join(JARVIS_TABLES)}."
             )
         if args.n_samples or args.folds:
@@ -176,6 +198,12 @@ def _benchmarks(args: argparse.Namespace) -> list[Task]:
         tasks += load(name, args.data_dir)
         if name in MATBENCH_TASKS and MATBENCH_TASKS[name].has_structures:
             _warn_pretrained(name, args.models)
+    given = {name for t in tasks if t.conditions is not None for name in t.conditions}
+    if unknown := set(args.conditions or ()) - given:
+        raise InputError(
+            f"{args.dataset} has no condition {', '.join(sorted(unknown))}; it has"
+            f" {', '.join(sorted(given)) or 'none'}, which models see without being asked."
+        )
     return tasks
 
 

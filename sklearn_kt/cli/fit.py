@@ -9,7 +9,7 @@ from typing import Any
 from sklearn_kt._files import replacing
 
 from .console import tell
-from .options import FORMATS, add_columns, add_model_name, add_training
+from .options import FORMATS, add_columns, add_conditions, add_model_name, add_training
 from .problem import table_problem
 
 
@@ -27,6 +27,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("data", metavar="DATA", help=f"table: {FORMATS}, or - (CSV from stdin)")
     add_columns(parser)
+    add_conditions(parser)
     add_model_name(parser)
     add_training(parser)
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="file to write")
@@ -43,12 +44,16 @@ def run(args: argparse.Namespace) -> None:
     from sklearn_kt.persistence import save_model
 
     model: Any = make_model(
-        args.model, problem.task, random_state=args.random_state, n_jobs=args.n_jobs
+        args.model,
+        problem.task,
+        random_state=args.random_state,
+        n_jobs=args.n_jobs,
+        conditions=bool(args.conditions),
     )
     # a Pipeline would talk to stdout
     if not isinstance(model, Pipeline) and "verbose" in model.get_params():
         model.set_params(verbose=1)
     with replacing(Path(args.output)) as path:
-        model.fit(problem.formulas, problem.target)
+        model.fit(problem.inputs, problem.target)
         save_model(model, path)
     tell("wrote", f"{args.output}: {args.model}, {problem.task} of {problem.target_name}")

@@ -93,6 +93,17 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_conditions(parser: argparse.ArgumentParser) -> None:
+    """Take the columns that models see beside the composition."""
+    parser.add_argument(
+        "--conditions",
+        type=_names,
+        metavar="A,B,...",
+        help="columns that the model sees beside the composition, such as temperature: numbers, or"
+        " categories such as a processing route (default: none)",
+    )
+
+
 def add_compositions(parser: argparse.ArgumentParser) -> None:
     """Take where compositions stand and what their amounts count."""
     parser.add_argument(
@@ -196,6 +207,14 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """Take the wish for silence."""
     parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _names(text: str) -> list[str]:
+    """Read names between commas."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"an empty or repeated name in {text!r}")
+    return names
 
 
 def positive(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +12,23 @@ from sklearn_kt.exceptions import InputError
 
 from .console import printable
 from .formulas import FormulaReader
-from .options import BATCH_ROWS
+from .options import BATCH_ROWS, FORMULA_COLUMN
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from sklearn_kt.evaluation.scores import TaskKind
 
-__all__ = ["Problem", "table_problem"]
+__all__ = ["Problem", "table_problem", "with_conditions"]
 
 
 @dataclass
 class Problem:
     """What ``evaluate`` and ``fit`` learn from."""
 
-    formulas: np.ndarray
+    # formulas, or with conditions a table of both
+    inputs: np.ndarray | pd.DataFrame
     target: np.ndarray
     task: TaskKind
     title: str
@@ -41,14 +44,20 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) 
     if args.target is None:
         raise InputError("--target is needed: the column to predict.")
     formulas: list[Any] = []
+    conditions: dict[str, list[Any]] = {name: [] for name in args.conditions or ()}
     values: list[Any] = []
     places: list[str] = []
     with open_table(source, BATCH_ROWS) as table:
         target_at = table.column(args.target)
         reader = FormulaReader(table, args, args.target)
+        if args.target in conditions:
+            raise InputError(f"--conditions: {args.target!r} is the target.")
+        conditions_at = {name: table.column(name) for name in conditions}
         for batch in reader.batches:
             formulas += reader.values(batch)
             values += batch.values(target_at)
+            for name, at in conditions_at.items():
+                conditions[name] += batch.values(at)
             places += map(batch.place, range(len(batch.table)))
     if not formulas:
         raise InputError(f"{table.name} has a header but no rows.")
@@ -60,15 +69,42 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) 
         rows = np.sort(rng.choice(len(formulas), n_samples, replace=False)).tolist()
         formulas = [formulas[row] for row in rows]
         values = [values[row] for row in rows]
+        conditions = {name: [column[row] for row in rows] for name, column in conditions.items()}
         places = [places[row] for row in rows]
     task, target = _targets(values, places, args, table.name)
     return Problem(
-        np.array(formulas, dtype=object),
+        with_conditions(formulas, conditions, args.decimal),
         target,
         task,
         title=printable(table.name),
         target_name=args.target,
     )
+
+
+def with_conditions(
+    formulas: list[Any], conditions: Mapping[str, list[Any]], decimal: str = "."
+) -> np.ndarray | pd.DataFrame:
+    """Give formulas and columns of conditions the form that models read.
+
+    A column whose values all are numbers, or empty, is one of numbers.
+    """
+    import numpy as np
+    import pandas as pd
+
+    X = np.array(formulas, dtype=object)
+    if not conditions:
+        return X
+    columns: dict[str, Any] = {FORMULA_COLUMN: X}
+    for name, values in conditions.items():
+        filled = [None if _is_empty(value) else value for value in values]
+        numbers = [np.nan if value is None else as_number(value, decimal) for value in filled]
+        text = None in numbers
+        columns[name] = pd.Series(filled if text else numbers, dtype=object if text else float)
+    return pd.DataFrame(columns)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _targets(
@@ -77,11 +113,7 @@ def _targets(
     """Turn the target column into numbers or labels."""
     import numpy as np
 
-    missing = [
-        place
-        for place, value in zip(places, values, strict=True)
-        if value is None or (isinstance(value, str) and not value.strip())
-    ]
+    missing = [place for place, value in zip(places, values, strict=True) if _is_empty(value)]
     if missing:
         raise InputError(
             f"{name}, {missing[0]}: column {args.target!r} is empty ({len(missing)} such rows)."

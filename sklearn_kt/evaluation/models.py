@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -14,13 +15,15 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
+from sklearn_kt.conditions import ConditionEncoder
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.tokenizer import CompositionTokenizer
 
 from .magpie import MagpieFeaturizer
 from .scores import TaskKind, check_kind
+from .task import FORMULA
 
 __all__ = ["MODELS", "N_TREES", "NamedModel", "make_model"]
 
@@ -59,13 +62,18 @@ def _extra_trees(kind: TaskKind, random_state: int | None, n_jobs: int | None) -
     )
 
 
-def _magpie_forest(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> BaseEstimator:
-    import matminer.featurizers.composition  # noqa: F401
+def _on_magpie(**forests: type[BaseEstimator]) -> Callable[..., BaseEstimator]:
+    """Make forests on Magpie features: a class for each task kind."""
 
-    forest = RandomForestRegressor if kind == "regression" else RandomForestClassifier
-    return make_pipeline(
-        MagpieFeaturizer(), forest(N_TREES, random_state=random_state, n_jobs=n_jobs)
-    )
+    def build(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> BaseEstimator:
+        import matminer.featurizers.composition  # noqa: F401
+
+        forest: Any = forests[kind]
+        return make_pipeline(
+            MagpieFeaturizer(), forest(N_TREES, random_state=random_state, n_jobs=n_jobs)
+        )
+
+    return build
 
 
 def _implicit(checkpoint: str | None, readout: str = "auto") -> Callable[..., BaseEstimator]:
@@ -101,7 +109,14 @@ def _blended(kind: TaskKind, random_state: int | None, n_jobs: int | None) -> Ba
 MODELS: Mapping[str, NamedModel] = {
     "dummy": NamedModel("mean of the training targets, or class frequencies", _dummy),
     "et-fractions": NamedModel("extra-trees (300) on element fractions", _extra_trees),
-    "rf-magpie": NamedModel("random forest (300) on matminer's Magpie features", _magpie_forest),
+    "rf-magpie": NamedModel(
+        "random forest (300) on matminer's Magpie features",
+        _on_magpie(regression=RandomForestRegressor, classification=RandomForestClassifier),
+    ),
+    "et-magpie": NamedModel(
+        "extra-trees (300) on Magpie features",
+        _on_magpie(regression=ExtraTreesRegressor, classification=ExtraTreesClassifier),
+    ),
     "imkt-scratch": NamedModel(
         "implicit knowledge transfer without pretrained weights", _implicit(None)
     ),
@@ -135,6 +150,7 @@ def make_model(
     *,
     random_state: int | None = None,
     n_jobs: int | None = None,
+    conditions: bool = False,
 ) -> BaseEstimator:
     """Build a model of :data:`MODELS`.
 
@@ -148,6 +164,9 @@ def make_model(
         Seed of the model.
     n_jobs : int or None, default=None
         Jobs in parallel, as in scikit-learn; -1 uses every core.
+    conditions : bool, default=False
+        Whether it will read a table: the column ``formula``, then conditions. A forest then has
+        them beside the features of the formula.
 
     Returns
     -------
@@ -168,4 +187,19 @@ def make_model(
     check_kind(kind)
     if name not in MODELS:
         raise InputError(f"Unknown model {name!r}. The models are: {', '.join(MODELS)}.")
-    return MODELS[name].build(kind, random_state, n_jobs)
+    model = MODELS[name].build(kind, random_state, n_jobs)
+    if not conditions:
+        return model
+    if isinstance(model, Pipeline):
+        return _beside_conditions(model)
+    if "composition_column" in model.get_params():
+        # a category such as SPS reads as a formula, too
+        model.set_params(composition_column=FORMULA)
+    return model
+
+
+def _beside_conditions(model: Pipeline) -> Pipeline:
+    """Let the first step read the formulas of a table, and the next one its conditions too."""
+    (name, featurizer), *rest = model.steps
+    parts = [(name, featurizer, FORMULA), ("conditions", ConditionEncoder(FORMULA), slice(None))]
+    return Pipeline([("columns", ColumnTransformer(parts)), *rest])

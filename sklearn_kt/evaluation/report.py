@@ -81,7 +81,9 @@ def prediction_sample(
     frame = frame.iloc[np.argsort(positions, kind="stable")]
     count = min(n_rows, len(frame))
     rows = np.sort(np.random.default_rng(random_state).choice(len(frame), count, replace=False))
-    shown = ["formula", "true", "predicted"]
+    columns = list(frame)
+    conditions = columns[columns.index("formula") + 1 : columns.index("true")]
+    shown = ["formula", *conditions, "true", "predicted"]
     shown += [name for name in ("std", "probability") if frame[name].notna().any()]
     table = frame[shown].iloc[rows].reset_index(drop=True)
     return model, table.infer_objects()

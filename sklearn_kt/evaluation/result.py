@@ -152,6 +152,7 @@ class EvaluationResult:
         frame : DataFrame
             Columns ``task``, ``model``, ``fold``, ``id``, ``formula``, ``true``, ``predicted``,
             ``std`` and ``probability`` (of the predicted class); NaN where a model gives none.
+            After ``formula`` come the conditions of the tasks that have some.
         """
         parts = []
         for record in self.records:
@@ -170,6 +171,11 @@ class EvaluationResult:
                     "probability": math.nan,
                 }
             )
+            if task.conditions is not None:
+                place = part.columns.get_loc("true")
+                for at, (name, values) in enumerate(task.conditions.items(), place):
+                    label = f"condition {name}" if name in part else name
+                    part.insert(at, label, values.to_numpy()[test])
             if record.probabilities is not None and task.classes is not None:
                 columns = np.searchsorted(task.classes, record.predictions)
                 part["probability"] = record.probabilities[np.arange(len(part)), columns]

@@ -181,10 +181,12 @@ def named_models(models: Model | Iterable[str] | Mapping[str, Model]) -> dict[st
     return named
 
 
-def build_model(model: Model, kind: TaskKind, *, name: str, random_state: int | None) -> Any:
+def build_model(
+    model: Model, kind: TaskKind, *, name: str, random_state: int | None, conditions: bool = False
+) -> Any:
     """Return an estimator that is not fitted and suits the task."""
     if isinstance(model, str):
-        return make_model(model, kind, random_state=random_state)
+        return make_model(model, kind, random_state=random_state, conditions=conditions)
     if isinstance(model, type) or not hasattr(model, "fit"):
         if not callable(model):
             raise InputError(f"{name}: {model!r} is neither an estimator nor a name of a model.")
@@ -310,7 +312,13 @@ def _jobs(
 ) -> Iterator[_Job]:
     for name, model in models.items():
         for task in tasks:
-            estimator = build_model(model, task.kind, name=name, random_state=random_state)
+            estimator = build_model(
+                model,
+                task.kind,
+                name=name,
+                random_state=random_state,
+                conditions=task.conditions is not None,
+            )
             described = describe_model(estimator)
             for fold in task.folds if folds is None else folds:
                 if fold not in task.folds:
@@ -357,14 +365,20 @@ def _outcome(record: FoldRecord, task: Task) -> str:
 def _run_one(number: int, job: _Job, n_jobs: int) -> tuple[int, FoldRecord]:
     """Fit and predict one fold; runs in a process of joblib's."""
     task = job.task
-    estimator = build_model(job.model, task.kind, name=job.name, random_state=job.random_state)
+    estimator = build_model(
+        job.model,
+        task.kind,
+        name=job.name,
+        random_state=job.random_state,
+        conditions=task.conditions is not None,
+    )
     train, test = task.folds[job.fold]
     with _peak_memory() as peak:
         outcome = fit_and_predict(
             estimator,
-            task.formulas[train],
+            task.inputs(train),
             task.y[train],
-            task.formulas[test],
+            task.inputs(test),
             kind=task.kind,
             classes=task.classes,
             name=str(job),

@@ -17,7 +17,14 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
 from sklearn_kt._targets import as_numbers
-from sklearn_kt.compositions import CompositionBatch, composition_groups, read_compositions
+from sklearn_kt.compositions import (
+    CompositionBatch,
+    composition_groups,
+    is_composition_input,
+    read_compositions,
+)
+from sklearn_kt.conditions import composition_column as find_composition_column
+from sklearn_kt.conditions import is_table
 from sklearn_kt.exceptions import CompositionWarning, InputError
 
 from .scores import TaskKind, check_kind
@@ -25,6 +32,9 @@ from .scores import TaskKind, check_kind
 __all__ = ["Fold", "Sibling", "Task", "make_folds", "table_task"]
 
 Fold: TypeAlias = tuple[np.ndarray, np.ndarray]
+
+# the column of formulas in a table with conditions
+FORMULA = "formula"
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,8 @@ class Task:
         Other tables that give the answers away, by name.
     notes : mapping, default={}
         What else a result should say about the table; of plain Python values.
+    conditions : DataFrame of n_samples rows or None, default=None
+        What else is known of each row, such as the temperature of a measurement.
 
     See Also
     --------
@@ -91,11 +103,19 @@ class Task:
     description: str = ""
     siblings: Mapping[str, Sibling] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    conditions: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
         if not len(self.formulas) == len(self.y) == len(self.ids) == len(set(self.ids)):
             raise InputError(f"{self.name}: formulas, targets and distinct ids differ in number.")
+        if self.conditions is not None and len(self.conditions) != len(self.y):
+            raise InputError(
+                f"{self.name}: there are {len(self.conditions)} rows of conditions for "
+                f"{len(self.y)} targets."
+            )
+        if self.conditions is not None and FORMULA in self.conditions:
+            raise InputError(f"{self.name}: no condition can be called {FORMULA!r}.")
         if not self.folds:
             raise InputError(f"{self.name} has no folds.")
         for number, fold in self.folds.items():
@@ -114,6 +134,25 @@ class Task:
         unit = f" in {self.unit}" if self.unit else ""
         return f"{self.name}: {self.kind} of {self.target or 'the target'}{unit}"
 
+    def inputs(self, rows: np.ndarray) -> np.ndarray | pd.DataFrame:
+        """Give what models read of some rows.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Row positions.
+
+        Returns
+        -------
+        X : object ndarray of formulas, or DataFrame
+            With conditions, a table: the column ``formula``, then they.
+        """
+        if self.conditions is None:
+            return self.formulas[rows]
+        table = self.conditions.iloc[rows].reset_index(drop=True)
+        table.insert(0, FORMULA, self.formulas[rows])
+        return table
+
     def digest(self, fold: int) -> str:
         """Hash of everything that a fold's result depends on.
 
@@ -125,7 +164,7 @@ class Task:
         Returns
         -------
         digest : str
-            SHA-256 of ids, formulas, targets and split.
+            SHA-256 of ids, formulas, conditions, targets and split.
         """
         digest = hashlib.sha256(repr((self.name, self.kind)).encode())
         digest.update("\n".join(map(str, self.ids)).encode())
@@ -134,6 +173,8 @@ class Task:
             digest.update(np.ascontiguousarray(self.y, dtype=np.float64).tobytes())
         else:
             digest.update("\n".join(map(str, self.y)).encode())
+        if self.conditions is not None:
+            digest.update(self.conditions.to_csv(index=False).encode())
         for part in self.folds[fold]:
             digest.update(np.ascontiguousarray(part, dtype=np.int64).tobytes())
         return digest.hexdigest()
@@ -167,6 +208,7 @@ def table_task(
     groups: Any = None,
     *,
     kind: TaskKind,
+    composition_column: str | None = None,
     folds: Iterable[Fold] | None = None,
     n_splits: int = 5,
     random_state: int | None = 0,
@@ -180,14 +222,18 @@ def table_task(
 
     Parameters
     ----------
-    X : array-like of compositions, shape (n_samples,) or (n_samples, 1)
-        Anything :func:`~sklearn_kt.read_compositions` takes. Models see formulas.
+    X : array-like of compositions, shape (n_samples,) or (n_samples, 1), or DataFrame
+        Anything :func:`~sklearn_kt.read_compositions` takes. Models see formulas. Of a table
+        with several columns, one holds compositions and the others are conditions, which models
+        see too.
     y : array-like of shape (n_samples,)
         Targets: numbers, or class labels.
     groups : array-like of shape (n_samples,) or None, default=None
         Rows of one group stay on one side of each fold, as those of one composition do.
     kind : {"regression", "classification"}
         What is predicted.
+    composition_column : str or None, default=None
+        Of a table with conditions, the column of compositions; None finds it.
     folds : iterable of (train, test) pairs of int array-like or None, default=None
         Row positions; None takes those of :func:`make_folds`.
     n_splits : int, default=5
@@ -228,6 +274,11 @@ def table_task(
     0  dummy  4.0
     """
     check_kind(kind)
+    conditions = None
+    if is_table(X) and X.shape[1] > 1 and is_composition_input(X):
+        column = find_composition_column(X, composition_column)
+        conditions = pd.DataFrame({name: X[name] for name in X.columns if name != column})
+        X = X[column]
     batch = read_compositions(X)
     y = _check_targets(y, len(batch), kind)
     if folds is None:
@@ -250,6 +301,7 @@ def table_task(
         unit=unit,
         quantity=quantity,
         description=description,
+        conditions=conditions,
     )
     _warn_repeated(composition_groups(batch), list(task.folds.values()))
     return task

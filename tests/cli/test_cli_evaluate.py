@@ -285,3 +285,59 @@ def test_rows_that_pretraining_has_not_seen(run: Run, table: Path, tmp_path: Pat
         # a table of no rows says nothing
         assert ("pretraining has not seen: gaps.csv: regression of gap, 3 rows" in out) == shown
         assert out.count("MAE") == 1 + shown
+
+
+def test_evaluate_with_conditions(run: Run, tmp_path: Path) -> None:
+    formulas = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb") for b in ("F", "Cl", "Br")]
+    frame = pd.DataFrame(
+        {
+            "sample": np.repeat(formulas, 2),
+            "temperature": np.tile([300, 400, 500, 400], 6),
+            # formulas too
+            "route": np.tile(["SPS", "HP", "HP", "SPS"], 6),
+        }
+    )
+    frame["S"] = frame["temperature"] / 10
+    frame.to_csv(tmp_path / "measured.csv", index=False)
+    arguments = [
+        "evaluate",
+        "--data",
+        "measured.csv",
+        "--formula-column",
+        "sample",
+        "--target",
+        "S",
+    ]
+    arguments += ["--models", "dummy,et-fractions", "--folds", 3]
+    code, out, _ = run(*arguments, "--conditions", "temperature,route", "--output-dir", "out")
+    assert code == 0
+    scores = {line.split()[0]: line.split()[1] for line in out.splitlines()[3:5]}
+    assert (scores["dummy"], scores["et-fractions"]) == ("5.6250", "0.0000")
+    kept = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    np.testing.assert_array_equal(kept["temperature"] / 10, kept["true"])
+    for given, message in [
+        ("temperature,heat", "no column 'heat'"),
+        ("temperature,S", "'S' is the target"),
+    ]:
+        code, _, err = run(*arguments, "--conditions", given)
+        assert code == 2
+        assert_one_line(err, message)
+    code, _, err = run(
+        *("evaluate", "--dataset", "thermoelectrics", "--target", "kl"),
+        *("--conditions", "pressure", "--models", "dummy"),
+    )
+    assert code == 2
+    assert_one_line(err, "no condition pressure; it has temperature")
+
+
+def test_evaluate_recorded_folds_of_thermoelectrics(run: Run) -> None:
+    code, out, _ = run(
+        *("evaluate", "--dataset", "thermoelectrics", "--target", "kl", "--models", "dummy"),
+        *("--conditions", "temperature", "--show-predictions", 2),
+    )
+    assert code == 0
+    assert "thermoelectrics_kl: regression of kl in W/(m K), 1819 rows, 5 folds" in out
+    assert "temperature" in out
+    code, _, err = run("evaluate", "--dataset", "thermoelectrics", "--target", "gap")
+    assert code == 2
+    assert_one_line(err, "target must be one of S, sigma")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from pymatgen.core import Composition
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from sklearn_kt.compositions import composition_groups
-from sklearn_kt.evaluation import Task, evaluate, make_folds, table_task
+from sklearn_kt.evaluation import Task, evaluate, make_folds, make_model, table_task
 from sklearn_kt.evaluation.scores import HEADLINES
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
 
@@ -195,3 +196,61 @@ def test_official_folds_share_compositions(data_dir: Any) -> None:
         table_task(phonons.formulas, phonons.y, kind="regression", folds=folds)
     found = evaluate("dummy", phonons).audit["tasks"]["matbench_phonons"]
     assert found["test_rows_in_train"] > 0
+
+
+# --- conditions ------------------------------------------------------------------------------
+
+
+def measured() -> Task:
+    """Every compound at two temperatures, rows of one compound on one side."""
+    formulas = np.repeat(np.array(X[:8], dtype=object), 2)
+    heat = np.tile([300.0, 400.0], 8)
+    folds = make_folds(formulas, heat, kind="regression", n_splits=2)
+    return Task(
+        "measured",
+        "regression",
+        formulas,
+        heat / 100,
+        np.arange(16),
+        dict(enumerate(folds)),
+        conditions=pd.DataFrame({"temperature": heat, "route": ["cast", "SPS"] * 8}),
+    )
+
+
+def test_models_see_conditions() -> None:
+    task = measured()
+    read = task.inputs(task.folds[1][1])
+    assert list(read) == ["formula", "temperature", "route"]
+    assert read.index.tolist() == list(range(len(read)))
+    # nothing but the temperature tells targets apart
+    result = evaluate(["dummy", "et-fractions"], task)
+    assert dict(result.summary().set_index("model")["mae"]) == {"dummy": 0.5, "et-fractions": 0.0}
+    frame = result.predictions()
+    assert list(frame)[4:8] == ["formula", "temperature", "route", "true"]
+    np.testing.assert_array_equal(frame["temperature"] / 100, frame["true"])
+
+
+def test_folds_depend_on_conditions() -> None:
+    task = measured()
+    assert task.conditions is not None
+    warmer = task.conditions.assign(temperature=task.conditions["temperature"] + 1)
+    assert replace(task, conditions=warmer).digest(0) != task.digest(0)
+    assert replace(task, conditions=None).digest(0) != task.digest(0)
+
+
+def test_conditions_that_do_not_fit() -> None:
+    task = measured()
+    with pytest.raises(InputError, match="3 rows of conditions for 16 targets"):
+        replace(task, conditions=pd.DataFrame({"t": [1, 2, 3]}))
+    with pytest.raises(InputError, match="no condition can be called 'formula'"):
+        replace(task, conditions=pd.DataFrame({"formula": task.formulas}))
+
+
+def test_tables_of_measurements_are_tasks() -> None:
+    task = measured()
+    table = task.inputs(np.arange(16)).rename(columns={"formula": "sample"})
+    made = table_task(table[["temperature", "sample", "route"]], task.y, kind="regression")
+    assert list(made.inputs(np.arange(2))) == ["formula", "temperature", "route"]
+    np.testing.assert_array_equal(made.formulas, task.formulas)
+    model = make_model("imkt-fast", "regression", random_state=0, conditions=True)
+    assert model.composition_column == "formula"
