@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_consistent_length
@@ -119,6 +119,11 @@ class NumberTargets:
         error = np.abs(outputs - truth)
         return float(np.mean(error**2 if self.loss == "squared_error" else error))
 
+    def held_out(self, truth: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
+        """Score outputs for the user, in the units of the targets; truth is encoded."""
+        y, answers = (self.decode(values).reshape(len(truth), -1) for values in (truth, outputs))
+        return {"mae": float(np.abs(y - answers).mean()), "r2": float(r2_score(y, answers))}
+
     def folds(
         self,
         encoded: np.ndarray,
@@ -183,6 +188,11 @@ class ClassTargets:
     def score(self, truth: np.ndarray, probabilities: np.ndarray) -> float:
         """Loss of probabilities; truth is encoded."""
         return float(log_loss(truth, probabilities, labels=np.arange(self.n_outputs)))
+
+    def held_out(self, truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+        """Score probabilities for the user; truth is encoded."""
+        accuracy = float((probabilities.argmax(axis=1) == truth).mean())
+        return {"accuracy": accuracy, "log_loss": self.score(truth, probabilities)}
 
     def folds(
         self,

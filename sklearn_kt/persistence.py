@@ -19,7 +19,7 @@ import inspect
 import json
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from .encoder.encoder import Encoder
 
-__all__ = ["TRUSTED_TYPES", "load_model", "save_model"]
+__all__ = ["TRUSTED_TYPES", "describe_model", "load_model", "save_model"]
 
 #: Layout of a model file; raised when another version of the package could misread it.
 FORMAT_VERSION = 4
@@ -182,7 +182,9 @@ class StoredTokenizer:
         return check_tokenizer(self.text)
 
 
-def save_model(model: Any, path: str | Path) -> Path:
+def save_model(
+    model: Any, path: str | Path, *, about: Mapping[str, str | float] | None = None
+) -> Path:
     """Save an estimator in a file that is safe to load.
 
     Parameters
@@ -192,6 +194,9 @@ def save_model(model: Any, path: str | Path) -> Path:
         searches, ...), also around ours.
     path : str or Path
         File to write. It appears in one piece; one that is there is replaced.
+    about : mapping of str to str or number, default=None
+        What to remember of the model, such as its target and the unit; :func:`describe_model`
+        reads it.
 
     Returns
     -------
@@ -206,6 +211,7 @@ def save_model(model: Any, path: str | Path) -> Path:
     See Also
     --------
     load_model : Reads it.
+    describe_model : Reads what it says of itself.
 
     Notes
     -----
@@ -243,7 +249,7 @@ def save_model(model: Any, path: str | Path) -> Path:
                 f"pickle ({error}). Save the parts, or pickle it and load that file only "
                 "where you trust it."
             ) from error
-        _write_about(temporary, model)
+        _write_about(temporary, model, about or {})
     return path
 
 
@@ -294,11 +300,7 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
         import skops.io
         from skops.io.exceptions import UntrustedTypesFoundException
 
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(
-            f"There is no model file {path}: write one with save_model or 'sklearn-kt fit'."
-        )
+    path = _existing(path)
     _check_archive(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -326,6 +328,56 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
             f"{_short(error)}); it is damaged, or needs other versions of libraries."
         ) from error
     return model
+
+
+def describe_model(path: str | Path) -> dict[str, Any]:
+    """Read what a model file says of itself, without loading the model.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that :func:`save_model` wrote.
+
+    Returns
+    -------
+    about : dict
+        ``model``, the class; ``sklearn_kt``, the version; ``about``, what was told when it was
+        saved: ``sklearn-kt fit`` tells the target, its unit, rows, elements, the date and the error
+        on held-out rows.
+
+    Raises
+    ------
+    CheckpointError
+        As of :func:`load_model`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn_kt.persistence import describe_model, save_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_model(Ridge(), Path(folder) / "gap.model", about={"unit": "eV"})
+    ...     describe_model(path)["about"]
+    {'unit': 'eV'}
+    """
+    path = _existing(path)
+    found = _check_archive(path)
+    about = found.get("about")
+    return {
+        "model": str(found.get("model")),
+        "sklearn_kt": str(found.get("sklearn_kt")),
+        "about": about if isinstance(about, dict) else {},
+    }
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"There is no model file {path}: write one with save_model or 'sklearn-kt fit'."
+        )
+    return path
 
 
 @contextmanager
@@ -447,7 +499,7 @@ def _leave_machine(model: Any) -> None:
                 own["n_jobs"] = -1
 
 
-def _write_about(path: Path, model: Any) -> None:
+def _write_about(path: Path, model: Any, told: Mapping[str, str | float]) -> None:
     from importlib.metadata import version
 
     with zipfile.ZipFile(path) as archive:
@@ -456,6 +508,7 @@ def _write_about(path: Path, model: Any) -> None:
         "format_version": FORMAT_VERSION,
         "sklearn_kt": __version__,
         "model": type(model).__name__,
+        "about": dict(told),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "sha256": digests,
     }
@@ -471,8 +524,11 @@ def _digest(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
     return digest.hexdigest()
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse what is no model file, before anything of it is unpacked or built."""
+def _check_archive(path: Path) -> dict[str, Any]:
+    """Refuse what is no model file, before anything of it is unpacked or built.
+
+    Returns what it says of itself.
+    """
     hint = "write it again with save_model"
     try:
         with zipfile.ZipFile(path) as archive:
@@ -490,6 +546,7 @@ def _check_archive(path: Path) -> None:
             for name, info in named.items():
                 if _digest(archive, info) != about["sha256"][name]:
                     raise CheckpointError(f"{path} is damaged: {name[:80]!r} has changed; {hint}.")
+            return about
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise

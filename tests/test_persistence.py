@@ -50,6 +50,7 @@ from sklearn_kt.exceptions import CheckpointError, InputError
 from sklearn_kt.persistence import (
     FORMAT_VERSION,
     TRUSTED_TYPES,
+    describe_model,
     load_model,
     save_model,
     with_replaced,
@@ -550,3 +551,16 @@ def test_other_files(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(CheckpointError, match="not a model file"):
         load_model(tmp_path / "empty")
+
+
+def test_what_is_told_of_a_model_is_read_without_loading_it(tmp_path: Path) -> None:
+    about = {"target": "gap", "rows": 12, "held-out mae": 0.25}
+    path = save_model(Ridge(), tmp_path / "m", about=about)
+    found = describe_model(path)
+    assert (found["model"], found["about"]) == ("Ridge", about)
+    assert describe_model(save_model(Ridge(), tmp_path / "n"))["about"] == {}
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match="not a model file"):
+        describe_model(path)
+    with pytest.raises(CheckpointError, match="There is no model file"):
+        describe_model(tmp_path / "none")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["one_line_warnings", "print_table", "printable", "tell"]
+__all__ = ["one_line_warnings", "print_table", "printable", "spell_scores", "tell"]
 
 
 def tell(kind: str, text: str) -> None:
@@ -37,6 +37,15 @@ def one_line_warnings() -> Iterator[None]:
 
 def _show(message: Warning | str, *_: object, **__: object) -> None:
     tell("warning", str(message))
+
+
+def spell_scores(scores: Mapping[str, float], unit: str) -> str:
+    """Spell scores of predictions, errors in the unit of the target."""
+    labels = {"mae": "MAE", "r2": "R²", "roc_auc": "ROC AUC", "log_loss": "log-loss"}
+    return ", ".join(
+        f"{labels.get(name, name)} {score:.3g}{f' {unit}' if name == 'mae' and unit else ''}"
+        for name, score in scores.items()
+    )
 
 
 def print_table(title: str, table: pd.DataFrame) -> None:

@@ -148,6 +148,7 @@ def _table(args: argparse.Namespace) -> Task:
         random_state=args.random_state,
         name=problem.title,
         target=problem.target_name,
+        unit=problem.unit,
     )
 
 

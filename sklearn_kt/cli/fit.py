@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sklearn_kt._files import replacing
 
-from .console import tell
+from .console import spell_scores, tell
 from .options import FORMATS, add_columns, add_conditions, add_model_name, add_training
-from .problem import table_problem
+from .problem import Problem, table_problem
 
 
 def add_parser(commands: Any) -> None:
@@ -55,5 +56,31 @@ def run(args: argparse.Namespace) -> None:
         model.set_params(verbose=1)
     with replacing(Path(args.output)) as path:
         model.fit(problem.inputs, problem.target)
-        save_model(model, path)
+        scores = getattr(model, "held_out_scores_", {})
+        about = {
+            "target": problem.target_name,
+            "unit": problem.unit,
+            "task": problem.task,
+            "fitted as": args.model,
+            "rows": len(problem.target),
+            "elements": " ".join(problem.elements),
+            "rows that repeat a composition": problem.repeats,
+            "date": datetime.now(UTC).date().isoformat(),
+            **{f"held-out {name}": score for name, score in scores.items()},
+        }
+        save_model(model, path, about=about)
+    tell("fitted", _spell(problem))
+    tell(
+        "held out",
+        f"{spell_scores(scores, problem.unit)}, on rows that inner folds held out"
+        if scores
+        else "unknown, as nothing was held out: 'sklearn-kt evaluate' measures the error",
+    )
     tell("wrote", f"{args.output}: {args.model}, {problem.task} of {problem.target_name}")
+
+
+def _spell(problem: Problem) -> str:
+    """Say what a table holds."""
+    repeats = f", {problem.repeats:,} rows that repeat a composition" if problem.repeats else ""
+    n_rows, n_elements = len(problem.target), len(problem.elements)
+    return f"{problem.title}: {n_rows:,} rows, {n_elements} elements{repeats}"

@@ -23,6 +23,7 @@ from . import (
     evaluate,
     explain,
     fit,
+    info,
     predict,
     pretrain,
     properties,
@@ -39,6 +40,7 @@ __all__ = ["build_parser", "main"]
 COMMANDS = (
     evaluate,
     fit,
+    info,
     predict,
     properties,
     screen,

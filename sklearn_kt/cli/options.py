@@ -10,13 +10,14 @@ from sklearn_kt.exceptions import InputError
 BATCH_ROWS = 10_000
 DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
 FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
+MODEL_FILE = "file written by fit or save_model"
 STDIN = "-"
 FORMULA_COLUMN = "formula"
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Take a saved model; ``load_model`` reads it."""
-    parser.add_argument("model", metavar="MODEL", help="file written by fit or save_model")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_FILE)
     parser.add_argument(
         "--trust",
         action="append",
@@ -79,6 +80,12 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     """Take the columns of formulas and of the target."""
     add_compositions(parser)
     parser.add_argument("--target", metavar="COLUMN", help="column to predict")
+    parser.add_argument(
+        "--unit",
+        metavar="TEXT",
+        help="unit of the target (default: what stands in brackets at the end of the column's name,"
+        " as in 'gap (eV)')",
+    )
     parser.add_argument(
         "--task",
         choices=("auto", "regression", "classification"),

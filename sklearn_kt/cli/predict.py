@@ -1,17 +1,25 @@
-"""``sklearn-kt predict``: a table through a saved model, batch by batch."""
+"""``sklearn-kt predict``: formulas, or a table, through a saved model."""
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from sklearn_kt._cells import as_number
 from sklearn_kt.exceptions import InputError
 
+from .console import spell_scores, tell
 from .formulas import FormulaReader, extended, given_table, table_writer
-from .options import add_errors, add_model, add_stream, load_model
+from .options import add_errors, add_model, add_quiet, add_stream, load_model, positive
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+
+    from sklearn_kt.compositions import CompositionBatch
+    from sklearn_kt.tables import Table
 
 
 def add_parser(commands: Any) -> None:
@@ -21,10 +29,11 @@ def add_parser(commands: Any) -> None:
         help="predict with a saved model",
         description="Predict with a saved model: the columns of the table, then 'prediction' (and"
         " probabilities of classes; prediction_0, prediction_1, ... of several targets). Reads and"
-        " writes in batches, so tables may be larger than memory.",
+        " writes in batches, so tables may be larger than memory. Where the table has the column"
+        " that the model was fitted to, the predictions are scored as well.",
         examples=(
             "predict gap.model GaN CuInSe2",
-            "predict gap.model new.csv -o predictions.csv",
+            "predict gap.model new.csv --interval 0.9 -o predictions.xlsx",
         ),
     )
     add_model(parser)
@@ -34,7 +43,21 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="add 'prediction_std', the standard deviation that the model predicts",
     )
+    parser.add_argument(
+        "--interval",
+        type=_coverage,
+        metavar="P",
+        help="add 'prediction_low' and 'prediction_high', between which a value lies with this"
+        " probability, such as 0.9",
+    )
+    parser.add_argument(
+        "--digits",
+        type=positive,
+        metavar="N",
+        help="round what is added to so many significant digits (default: not at all)",
+    )
     add_errors(parser)
+    add_quiet(parser)
     parser.set_defaults(run=run)
 
 
@@ -48,36 +71,150 @@ def run(args: argparse.Namespace) -> None:
         # what is wrong with the columns is said before the seconds that libraries take
         reader = FormulaReader(table, args)
         model = load_model(args)
-        added = _added(model, args)
-        from sklearn_kt.screening.tasks import predictions
-
-        rows = extended(
-            table,
-            reader,
-            args,
-            added,
-            lambda batch, formulas: predictions(model, batch, formulas, args.return_std),
-        )
+        predict = _predictor(model, args)
+        rows = extended(table, reader, args, _added(predict), predict)
+        scorer = _Scorer(model, args, table)
+        n_rows = 0
         with table_writer(args.output, next(rows).schema) as writer:
-            for part in rows:
+            for part in _shown(rows, table, args):
                 writer.write_table(part)
+                scorer.add(part)
+                n_rows += len(part)
+    if args.output is not None:
+        tell("wrote", f"{args.output}: {n_rows:,} rows")
+    scorer.tell()
 
 
-def _added(model: Any, args: argparse.Namespace) -> pa.Schema:
+def _coverage(text: str) -> float:
+    """Read a probability."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, got {text}")
+    return value
+
+
+def _predictor(
+    model: Any, args: argparse.Namespace
+) -> Callable[[CompositionBatch, np.ndarray], dict[str, pa.Array]]:
+    """Make what predicts all columns that the options ask for."""
+    import numpy as np
+    import pyarrow as pa
+
+    from sklearn_kt.evaluation.runner import offers_std
+    from sklearn_kt.screening.tasks import predictions
+
+    if args.return_std and not offers_std(model):
+        raise InputError(
+            f"The model in {args.model} gives no standard deviation: leave out --return-std."
+        )
+    if args.interval and not hasattr(model, "predict_interval"):
+        raise InputError(f"The model in {args.model} gives no intervals: leave out --interval.")
+
+    def predict(batch: CompositionBatch, formulas: np.ndarray) -> dict[str, pa.Array]:
+        found = predictions(model, batch, formulas, args.return_std)
+        if args.interval:
+            bounds = model.predict_interval(batch, coverage=args.interval)
+            columns = bounds.reshape(len(batch), -1, 2)
+            for number in range(columns.shape[1]):
+                end = f"_{number}" if columns.shape[1] > 1 else ""
+                for at, side in enumerate(("low", "high")):
+                    found[f"prediction_{side}{end}"] = pa.array(columns[:, number, at])
+        if args.digits:
+            for name, column in found.items():
+                if pa.types.is_floating(column.type):
+                    text = np.char.mod(f"%.{args.digits}g", column.to_numpy())
+                    found[name] = pa.array(text.astype(np.float64))
+        return found
+
+    return predict
+
+
+def _added(predict: Callable[..., dict[str, pa.Array]]) -> pa.Schema:
     """Name the columns that the model adds, with their types, by a first prediction."""
     import numpy as np
     import pyarrow as pa
 
     from sklearn_kt.compositions import read_compositions
-    from sklearn_kt.screening.tasks import predictions
 
-    if args.return_std:
-        from sklearn_kt.evaluation.runner import offers_std
-
-        if not offers_std(model):
-            raise InputError(
-                f"The model in {args.model} gives no standard deviation: leave out --return-std."
-            )
-    salt = np.array(["NaCl"], dtype=object)
-    found = predictions(model, read_compositions(salt), salt, args.return_std)
+    found = predict(read_compositions(["NaCl"]), np.array(["NaCl"], dtype=object))
     return pa.schema([(name, column.type) for name, column in found.items()])
+
+
+def _shown(rows: Iterator[pa.Table], table: Table, args: argparse.Namespace) -> Iterator[pa.Table]:
+    """Show on a terminal how far the rows are."""
+    from tqdm.auto import tqdm
+
+    # None is silent where stderr is no terminal
+    with tqdm(desc="predicting", unit=" rows", disable=args.quiet or None) as bar:
+        for part in rows:
+            yield part
+            bar.total = table.total(bar.n + len(part)) or bar.total
+            bar.update(len(part))
+
+
+class _Scorer:
+    """Compares predictions with the column that the model was fitted to, if the table has it."""
+
+    def __init__(self, model: Any, args: argparse.Namespace, table: Table) -> None:
+        from sklearn_kt.persistence import describe_model
+
+        about = describe_model(args.model)["about"]
+        self.model = model
+        self.task, self.unit = about.get("task"), str(about.get("unit", ""))
+        name = about.get("target")
+        self.target = name if table.schema.names.count(name) == 1 else None
+        self.name = table.name
+        self.truth: list[Any] = []
+        self.found: list[tuple[Any, ...]] = []
+        self.missing = 0
+
+    def add(self, rows: pa.Table) -> None:
+        """Take some rows with their predictions."""
+        if self.target is None or "prediction" not in rows.schema.names:
+            return
+        names = ["prediction", *(f"probability_{c}" for c in getattr(self.model, "classes_", ()))]
+        columns = [rows.column(name).to_pylist() for name in names if name in rows.schema.names]
+        for value, *found in zip(rows.column(self.target).to_pylist(), *columns, strict=True):
+            known = _number(value) if self.task == "regression" else _label(value)
+            if known is None or found[0] is None:
+                self.missing += 1
+            else:
+                self.truth.append(known)
+                self.found.append(tuple(found))
+
+    def tell(self) -> None:
+        """Say how well the predictions did."""
+        import numpy as np
+
+        from sklearn_kt.evaluation import score_predictions
+
+        if not self.truth:
+            if self.missing:
+                tell("note", f"column {self.target!r} of {self.name} holds nothing to score by.")
+            return
+        predicted, *probabilities = (np.array(column) for column in zip(*self.found, strict=True))
+        scores = score_predictions(
+            self.task,
+            np.array(self.truth),
+            predicted,
+            np.column_stack(probabilities) if probabilities else None,
+            getattr(self.model, "classes_", None),
+        )
+        shown = ("mae", "r2") if self.task == "regression" else ("accuracy", "roc_auc")
+        left = f"; {self.missing:,} rows lack a value or a prediction" if self.missing else ""
+        tell(
+            "scored",
+            f"{spell_scores({name: scores[name] for name in shown}, self.unit)}, against column"
+            f" {self.target!r} of {self.name} ({len(self.truth):,} rows{left})",
+        )
+
+
+def _number(value: Any) -> float | None:
+    """Read a measured value; None where there is none."""
+    number = as_number(value, ".")
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _label(value: Any) -> str | None:
+    """Spell a class as ``fit`` does; None where there is none."""
+    return None if value is None or not str(value).strip() else str(value)

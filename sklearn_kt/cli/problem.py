@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,17 @@ class Problem:
     task: TaskKind
     title: str
     target_name: str
+    unit: str
+    elements: list[str]
+    repeats: int
+    """Rows whose composition an earlier row has."""
 
 
 def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) -> Problem:
     """Read formulas and targets of a whole table, and find out what to predict."""
     import numpy as np
 
+    from sklearn_kt.compositions import ELEMENTS, composition_keys
     from sklearn_kt.tables import open_table
 
     if args.target is None:
@@ -61,12 +67,14 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) 
             places += map(batch.place, range(len(batch.table)))
     if not formulas:
         raise InputError(f"{table.name} has a header but no rows.")
-    formulas = reader.formulas(formulas, reader.read(formulas, places.__getitem__))
+    compositions = reader.read(formulas, places.__getitem__)
+    formulas = reader.formulas(formulas, compositions)
     if n_samples is not None:
         if n_samples > len(formulas):
             raise InputError(f"--n-samples {n_samples}: {table.name} has {len(formulas)} rows.")
         rng = np.random.default_rng(args.random_state)
         rows = np.sort(rng.choice(len(formulas), n_samples, replace=False)).tolist()
+        compositions = compositions[rows]
         formulas = [formulas[row] for row in rows]
         values = [values[row] for row in rows]
         conditions = {name: [column[row] for row in rows] for name, column in conditions.items()}
@@ -78,6 +86,9 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) 
         task,
         title=printable(table.name),
         target_name=args.target,
+        unit=_unit(args.target) if args.unit is None else args.unit,
+        elements=[ELEMENTS[number - 1] for number in sorted(set(compositions.atomic_numbers))],
+        repeats=len(formulas) - len(set(composition_keys(compositions).tolist())),
     )
 
 
@@ -105,6 +116,12 @@ def with_conditions(
 
 def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _unit(column: str) -> str:
+    """Read the unit from the name of a column: what stands in brackets at its end."""
+    found = re.search(r"[\[(]([^\[\]()]+)[\])]\s*$", column)
+    return found.group(1).strip() if found else ""
 
 
 def _targets(

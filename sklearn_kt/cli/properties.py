@@ -74,6 +74,8 @@ def _show(table: Table, args: argparse.Namespace) -> None:
         rows = pa.Table.from_pandas(found, preserve_index=False).replace_schema_metadata()
         with table_writer(args.output, rows.schema) as writer:
             writer.write_table(rows)
+        if args.output is not None:
+            tell("wrote", f"{args.output}: {len(rows):,} rows")
         return
     cells = found["value"].map("{:.3g}".format)
     errors = found["error"].map(" ± {:.2g}".format).where(found["error"].notna(), "")
@@ -105,5 +107,9 @@ def _add_columns(table: Table, args: argparse.Namespace) -> None:
         lambda batch, _: {name: pa.array(v) for name, v in heads.predict(batch).items()},
     )
     with table_writer(args.output, next(rows).schema) as writer:
+        n_rows = 0
         for part in rows:
             writer.write_table(part)
+            n_rows += len(part)
+    if args.output is not None:
+        tell("wrote", f"{args.output}: {n_rows:,} rows")

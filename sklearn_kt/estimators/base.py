@@ -171,8 +171,12 @@ class FormulaMixin:
         return codes
 
     def _about_rows(self) -> dict[str, str]:
-        """Say which conditions rows have, and how many repeat a composition or group, if any."""
+        """Say what held-out rows scored, which conditions rows have, and how many repeat others."""
         about = {}
+        if scores := getattr(self, "held_out_scores_", {}):
+            names = {"mae": "mean absolute error", "r2": "R²", "log_loss": "log-loss"}
+            spelled = [f"{names.get(name, name)} {score:.3g}" for name, score in scores.items()]
+            about["held-out rows"] = ", ".join(spelled)
         if self.input_kind_ == "measurements":
             about["conditions"] = ", ".join(self.condition_names_)
         if n := self.repeated_rows_:

@@ -106,6 +106,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         folds = self.targets_.folds(encoded, self.cv, self.cv, seed, together)
         self.error_model_: ErrorModel | None = None
         self.scores_: dict[str, float] = {}
+        self.held_out_scores_: dict[str, float] = {}
         if folds:
             held_out = np.concatenate([test for _, test in folds])
             outputs: dict[str, list[np.ndarray]] = {name: [] for name in named}
@@ -123,6 +124,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             blended = sum(w * filled[name] for name, w in self.weights_.items())
             self.scores_ = {name: score(out) for name, out in filled.items()}
             self.scores_["blend"] = score(blended)
+            self.held_out_scores_ = self.targets_.held_out(truth, blended)
             part = None if together is None else together[held_out]
             self._fit_error_model(data[held_out], truth, blended, part, seed)
             if (stand_in := self._stand_in(named)) is not None:
@@ -251,6 +253,9 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         Mean absolute error of each model on rows it was not fitted on, and of the
         blend on the same rows; empty for tables of fewer than ``4 * cv`` rows (those of one
         composition or group count once), whose models have equal weights.
+    held_out_scores_ : dict of str to float
+        Mean absolute error, in the units of the targets, and R² of the blend on the inner folds'
+        held-out rows (``"mae"``, ``"r2"``); empty on few rows.
     error_model_ : ErrorModel or None
         What expects errors; None for tables that are too small.
     targets_ : NumberTargets
@@ -456,6 +461,9 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
     scores_ : dict of str to float
         Log-loss of each model, and of the blend, on rows it was not fitted on; empty
         if a class has fewer than ``4 * cv`` rows; those of one group count once.
+    held_out_scores_ : dict of str to float
+        Accuracy and log-loss of the blend on the inner folds' held-out rows (``"accuracy"``,
+        ``"log_loss"``); empty on few rows.
     error_model_ : None
         Probabilities are their own uncertainty.
     targets_ : ClassTargets

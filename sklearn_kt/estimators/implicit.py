@@ -117,6 +117,9 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
         Share of each model in a prediction: ``"network"``, readouts by name.
     readout_scores_ : dict of str to float
         Out-of-fold loss of each model, and of the ``"blend"`` (standardised units).
+    held_out_scores_ : dict of str to float
+        Mean absolute error, in the units of the targets, and R² of the blend on the inner folds'
+        held-out rows (``"mae"``, ``"r2"``); empty on few rows.
     readouts_ : dict of str to object
         Fitted scikit-learn readouts with a share.
     readout_blocks_ : dict of str to tuple of str
@@ -409,6 +412,9 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         Share of each model in a prediction: ``"network"``, readouts by name.
     readout_scores_ : dict of str to float
         Out-of-fold loss of each model, and of the ``"blend"``.
+    held_out_scores_ : dict of str to float
+        Accuracy and log-loss of the blend on the inner folds' held-out rows (``"accuracy"``,
+        ``"log_loss"``); empty on few rows.
     readouts_ : dict of str to object
         Fitted scikit-learn readouts with a share.
     readout_blocks_ : dict of str to tuple of str

@@ -139,6 +139,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.readouts_: dict[str, Any] = {}
         self.readout_blocks_: dict[str, tuple[str, ...]] = {}
         self.readout_scores_: dict[str, float] = {}
+        self.held_out_scores_: dict[str, float] = {}
         self.error_model_: ErrorModel | None = None
         if isinstance(self.readout, str):
             self._fit_blend(_Rows(data, self.targets_.encode(y), together), seeds)
@@ -268,6 +269,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         blended = np.sum([w * outputs[name] for name, w in self.readout_weights_.items()], axis=0)
         self.readout_scores_ = {name: score(values) for name, values in outputs.items()}
         self.readout_scores_["blend"] = score(blended)
+        self.held_out_scores_ = self.targets_.held_out(truth, blended)
         if NETWORK not in self.readout_weights_:
             self.nets_, self.history_ = [], []
         elif self.n_estimators == 1:

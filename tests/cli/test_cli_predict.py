@@ -16,7 +16,7 @@ from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kt import CompositionTokenizer
-from sklearn_kt.persistence import load_model, save_model
+from sklearn_kt.persistence import describe_model, load_model, save_model
 from sklearn_kt.tables import open_table
 
 
@@ -28,7 +28,10 @@ def test_fit_and_predict(run: Run, table: Path, tmp_path: Path) -> None:
     assert (code, out) == (0, "")
     assert "wrote: gap.model" in err
     code, out, err = run("predict", "gap.model", table)
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.startswith("sklearn-kt: scored: MAE ")
+    assert "R²" in err
+    assert f"against column 'gap' of {table} (12 rows)" in err
     rows = read(out)
     assert rows[0] == ["id", "formula", "gap", "prediction"]
     assert [row[:3] for row in rows] == read(table.read_text())
@@ -36,7 +39,8 @@ def test_fit_and_predict(run: Run, table: Path, tmp_path: Path) -> None:
     expected = load_model(tmp_path / "gap.model").predict(FORMULAS)
     assert predictions == pytest.approx(expected, abs=1e-12)
     code, out, err = run("predict", "gap.model", table, "--output", "p.csv", "--batch-size", 5)
-    assert (code, out, err) == (0, "", "")
+    assert (code, out) == (0, "")
+    assert err.startswith("sklearn-kt: wrote: p.csv: 12 rows\nsklearn-kt: scored: ")
     assert read((tmp_path / "p.csv").read_text())[0] == rows[0]
     again = [float(row[3]) for row in read((tmp_path / "p.csv").read_text())[1:]]
     assert again == pytest.approx(predictions, abs=1e-12)
@@ -195,3 +199,69 @@ def test_predict_passes_repeated_columns_on(run: Run, model: Path) -> None:
     code, _, err = run("predict", model, "--output", "o.parquet", stdin=source)
     assert code == 2
     assert_one_line(err, "'a' occurs 2 times")
+
+
+def test_formulas_as_arguments(run: Run, model: Path) -> None:
+    code, out, err = run("predict", model, "NaCl", "Fe0.5Ni0.5", "--digits", 3)
+    assert (code, err) == (0, "")
+    expected = load_model(model).predict(["NaCl", "Fe0.5Ni0.5"])
+    assert read(out) == [
+        ["formula", "prediction"],
+        *(
+            [formula, str(float(f"{value:.3g}"))]
+            for formula, value in zip(["NaCl", "Fe0.5Ni0.5"], expected, strict=True)
+        ),
+    ]
+    code, _, err = run("predict", model, "NaCl", "NaKl")
+    assert code == 2
+    assert_one_line(err, "formula 2", "NaKl")
+
+
+def test_intervals_and_what_is_remembered_of_a_fit(run: Run, tmp_path: Path) -> None:
+    gaps = pd.DataFrame(
+        {"formula": FORMULAS * 2, "gap (eV)": [*GAPS, *(gap + 0.1 for gap in GAPS)]}
+    )
+    gaps.to_csv(tmp_path / "t.csv", index=False)
+    code, _, err = run("fit", "t.csv", "--target", "gap (eV)", "--model", "imkt-fast", "-o", "m")
+    assert code == 0
+    said = err.splitlines()
+    assert "fitted: t.csv: 24 rows, 17 elements, 12 rows that repeat a composition" in err
+    scores = load_model(tmp_path / "m").held_out_scores_
+    held_out = f"held out: MAE {scores['mae']:.3g} eV, R² {scores['r2']:.3g}, on rows"
+    assert any(held_out in line for line in said)
+    about = describe_model(tmp_path / "m")["about"]
+    assert about["target"] == "gap (eV)"
+    assert about["unit"] == "eV"
+    assert about["rows"] == 24
+    assert about["held-out mae"] == scores["mae"]
+    code, out, err = run("info", "m")
+    assert (code, err) == (0, "")
+    for part in ("gap (eV)", "imkt-fast", "24", "ImplicitKTRegressor", about["date"]):
+        assert part in out
+    code, out, _ = run("predict", "m", "LiCl", "BN", "--interval", 0.8, "-o", "p.xlsx")
+    assert code == 0
+    found = pd.read_excel(tmp_path / "p.xlsx", keep_default_na=False)
+    assert list(found) == ["formula", "prediction", "prediction_low", "prediction_high"]
+    assert (found["prediction_low"] < found["prediction_high"]).all()
+    # of a table, the rows that have a value
+    (tmp_path / "new.csv").write_text("formula,gap (eV)\nNaCl,8.5\nKCl,\nMgO,none\n")
+    code, _, err = run("predict", "m", "new.csv")
+    assert code == 0
+    assert "MAE" in err
+    assert " eV" in err
+    assert "(1 rows; 2 rows lack a value or a prediction)" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [(("--interval", "0.9"), "gives no intervals"), (("--digits", "0"), "at least 1")],
+)
+def test_what_a_model_cannot_give(
+    run: Run, model: Path, capsys: pytest.CaptureFixture, options: tuple, part: str
+) -> None:
+    try:
+        code, _, err = run("predict", model, "NaCl", *options)
+    except SystemExit as left:
+        code, err = left.code, capsys.readouterr().err
+    assert code == 2
+    assert part in err

@@ -36,7 +36,8 @@ def test_formulas_as_a_file_or_csv(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("properties", *options, "--csv")
     assert code == 0
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(out)), expected)
-    assert run("properties", *options, "-o", "p.jsonl") == (0, "", "")
+    told = "sklearn-kt: wrote: p.jsonl: 4 rows\n"
+    assert run("properties", *options, "-o", "p.jsonl") == (0, "", told)
     found = pd.read_json(tmp_path / "p.jsonl", lines=True)
     pd.testing.assert_frame_equal(found, expected)
 
@@ -46,7 +47,7 @@ def test_a_table_gets_a_column_each(run: Run, table: Path, tmp_path: Path) -> No
         *("properties", table, "--properties", "energy above hull,band_gap_oqmd", "-o", "p.csv"),
         *("--batch-size", 5),
     )
-    assert (code, out, err) == (0, "", "")
+    assert (code, out, err) == (0, "", "sklearn-kt: wrote: p.csv: 12 rows\n")
     found = pd.read_csv(tmp_path / "p.csv", keep_default_na=False)
     assert list(found) == ["id", "formula", "gap", "energy_above_hull", "band_gap_oqmd"]
     assert found["formula"].tolist() == FORMULAS

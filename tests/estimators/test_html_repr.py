@@ -64,6 +64,10 @@ def test_networks() -> None:
     )
     assert rows["started from"] == "random weights"
     assert rows["prediction"].startswith("100% network (out-of-fold loss ")
+    scores = model.held_out_scores_
+    assert rows["held-out rows"] == (
+        f"mean absolute error {scores['mae']:.3g}, R² {scores['r2']:.3g}"
+    )
     assert rows["networks"] == "2, trained for 3 epochs"
     assert rows["device"] == "cpu"
     assert rows["training curve"].startswith("loss of training and validation: from ")
@@ -80,7 +84,7 @@ def test_networks() -> None:
 def test_readouts() -> None:
     model = ImplicitKTRegressor(None, readout="fast", random_state=0).fit(FORMULAS, TARGETS)
     rows = Table(fitted_html(model)).rows
-    assert set(rows) == {"encoder", "started from", "prediction", "device"}
+    assert set(rows) == {"encoder", "started from", "prediction", "held-out rows", "device"}
     for name in model.readout_weights_:
         assert name in rows["prediction"]
     repeated = ImplicitKTRegressor(None, readout="fast", random_state=0)
