@@ -166,8 +166,9 @@ def _benchmarks(args: argparse.Namespace) -> list[Task]:
     asked = [name.strip() for name in args.dataset.split(",")]
     if _THERMOELECTRICS not in asked and args.target is not None:
         raise InputError(f"--target belongs to --data and to {_THERMOELECTRICS}.")
-    if args.decimal != ".":
-        raise InputError("--decimal belongs to --data.")
+    for option, is_given in (("--decimal", args.decimal != "."), ("--unit", args.unit is not None)):
+        if is_given:
+            raise InputError(f"{option} belongs to --data.")
     groups = {
         "matbench": COMPOSITION_TASKS,
         "matbench_all": tuple(MATBENCH_TASKS),

@@ -92,7 +92,7 @@ def test_decimal_comma(run: Run, tmp_path: Path) -> None:
     assert_one_line(err, "line 3: '1.066,5'")
     code, _, err = run("evaluate", "--dataset", "seebeck", "--decimal", ",")
     assert code == 2
-    assert_one_line(err, "belong to --data")
+    assert_one_line(err, "--decimal belongs to --data")
 
 
 @pytest.mark.parametrize("kinds", [["2D", "3D"], ["4mm", "-42m"], ["2/m", "m-3m"], ["NA", "3d"]])
