@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.validation import check_is_fitted
 
 from ._cells import names_a_class
+from ._formula import shorten
 from .compositions import CompositionBatch, read_compositions, read_rows
 from .exceptions import ConditionWarning, InputError
 from .fitting import fit_context
@@ -29,6 +31,8 @@ __all__ = ["ConditionEncoder", "MeasuredBatch", "composition_column"]
 _MISSING = "missing"
 # forests hold columns in single precision
 _LARGEST = float(np.finfo(np.float32).max)
+# names that a message lists
+_SHOWN = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,7 +323,11 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
             new = np.flatnonzero(~np.isin(text[:, column], known[column]))
             if len(new):
                 value = text[new[0], column]
-                what = "has no" if value == _MISSING else f"holds the unknown category {value!r} of"
+                what = (
+                    "has no"
+                    if value == _MISSING
+                    else f"holds the unknown category {shorten(value)} of"
+                )
                 raise InputError(
                     f"row {new[0]} {what} {name!r}; those of the training table are "
                     f"{_listed(known[column])}."
@@ -387,7 +395,7 @@ def composition_column(X: Any, name: str | None = None) -> str:
         if all(isinstance(value, str) for value in values):
             values = list(dict.fromkeys(values))
         rejected = read_rows(values)[1].rejected
-        bad[label] = f"{label!r} holds {rejected[0][1]!r}" if rejected else ""
+        bad[label] = f"{label!r} holds {shorten(rejected[0][1])}" if rejected else ""
         if 2 * len(rejected) < len(values):
             candidates.append(label)
     found = candidates or (list(bad) if len(bad) == 1 else [])
@@ -432,16 +440,16 @@ def _holds_numbers(column: Any, name: str) -> bool:
     for row in rows:
         if not _is_number(values[row]) and not isinstance(values[row], str | bool | np.bool_):
             raise InputError(
-                f"row {row} of the condition {name!r} holds {values[row]!r}, of type "
+                f"row {row} of the condition {name!r} holds {shorten(values[row])}, of type "
                 f"{type(values[row]).__name__}; conditions are numbers or names of categories."
             )
     labels = [row for row in rows if names_a_class(values[row])]
     if len(labels) == len(rows):
         return False
     like = next(row for row in rows if row not in labels)
-    text = f"the condition {name!r} holds {values[like]!r} in row {like}"
+    text = f"the condition {name!r} holds {shorten(values[like])} in row {like}"
     if labels:
-        text += f" and {values[labels[0]]!r} in row {labels[0]}"
+        text += f" and {shorten(values[labels[0]])} in row {labels[0]}"
     elif not _is_number(values[like]):
         text += ", as text"
     raise InputError(
@@ -458,11 +466,11 @@ def _read_numbers(column: Any, name: str) -> np.ndarray:
         for row in np.flatnonzero(~missing):
             if not _is_number(values[row]):
                 raise InputError(
-                    f"row {row} of the condition {name!r} holds {values[row]!r}, where the "
+                    f"row {row} of the condition {name!r} holds {shorten(values[row])}, where the "
                     "training table held numbers."
                 )
         pairs = zip(values, missing, strict=True)
-        numbers = np.array([np.nan if gap else value for value, gap in pairs], dtype=np.float64)
+        numbers = np.array([np.nan if gap else _as_float(value) for value, gap in pairs])
     elif isinstance(column, pd.Series):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
@@ -494,7 +502,14 @@ def _missing(values: list) -> np.ndarray:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    return isinstance(value, Real | Decimal) and not isinstance(value, bool | np.bool_)
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
 
 
 def _is_numeric(column: Any) -> bool:
@@ -521,4 +536,5 @@ def _is_categorical(column: Any) -> bool:
 
 
 def _listed(names: Any) -> str:
-    return ", ".join(map(repr, names))
+    more = f", ... ({len(names):,} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(map(shorten, names[:_SHOWN])) + more

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -71,6 +73,7 @@ def test_numbers_and_categories_become_columns(frame: Any) -> None:
         [300, None, 500.0],
         pd.Series([300, np.nan, np.int8(50)], dtype=object),
         [np.float32(300), pd.NA, 500],
+        [Decimal("300"), None, Fraction(1, 3)],
     ],
 )
 def test_kinds_of_numbers(values: Any) -> None:
@@ -104,6 +107,7 @@ def test_kinds_of_categories(values: Any) -> None:
     ("column", "message"),
     [
         ([300.0, np.inf, 1.0], "row 1 of the condition 't' holds inf"),
+        (pd.Series([10**400, 1, 2], dtype=object), "row 0 of the condition 't' holds inf"),
         ([300.0, 1.0, -1e39], r"row 2 of the condition 't' holds -1e\+39"),
         ([300.0, "hot", 1.0], "'t' holds 300.0 in row 0 and 'hot' in row 1.*column of numbers"),
         (["K", "300", "400"], "'t' holds '300' in row 1 and 'K' in row 0.*without units"),
@@ -160,6 +164,14 @@ def test_tables_unlike_that_of_fit(changes: dict, message: str) -> None:
     encoder = ConditionEncoder().fit(SEEN)
     with pytest.raises(InputError, match=message):
         encoder.read(SEEN.assign(**changes))
+
+
+def test_messages_stay_short() -> None:
+    table = pd.DataFrame({"formula": ["NaCl"] * 300, "t": [f"route {i}" for i in range(300)]})
+    encoder = ConditionEncoder().fit(table)
+    with pytest.raises(InputError, match=r"300 in all") as caught:
+        encoder.transform(table.assign(t="x" * 9_999))
+    assert len(str(caught.value)) < 500
 
 
 def test_columns_that_are_missing() -> None:
