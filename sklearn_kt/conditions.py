@@ -7,7 +7,7 @@ into a :class:`MeasuredBatch`; estimators do so by themselves.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -26,7 +26,7 @@ from .compositions import CompositionBatch, read_compositions, read_rows
 from .exceptions import ConditionWarning, InputError
 from .fitting import fit_context
 
-__all__ = ["ConditionEncoder", "MeasuredBatch", "composition_column"]
+__all__ = ["ConditionEncoder", "MeasuredBatch", "composition_column", "typical_values"]
 
 _MISSING = "missing"
 # forests hold columns in single precision
@@ -96,6 +96,8 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
         Conditions that are numbers, and that are categories.
     ranges_ : ndarray of shape (2, n_numbers)
         Lowest and highest number of the training table.
+    typical_ : dict of str to number or str
+        Median of each condition that is a number, most frequent category of the others.
     imputer_ : SimpleImputer or None
         Fills in missing numbers; None without numbers.
     one_hot_ : OneHotEncoder or None
@@ -181,6 +183,7 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
             self.one_hot_ = OneHotEncoder(sparse_output=False).fit(self._categories(X))
             for name, known in zip(self.categories_, self.one_hot_.categories_, strict=True):
                 constant += [f"{name!r} is {known[0]!r}"] if len(known) == 1 else []
+        self.typical_ = typical_values({n: X[n] for n in (*self.numbers_, *self.categories_)})
         if constant:
             warnings.warn(
                 f"a condition is the same in every row: {', '.join(constant)}. Nothing can be "
@@ -411,6 +414,29 @@ def composition_column(X: Any, name: str | None = None) -> str:
         f"no column of X reads as compositions ({why}); correct it, or say which holds them by "
         "composition_column=."
     )
+
+
+def typical_values(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the median of each condition that is a number, the most frequent category of others.
+
+    Parameters
+    ----------
+    conditions : mapping of str to column
+        Of pandas or polars.
+
+    Returns
+    -------
+    typical : dict of str to float or str
+        Of equally frequent categories, the first in the alphabet.
+    """
+    typical: dict[str, Any] = {}
+    for name, column in conditions.items():
+        if _holds_numbers(column, name):
+            typical[name] = float(np.nanmedian(_read_numbers(column, name)))
+        else:
+            names, counts = np.unique(_read_categories(column), return_counts=True)
+            typical[name] = str(names[counts.argmax()])
+    return typical
 
 
 def _names(X: Any) -> list[str]:

@@ -28,6 +28,10 @@ Notes
     or a pipeline. The network's head was trained on whole formulas, so that its answers to
     masked ones are extrapolations.
 
+**Conditions** beside a formula, such as a temperature, are players too. Absent, a condition is what
+it typically is (median or most frequent value of `background`, else of the training table), and
+with ``"background"`` what it is in the row that also fills in for elements.
+
 **Efficiency.** Values of k-SII, STII, FSII and SV add up to the prediction minus
 the baseline; those of SII do not.
 """

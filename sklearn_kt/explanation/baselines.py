@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from sklearn_kt.compositions import ELEMENTS, CompositionBatch, read_compositions
+from sklearn_kt.conditions import composition_column, is_table
 from sklearn_kt.encoder.encoder import element_inputs
 from sklearn_kt.estimators.implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from sklearn_kt.exceptions import InputError
@@ -26,7 +29,15 @@ BASELINES = ("drop", "background", "mask")
 _PURE_ELEMENTS = 94
 
 
-def read_background(background: Any, baseline: str) -> CompositionBatch | None:
+@dataclass(frozen=True)
+class Background:
+    """Compositions of a background, and their conditions if there are any."""
+
+    compositions: CompositionBatch
+    conditions: pd.DataFrame | None = None
+
+
+def read_background(background: Any, baseline: str, model: Model) -> Background | None:
     """Read the background that goes with a baseline."""
     if background is None:
         if baseline == "background":
@@ -39,15 +50,32 @@ def read_background(background: Any, baseline: str) -> CompositionBatch | None:
             "baseline='mask' uses no background; leave it out, or use baseline='drop' or "
             "'background'."
         )
+    conditions = None
+    if model.conditions:
+        if not is_table(background):
+            raise InputError(
+                "background must be a table: conditions in columns beside the compositions."
+            )
+        missing = [name for name in model.conditions if name not in background.columns]
+        if missing:
+            raise InputError(f"background has no column {missing[0]!r}, which is a condition.")
+        conditions = pd.DataFrame({n: background[n].to_list() for n in model.conditions})
+        held = set(background.columns) - set(model.conditions)
+        column = model.formula_column if model.formula_column in held else None
+        background = background[column or composition_column(background)]
     reference = read_compositions(background)
     if len(reference) == 0:
         raise InputError("background is empty: at least one composition is needed.")
-    return reference
+    return Background(reference, conditions)
 
 
-def worth_of(baseline: str, model: Model, reference: CompositionBatch | None) -> Worth:
+def worth_of(baseline: str, model: Model, reference: Background | None) -> Worth:
     """Choose what it means to be absent."""
     if baseline == "mask":
+        if model.conditions:
+            raise InputError(
+                "baseline='mask' hides tokens, and cannot hide conditions; use baseline='drop'."
+            )
         return _Mask(model)
     if baseline == "background":
         assert reference is not None
@@ -56,49 +84,84 @@ def worth_of(baseline: str, model: Model, reference: CompositionBatch | None) ->
 
 
 class _Drop:
-    """Absent elements are taken out."""
+    """Absent elements are taken out, absent conditions are what they typically are."""
 
-    def __init__(self, model: Model, reference: CompositionBatch | None) -> None:
-        if reference is None:
-            reference = read_compositions(list(ELEMENTS[:_PURE_ELEMENTS]))
+    def __init__(self, model: Model, reference: Background | None) -> None:
+        self.reference = read_compositions(list(ELEMENTS[:_PURE_ELEMENTS]))
+        conditions = None
+        if reference is not None:
+            self.reference, conditions = reference.compositions, reference.conditions
         self.model = model
-        self.reference = reference
-        self.empty: float | None = None
+        self.typical = model.typical(conditions)
+        # of a coalition without elements, by its conditions
+        self.empty: dict[tuple, float] = {}
 
     def __call__(self, requests: Sequence[Coalitions]) -> list[np.ndarray]:
-        if self.empty is None:
-            self.empty = float(self.model(self.reference).mean())
         batch = _joined([_without(coalitions) for coalitions in requests])
-        values = np.full(len(batch), self.empty)
-        if batch.valid.any():
-            values[batch.valid] = self.model(batch[batch.valid])
+        given = None
+        if self.typical:
+            parts = [_filled(coalitions, self.typical) for coalitions in requests]
+            given = pd.concat(parts, ignore_index=True)
+        values = np.empty(len(batch))
+        for row in np.flatnonzero(~batch.valid):
+            values[row] = self._without_elements(None if given is None else given.iloc[[row]])
+        rows = np.flatnonzero(batch.valid)
+        if len(rows):
+            values[rows] = self.model(batch[rows], None if given is None else given.iloc[rows])
         return _split(values, requests)
+
+    def _without_elements(self, given: pd.DataFrame | None) -> float:
+        key = () if given is None else tuple(given.iloc[0])
+        if key not in self.empty:
+            many = None
+            if given is not None:
+                many = given.loc[given.index.repeat(len(self.reference))]
+            self.empty[key] = float(self.model(self.reference, many).mean())
+        return self.empty[key]
 
 
 class _Background:
-    """Absent elements are replaced by the compositions of a background, in turn."""
+    """Absent elements and conditions are replaced by those of a background's rows, in turn."""
 
-    def __init__(self, model: Model, reference: CompositionBatch) -> None:
+    def __init__(self, model: Model, reference: Background) -> None:
         self.model = model
-        self.reference = reference.fractions()
+        self.reference = reference.compositions.fractions()
+        self.conditions = reference.conditions
 
     def __call__(self, requests: Sequence[Coalitions]) -> list[np.ndarray]:
         answers = []
         for coalitions in requests:
             present = coalitions.present
-            whole = present.all(axis=1)
+            whole = coalitions.members.all(axis=1)
             values = np.empty(len(coalitions))
             players = coalitions.players
             if whole.any():
-                values[whole] = self.model(_without(coalitions)[np.flatnonzero(whole)])
+                rows = np.flatnonzero(whole)
+                values[rows] = self.model(
+                    _without(coalitions)[rows], self._conditions(players, coalitions.given[rows], 1)
+                )
             step = max(1, CHUNK // len(self.reference))
             partial = np.flatnonzero(~whole)
             for start in range(0, len(partial), step):
                 rows = partial[start : start + step]
-                mixed = self.model(_from_fractions(self._mixtures(players, present[rows])))
+                mixed = self.model(
+                    _from_fractions(self._mixtures(players, present[rows])),
+                    self._conditions(players, coalitions.given[rows], len(self.reference)),
+                )
                 values[rows] = mixed.reshape(len(rows), -1).mean(axis=1)
             answers.append(values)
         return answers
+
+    def _conditions(self, players: Players, given: np.ndarray, n: int) -> pd.DataFrame | None:
+        """Give the conditions of coalitions, each beside so many rows of the background."""
+        if self.conditions is None:
+            return None
+        columns = {}
+        for place, (name, value) in enumerate(players.conditions.items()):
+            others = self.conditions[name].iloc[:n].to_list() * len(given)
+            kept = np.repeat(given[:, place], n)
+            columns[name] = [value if k else o for k, o in zip(kept, others, strict=True)]
+        return pd.DataFrame(columns)
 
     def _mixtures(self, players: Players, present: np.ndarray) -> np.ndarray:
         kept = np.zeros((len(present), len(ELEMENTS)))
@@ -166,6 +229,15 @@ def _without(coalitions: Coalitions) -> CompositionBatch:
     rows, columns = np.nonzero(present)
     offsets = np.concatenate(([0], np.cumsum(present.sum(axis=1))))
     return CompositionBatch(players.atomic_numbers[columns], amounts[rows, columns], offsets)
+
+
+def _filled(coalitions: Coalitions, typical: Mapping[str, Any]) -> pd.DataFrame:
+    """Give the conditions of coalitions: those that take part, and typical ones."""
+    columns = {}
+    for place, (name, value) in enumerate(coalitions.players.conditions.items()):
+        given = coalitions.given[:, place]
+        columns[name] = [value if part else typical[name] for part in given]
+    return pd.DataFrame(columns)
 
 
 def _from_fractions(fractions: np.ndarray) -> CompositionBatch:

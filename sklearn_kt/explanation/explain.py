@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
+from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +17,15 @@ from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
     composition_keys,
+    is_composition_input,
     parse_formula,
     read_compositions,
 )
+from sklearn_kt.conditions import composition_column, is_table
 from sklearn_kt.exceptions import ExplanationWarning, InputError
 
-from .baselines import BASELINES, read_background, worth_of
-from .model import Model
+from .baselines import BASELINES, Background, read_background, worth_of
+from .model import Model, trained_on
 from .values import APPROXIMATORS, INDICES, Options, chunks, game_of, play
 
 if TYPE_CHECKING:
@@ -35,14 +38,13 @@ _RESPONSES = ("log-odds", "probability")
 # how far a composition of a background may be from the next one, and of how many that is taken
 _USUAL = 0.99
 _MIN_NEIGHBOURS, _MAX_NEIGHBOURS = 20, 500
-# estimators of scikit-learn that hold another
-_WRAPPED = ("best_estimator_", "regressor_", "classifier_")
 
 
 def explain(
     estimator: Any,
     composition: Any,
     *,
+    conditions: Mapping[str, Any] | None = None,
     index: str = "k-SII",
     max_order: int = 2,
     players: str = "elements",
@@ -54,7 +56,7 @@ def explain(
     response: str = "log-odds",
     random_state: Any = None,
 ) -> CompositionInteractions:
-    """Share a prediction out among the elements of a formula.
+    """Share a prediction out among the elements of a formula, and conditions beside it.
 
     Parameters
     ----------
@@ -64,6 +66,10 @@ def explain(
         A pymatgen ``Composition`` as `composition` makes it get such objects instead.
     composition : str, pymatgen Composition or dict
         What is explained.
+    conditions : mapping of str to number or str, default=None
+        For a model of a table: the value of each column beside that of compositions, such as
+        ``{"temperature": 600}``. Each is a player. A function as `estimator` gets a DataFrame
+        with them and the column ``"formula"``.
     index : {"k-SII", "SII", "STII", "FSII", "SV"}, default="k-SII"
         Interaction index. ``"SV"``, Shapley values, has order 1 whatever `max_order` is.
     max_order : int, default=2
@@ -73,8 +79,8 @@ def explain(
         an amount that is absent is 1 with ``baseline="drop"``, hidden with ``"mask"``.
     baseline : {"drop", "background", "mask"}, default="drop"
         What it means to be absent; see the notes of :mod:`sklearn_kt.explanation`.
-    background : array-like of compositions, default=None
-        Such as the training data, or some hundred rows of them.
+    background : array-like of compositions, or DataFrame, default=None
+        Such as the training data, or some hundred rows of them; with `conditions` a table.
     budget : int or None, default=None
         Most coalitions to evaluate; None is 4096. All ``2**n_players`` are evaluated
         if they fit, else an approximator samples so many; ``estimated`` of the result
@@ -147,12 +153,15 @@ def explain(
         row = read_compositions([parse_formula(composition)])
     else:
         row = read_compositions([composition])
-    reference = read_background(background, baseline)
-    model = Model(estimator, target, response, objects=hasattr(composition, "as_dict"))
-    model.choose_class(row)
+    given = dict(conditions or {})
+    model = Model(
+        estimator, target, response, objects=hasattr(composition, "as_dict"), conditions=[*given]
+    )
+    reference = read_background(background, baseline, model)
+    model.choose_class(row, pd.DataFrame([given]) if given else None)
     worth = worth_of(baseline, model, reference)
     _warn_unknown(row, estimator, reference)
-    game = game_of(row, players, baseline, worth)
+    game = game_of(row, players, baseline, worth, given)
     if index != "SV" and max_order > game.n_players:
         warnings.warn(
             f"{row.formulas()[0]} has {game.n_players} player(s), so that there is no "
@@ -163,7 +172,8 @@ def explain(
     options = Options(index, max_order, budget, approximator, random_state)
     if options.exact(game.n_players):
         play([game], worth)
-    return options.values(game, row.formulas()[0])
+    said = [row.formulas()[0], *(f"{name} = {_spoken(value)}" for name, value in given.items())]
+    return options.values(game, ", ".join(said))
 
 
 def explain_dataset(
@@ -188,8 +198,9 @@ def explain_dataset(
     ----------
     estimator : fitted estimator or callable
         As for :func:`explain`.
-    X : array-like of compositions, shape (n_samples,) or (n_samples, 1)
-        Rows of one composition are explained once and counted each.
+    X : array-like of compositions, shape (n_samples,) or (n_samples, 1), or DataFrame
+        Equal rows are explained once and counted each. A table of compositions and conditions
+        for a model of such tables; conditions play too.
     index : {"k-SII", "SII", "STII", "FSII", "SV"}, default="k-SII"
         As for :func:`explain`, like the next ones.
     max_order : int, default=2
@@ -258,22 +269,32 @@ def explain_dataset(
     _check_options(index, max_order, "elements", baseline, approximator, response, budget)
     if not isinstance(min_support, Integral) or min_support < 1:
         raise InputError(f"min_support must be an integer of at least 1, got {min_support!r}.")
+    conditions = None
+    if is_table(X) and X.shape[1] > 1 and is_composition_input(X):
+        encoder = trained_on(estimator, "condition_encoder_")
+        column = composition_column(X, None if encoder is None else encoder.composition_column_)
+        conditions = pd.DataFrame({n: X[n].to_list() for n in X.columns if n != column})
+        X = X[column]
     batch = read_compositions(X)
     if len(batch) == 0:
         raise InputError("X is empty: at least one composition is needed.")
-    reference = read_background(background, baseline)
-    model = Model(estimator, target, response, objects=_holds_objects(X))
+    named = [] if conditions is None else list(conditions)
+    model = Model(estimator, target, response, objects=_holds_objects(X), conditions=named)
+    reference = read_background(background, baseline, model)
     model.choose_class(None)
     worth = worth_of(baseline, model, reference)
     _warn_unknown(batch, estimator, reference)
-    groups = model.groups(batch)
+    groups = model.groups(batch, conditions)
     _, first, counts = np.unique(groups, return_index=True, return_counts=True)
     options = Options(index, max_order, budget, approximator, random_state)
 
     found: dict[tuple[str, ...], tuple[list[float], list[int]]] = {}
     with tqdm(total=len(first), unit="formula", disable=not verbose) as bar:
-        for chunk in chunks(batch.n_elements[first], options):
-            games = [game_of(batch[[i]], "elements", baseline, worth) for i in first[chunk]]
+        for chunk in chunks(batch.n_elements[first] + len(named), options):
+            games = [
+                game_of(batch[[i]], "elements", baseline, worth, _given(conditions, i))
+                for i in first[chunk]
+            ]
             play([game for game in games if options.exact(game.n_players)], worth)
             for game, count in zip(games, counts[chunk].tolist(), strict=True):
                 values = options.values(game, "")
@@ -284,6 +305,10 @@ def explain_dataset(
                     weights.append(count)
                 bar.update()
     return _summary(found, min_support)
+
+
+def _given(conditions: pd.DataFrame | None, row: int) -> dict[str, Any]:
+    return {} if conditions is None else {n: c.iloc[row] for n, c in conditions.items()}
 
 
 def _summary(
@@ -331,12 +356,11 @@ def _check_options(
         raise InputError(f"budget must be None or an integer of at least 1, got {budget!r}.")
 
 
-def _warn_unknown(
-    batch: CompositionBatch, estimator: Any, reference: CompositionBatch | None
-) -> None:
+def _warn_unknown(batch: CompositionBatch, estimator: Any, background: Background | None) -> None:
     """Warn of elements and formulas that the model, as far as is known, knows nothing of."""
     present = np.unique(batch.atomic_numbers)
-    trained = _training_elements(estimator)
+    symbols = trained_on(estimator, "elements_")
+    trained = None if symbols is None else [ELEMENTS.index(s) + 1 for s in symbols]
     known = present if trained is None else np.intersect1d(present, trained)
     if len(known) < len(present):
         warnings.warn(
@@ -345,8 +369,9 @@ def _warn_unknown(
             ExplanationWarning,
             stacklevel=3,
         )
-    if reference is None:
+    if background is None:
         return
+    reference = background.compositions
     unseen = np.setdiff1d(known, reference.atomic_numbers)
     if len(unseen):
         warnings.warn(
@@ -357,18 +382,6 @@ def _warn_unknown(
         )
     if message := _far_from(batch, reference):
         warnings.warn(message, ExplanationWarning, stacklevel=3)
-
-
-def _training_elements(estimator: Any) -> np.ndarray | None:
-    """Atomic numbers in the training table; None if nobody remembers."""
-    while not hasattr(estimator, "elements_"):
-        inner = next((getattr(estimator, n) for n in _WRAPPED if hasattr(estimator, n)), None)
-        if inner is None and hasattr(estimator, "steps"):
-            inner = estimator.steps[-1][1]
-        if inner is None:
-            return None
-        estimator = inner
-    return np.array([ELEMENTS.index(symbol) + 1 for symbol in estimator.elements_])
 
 
 @own_settings()
@@ -403,6 +416,10 @@ def _far_from(batch: CompositionBatch, reference: CompositionBatch) -> str | Non
         f"extrapolates. The nearest one, {other}, differs in {part[worst]:.0%} of the atoms; "
         f"{_USUAL:.0%} of them have one that differs in at most {usual:.0%}."
     )
+
+
+def _spoken(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, Real) and not isinstance(value, bool) else str(value)
 
 
 def _symbols(atomic_numbers: np.ndarray) -> str:

@@ -5,8 +5,8 @@ This module imports shapiq, which takes seconds: it is imported inside functions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -38,6 +38,8 @@ class Players:
         Player without whom the element is absent.
     amount : ndarray of int, shape (n_elements,)
         Player without whom the element's amount is not known; -1 for nobody.
+    conditions : mapping of str to object, default={}
+        Value of each condition, which are the last players, in this order.
     """
 
     atomic_numbers: np.ndarray
@@ -45,15 +47,20 @@ class Players:
     names: tuple[str, ...]
     symbol: np.ndarray
     amount: np.ndarray
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def elements(cls, row: CompositionBatch) -> Players:
-        """One player per element: its symbol together with its amount.
+    def elements(
+        cls, row: CompositionBatch, conditions: Mapping[str, Any] | None = None
+    ) -> Players:
+        """One player per element, its symbol together with its amount, and per condition.
 
         Parameters
         ----------
         row : CompositionBatch
             Of one row.
+        conditions : mapping of str to object or None, default=None
+            Value of each.
 
         Returns
         -------
@@ -62,16 +69,21 @@ class Players:
         """
         names = tuple(ELEMENTS[z - 1] for z in row.atomic_numbers)
         each = np.arange(len(names))
-        return cls(row.atomic_numbers, row.amounts, names, each, each)
+        conditions = conditions or {}
+        return cls(row.atomic_numbers, row.amounts, (*names, *conditions), each, each, conditions)
 
     @classmethod
-    def tokens(cls, row: CompositionBatch, *, ones: bool) -> Players:
-        """Symbols and amounts as players of their own.
+    def tokens(
+        cls, row: CompositionBatch, conditions: Mapping[str, Any] | None = None, *, ones: bool
+    ) -> Players:
+        """Symbols and amounts as players of their own, and conditions.
 
         Parameters
         ----------
         row : CompositionBatch
             Of one row.
+        conditions : mapping of str to object or None, default=None
+            Value of each.
         ones : bool
             Whether an amount of 1, which a formula does not spell, plays too.
 
@@ -91,8 +103,14 @@ class Players:
                 names.append(f"{number:g} ({ELEMENTS[z - 1]})")
             else:
                 amount.append(-1)
+        conditions = conditions or {}
         return cls(
-            row.atomic_numbers, row.amounts, tuple(names), np.array(symbol), np.array(amount)
+            row.atomic_numbers,
+            row.amounts,
+            (*names, *conditions),
+            np.array(symbol),
+            np.array(amount),
+            conditions,
         )
 
 
@@ -123,6 +141,11 @@ class Coalitions:
     def known(self) -> np.ndarray:
         """Of which elements the amount takes part, bool, shape (n_coalitions, n_elements)."""
         return self.members[:, self.players.amount] | (self.players.amount < 0)
+
+    @property
+    def given(self) -> np.ndarray:
+        """Which conditions take part, bool, shape (n_coalitions, n_conditions)."""
+        return self.members[:, self.members.shape[1] - len(self.players.conditions) :]
 
 
 Worth = Callable[[Sequence[Coalitions]], list[np.ndarray]]

@@ -13,18 +13,31 @@ from scipy.special import logit
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt.compositions import CompositionBatch, composition_groups
+from sklearn_kt.conditions import typical_values
 from sklearn_kt.estimators.base import reads_compositions
 from sklearn_kt.exceptions import ExplanationWarning, InputError
 
-__all__ = ["Model"]
+__all__ = ["FORMULA", "Model", "trained_on"]
 
+# the column of compositions for a function of a table
+FORMULA = "formula"
 _SMALLEST_PROBABILITY = 1e-6
+# estimators of scikit-learn that hold another
+_WRAPPED = ("best_estimator_", "regressor_", "classifier_")
 
 
 class Model:
     """A fitted model as a function from compositions to one number each."""
 
-    def __init__(self, estimator: Any, target: Any, response: str, *, objects: bool) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        target: Any,
+        response: str,
+        *,
+        objects: bool,
+        conditions: Sequence[str] = (),
+    ) -> None:
         self.predicts = hasattr(estimator, "predict")
         if not self.predicts and not callable(estimator):
             raise InputError(
@@ -43,9 +56,25 @@ class Model:
         self.target = target
         self.response = response
         self.objects = objects
+        self.conditions = list(conditions)
         self.column: int | None = None
+        names = list(getattr(estimator, "feature_names_in_", [FORMULA, *self.conditions]))
+        others = [name for name in names if name not in self.conditions]
+        if self.conditions and (len(others) != 1 or len(names) != len(self.conditions) + 1):
+            raise InputError(
+                f"the model reads the columns {_listed(names)}, but the conditions given are "
+                f"{_listed(self.conditions)}; give a value to each but that of compositions."
+            )
+        if not self.conditions and len(names) > 1:
+            raise InputError(
+                f"the model reads the columns {_listed(names)}; say what the conditions are by "
+                f"conditions={{name: value}}."
+            )
+        self.names, self.formula_column = names, others[0]
 
-    def choose_class(self, row: CompositionBatch | None) -> None:
+    def choose_class(
+        self, row: CompositionBatch | None, conditions: pd.DataFrame | None = None
+    ) -> None:
         """Find the column of the class; without a row, two classes have a default."""
         if not self.classifies:
             if self.target is not None and not isinstance(self.target, Integral):
@@ -60,23 +89,43 @@ class Model:
         elif self.target is None and row is None:
             raise InputError(f"target is needed: one of the classes {_listed(classes)}.")
         elif self.target is None:
-            self.column = classes.index(self._ask(self.estimator.predict, row)[0])
+            self.column = classes.index(self._ask(self.estimator.predict, row, conditions)[0])
         elif self.target in classes:
             self.column = classes.index(self.target)
         else:
             raise InputError(f"target={self.target!r} is none of the classes {_listed(classes)}.")
 
-    def groups(self, batch: CompositionBatch) -> np.ndarray:
-        """Give rows numbers, so that equal ones are predicted only once."""
-        if self.predicts:
-            return composition_groups(batch)
-        # a function may tell Fe2O3 from Fe4O6
-        return pd.factorize(np.array(batch.formulas(), dtype=object))[0]
+    def typical(self, background: pd.DataFrame | None) -> dict[str, Any]:
+        """Give what conditions typically are: medians, and the most frequent categories."""
+        if not self.conditions:
+            return {}
+        if background is not None:
+            return typical_values(background)
+        encoder = trained_on(self.estimator, "condition_encoder_")
+        if encoder is None:
+            raise InputError(
+                "what conditions typically are is not known of this model; pass the training "
+                "table, or some hundred rows of it, as background."
+            )
+        return {name: encoder.typical_[name] for name in self.conditions}
 
-    def __call__(self, batch: CompositionBatch) -> np.ndarray:
+    def groups(self, batch: CompositionBatch, conditions: pd.DataFrame | None = None) -> np.ndarray:
+        """Give rows numbers, so that equal ones are predicted only once."""
+        # a function may tell Fe2O3 from Fe4O6
+        same = composition_groups(batch) if self.predicts else batch.formulas()
+        if conditions is None:
+            return pd.factorize(np.array(same, dtype=object))[0]
+        table = conditions.assign(**{FORMULA: same})
+        return table.groupby(list(table), sort=False, dropna=False).ngroup().to_numpy()
+
+    def __call__(
+        self, batch: CompositionBatch, conditions: pd.DataFrame | None = None
+    ) -> np.ndarray:
         """Predict the number that is explained, of shape (n_rows,)."""
-        _, first, inverse = np.unique(self.groups(batch), return_index=True, return_inverse=True)
-        values = self.select(self.outputs(batch[first]))
+        groups = self.groups(batch, conditions)
+        _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+        given = None if conditions is None else conditions.iloc[first]
+        values = self.select(self.outputs(batch[first], given))
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             formula = batch[first[bad[:1]]].formulas()[0]
@@ -87,15 +136,15 @@ class Model:
             )
         return values[inverse]
 
-    def outputs(self, batch: Any) -> np.ndarray:
+    def outputs(self, batch: Any, conditions: pd.DataFrame | None = None) -> np.ndarray:
         """Predict all outputs, of shape (n_rows, n_outputs)."""
         if not self.predicts:
-            method = lambda rows: self.estimator(rows.tolist())  # noqa: E731
+            method = self._function
         elif self.classifies:
             method = self.estimator.predict_proba
         else:
             method = self.estimator.predict
-        outputs = self._ask(method, batch, np.float64)
+        outputs = self._ask(method, batch, conditions, np.float64)
         if outputs.ndim not in (1, 2) or len(outputs) != len(batch):
             raise InputError(
                 f"the model gave numbers of shape {outputs.shape} for {len(batch)} formulas; one "
@@ -103,8 +152,17 @@ class Model:
             )
         return outputs.reshape(len(batch), -1)
 
-    def _ask(self, method: Callable[[Any], Any], batch: Any, dtype: Any = None) -> np.ndarray:
-        rows = self._rows(batch)
+    def _function(self, rows: Any) -> Any:
+        return self.estimator(rows if self.conditions else rows.tolist())
+
+    def _ask(
+        self,
+        method: Callable[[Any], Any],
+        batch: Any,
+        conditions: pd.DataFrame | None,
+        dtype: Any = None,
+    ) -> np.ndarray:
+        rows = self._rows(batch, conditions)
         try:
             return np.asarray(method(rows), dtype=dtype)
         except (TypeError, ValueError) as error:
@@ -140,8 +198,12 @@ class Model:
             )
         return logit(clipped)
 
-    def _rows(self, batch: CompositionBatch) -> Any:
+    def _rows(self, batch: CompositionBatch, conditions: pd.DataFrame | None) -> Any:
         """Give the batch the form that the model was fitted on."""
+        if conditions is not None:
+            table = conditions.reset_index(drop=True)
+            table[self.formula_column] = batch.formulas()
+            return table[self.names]
         if reads_compositions(self.estimator):
             return batch
         rows = np.empty(len(batch), dtype=object)
@@ -162,6 +224,18 @@ class Model:
             return pd.DataFrame({names[0]: rows})
         # who counts features was fitted on a column, and some insist on one
         return rows[:, None] if hasattr(self.estimator, "n_features_in_") else rows
+
+
+def trained_on(estimator: Any, attribute: str) -> Any:
+    """Find what an estimator, or the one inside it, remembers of its training table, or None."""
+    while not hasattr(estimator, attribute):
+        inner = next((getattr(estimator, n) for n in _WRAPPED if hasattr(estimator, n)), None)
+        if inner is None and hasattr(estimator, "steps"):
+            inner = estimator.steps[-1][1]
+        if inner is None:
+            return None
+        estimator = inner
+    return getattr(estimator, attribute)
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +115,14 @@ class Options:
         return sampler.approximate(self.budget, game, **batch)
 
 
-def game_of(row: CompositionBatch, players: str, baseline: str, worth: Worth) -> CompositionGame:
-    """Make the players of a composition play."""
+def game_of(
+    row: CompositionBatch,
+    players: str,
+    baseline: str,
+    worth: Worth,
+    conditions: Mapping[str, Any] | None = None,
+) -> CompositionGame:
+    """Make the players of a composition, and its conditions, play."""
     try:
         from .games import CompositionGame, Players
     except ImportError as error:
@@ -124,8 +130,8 @@ def game_of(row: CompositionBatch, players: str, baseline: str, worth: Worth) ->
             "explanations need the package shapiq: pip install 'sklearn_kt[explain]'."
         ) from error
     if players == "elements":
-        return CompositionGame(Players.elements(row), worth)
-    return CompositionGame(Players.tokens(row, ones=baseline == "mask"), worth)
+        return CompositionGame(Players.elements(row, conditions), worth)
+    return CompositionGame(Players.tokens(row, conditions, ones=baseline == "mask"), worth)
 
 
 def play(games: Sequence[CompositionGame], worth: Callable) -> None:

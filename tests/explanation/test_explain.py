@@ -687,3 +687,77 @@ def test_dataset_shows_progress(capsys) -> None:
 def test_globals_stay(untouched_globals, regressor) -> None:
     explain(regressor, STEEL, budget=200, random_state=0)
     explain(regressor, "NaCl")
+
+
+# --- conditions --------------------------------------------------------------------------------
+
+
+def seebeck(table: pd.DataFrame) -> list[float]:
+    """Tellurides gain with temperature, everything with one route."""
+    rows = zip(table["formula"], table["temperature"], table["route"], strict=True)
+    return [2.0 * ("Te" in f) + t / 100 * ("Te" in f) + (route == "SPS") for f, t, route in rows]
+
+
+MEASURED = pd.DataFrame(
+    {
+        "route": ["cast", "cast", "SPS"] * 2,
+        "temperature": [300.0, 400.0, 500.0] * 2,
+        "material": ["PbSe", "NaCl", "PbTe"] * 2,
+    }
+)
+GIVEN = {"temperature": 600.0, "route": "SPS"}
+
+
+@pytest.mark.parametrize("players", ["elements", "tokens"])
+def test_conditions_play(players: str) -> None:
+    values = explain(seebeck, "PbTe", conditions=GIVEN, background=MEASURED, players=players)
+    assert values.player_names == ["Pb", "Te", "temperature", "route"]
+    assert values.formula == "PbTe, temperature = 600, route = SPS"
+    # one of three of the background is a telluride, typically measured at 400 K and cast
+    assert values.baseline_value == pytest.approx((2 + 4) / 3)
+    table = values.to_frame().set_index("interaction")["value"]
+    assert table["route"] == pytest.approx(1)
+    assert table["Pb"] + table["Te"] + table["temperature"] + table.filter(like="-").sum() == (
+        pytest.approx(9 - 1 - 2)
+    )
+    assert table["Te-route"] == pytest.approx(0)
+
+
+def test_conditions_of_a_background_stay_with_their_rows() -> None:
+    together = explain(
+        seebeck, "PbTe", conditions=GIVEN, background=MEASURED, baseline="background", max_order=4
+    )
+    assert together.baseline_value == pytest.approx(
+        np.mean(seebeck(MEASURED.rename(columns={"material": "formula"})))
+    )
+    assert together.baseline_value + together.to_frame()["value"].sum() == pytest.approx(9)
+
+
+def test_conditions_of_a_fitted_model() -> None:
+    table = pd.DataFrame({"material": FORMULAS * 2, "temperature": np.repeat([300.0, 600.0], 10)})
+    y = np.concatenate([TARGETS, TARGETS + 5])
+    model = ImplicitKTRegressor(None, readout="fast", random_state=0).fit(table, y)
+    values = explain(model, "NaCl", conditions={"temperature": 600})
+    at = [
+        model.predict(pd.DataFrame({"material": ["NaCl"], "temperature": [t]})) for t in (450, 600)
+    ]
+    assert values.baseline_value + values.to_frame()["value"].sum() == pytest.approx(at[1][0])
+    order_one = explain(model, "NaCl", conditions={"temperature": 600}, index="SV")
+    assert order_one[(2,)] > 0
+    frame = explain_dataset(model, table)
+    assert frame.set_index("elements").loc["temperature", "count"] == 20
+    with pytest.raises(InputError, match="reads the columns 'material', 'temperature'; say what"):
+        explain(model, "NaCl")
+    with pytest.raises(InputError, match="but the conditions given are 'pressure'"):
+        explain(model, "NaCl", conditions={"pressure": 1})
+    with pytest.raises(InputError, match="cannot hide conditions"):
+        explain(model, "NaCl", conditions={"temperature": 600}, baseline="mask")
+
+
+def test_what_conditions_typically_are_must_be_known() -> None:
+    with pytest.raises(InputError, match="pass the training table"):
+        explain(seebeck, "PbTe", conditions=GIVEN)
+    with pytest.raises(InputError, match="background must be a table"):
+        explain(seebeck, "PbTe", conditions=GIVEN, background=["PbTe"])
+    with pytest.raises(InputError, match="no column 'route'"):
+        explain(seebeck, "PbTe", conditions=GIVEN, background=MEASURED.drop(columns="route"))
