@@ -21,6 +21,7 @@ from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.explanation import CompositionInteractions
 from sklearn_kt.plotting import (
+    ConditionDisplay,
     EmbeddingDisplay,
     InteractionDisplay,
     IntervalReliabilityDisplay,
@@ -586,3 +587,50 @@ def test_given_axes_make_no_figure(noisy, table: pd.DataFrame) -> None:
     EmbeddingDisplay(np.zeros((3, 2))).plot(ax=Figure().subplots())
     StructureDisplay([rock_salt(1.0)]).plot(axes=[Figure().subplots()])
     assert plt.get_fignums() == []
+
+
+# --- conditions --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[pd.DataFrame, np.ndarray]:
+    formulas = ["NaCl", "KCl", "MgO", "CaO", "GaAs", "Si", "PbTe", "SnSe", "ZnO", "TiO2", "Al2O3"]
+    formulas += ["SiO2", "InP", "CdS"]
+    table = pd.DataFrame(
+        {
+            "material": formulas * 2,
+            "temperature": np.repeat([300.0, 600.0], 14),
+            "route": ["cast", "SPS", "cast", "cast"] * 7,
+        }
+    )
+    return table, table["temperature"].to_numpy() / 100
+
+
+def test_property_against_a_condition(measured: tuple[pd.DataFrame, np.ndarray]) -> None:
+    X, y = measured
+    model = ImplicitKTRegressor(None, readout="fast", random_state=0).fit(X, y)
+    display = ConditionDisplay.from_estimator(
+        model, ["PbTe", "MgO"], "temperature", measured=measured, label="S (µV/K)"
+    )
+    lines = display.ax_.get_lines()
+    assert [line.get_linestyle() for line in lines] == ["-", "None"] * 2
+    np.testing.assert_allclose(lines[0].get_xdata()[[0, -1]], [300, 600])
+    assert sorted(lines[1].get_xdata()) == [300, 600]
+    rows = pd.DataFrame({"material": "PbTe", "temperature": [300.0, 600.0], "route": "cast"})
+    np.testing.assert_allclose(lines[0].get_ydata()[[0, -1]], model.predict(rows))
+    low, high = model.predict_interval(rows, 0.9).T
+    np.testing.assert_allclose(display.intervals[0, [0, -1]], np.column_stack([low, high]))
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("temperature", "S (µV/K)")
+    other = ConditionDisplay.from_estimator(
+        model, ["PbTe"], "temperature", values=[450], others={"route": "SPS"}, coverage=None
+    )
+    expected = model.predict(rows[:1].assign(temperature=450.0, route="SPS"))
+    np.testing.assert_allclose(other.predictions[0], expected)
+    for arguments, message in [
+        ((["PbTe"], "route"), "no condition 'route' that is a number; it has 'temperature'"),
+        (("PbTe", "temperature"), "must be a list of formulas"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            ConditionDisplay.from_estimator(model, *arguments)
+    with pytest.raises(InputError, match="need predictions of shape"):
+        ConditionDisplay([1, 2], [[1.0]], ["PbTe"])

@@ -8,6 +8,7 @@ any colour vision can tell apart. For learning curves, scikit-learn's
 :class:`~sklearn.model_selection.LearningCurveDisplay` takes the estimators of this package.
 """
 
+from .conditions import ConditionDisplay
 from .elements import plot_pair_matrix, plot_periodic_table
 from .embeddings import EmbeddingDisplay
 from .interactions import InteractionDisplay, write_explanation
@@ -16,6 +17,7 @@ from .structures import StructureDisplay
 from .training import plot_training_curve
 
 __all__ = [
+    "ConditionDisplay",
     "EmbeddingDisplay",
     "InteractionDisplay",
     "IntervalReliabilityDisplay",
