@@ -143,7 +143,7 @@ def test_evaluate_matbench(run: Run, data_dir: Path) -> None:
     [
         (["--dataset", "seebeck", "--models", "rf"], "Unknown model 'rf'"),
         (["--dataset", "seebeck", "--models", "dummy,dummy"], "named twice"),
-        (["--dataset", "seebeck", "--target", "y"], "--target and --decimal belong to --data"),
+        (["--dataset", "seebeck", "--target", "y"], "--target belongs to --data and to thermoelectrics"),
         (["--dataset", "seebeck", "--task", "classification"], "seebeck is a regression"),
         (["--dataset", "seebeck", "--n-samples", "99999"], "between 1 and 47737"),
         (["--dataset", "expt_gap"], "Unknown data set 'expt_gap'"),
@@ -316,7 +316,7 @@ def test_evaluate_with_conditions(run: Run, tmp_path: Path) -> None:
     kept = pd.read_csv(tmp_path / "out" / "predictions.csv")
     np.testing.assert_array_equal(kept["temperature"] / 10, kept["true"])
     for given, message in [
-        ("temperature,heat", "no column 'heat'"),
+        ("temperature,heat", "Column 'heat' is not among"),
         ("temperature,S", "'S' is the target"),
     ]:
         code, _, err = run(*arguments, "--conditions", given)
