@@ -129,7 +129,7 @@ class ConditionDisplay:
         InputError
             If the estimator has no such condition.
         """
-        encoder = getattr(estimator, "condition_encoder_", None)
+        encoder: Any = getattr(estimator, "condition_encoder_", None)
         known = [] if encoder is None else encoder.numbers_
         if condition not in known:
             raise InputError(
