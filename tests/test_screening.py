@@ -44,7 +44,12 @@ from sklearn_kt import (
     ImplicitKTRegressor,
 )
 from sklearn_kt.cli import main
-from sklearn_kt.compositions import ELEMENTS, composition_groups, read_compositions
+from sklearn_kt.compositions import (
+    ELEMENTS,
+    composition_groups,
+    parse_formula,
+    read_compositions,
+)
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, EngineError, InputError
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.screening import charge_neutral_formulas, screen
@@ -1034,6 +1039,27 @@ def test_enumeration_is_neutral_lazy_and_repeatable() -> None:
     # all of the periodic table would take days
     lazy = charge_neutral_formulas([*ELEMENTS[2:9], *ELEMENTS[18:60]], 12, n_elements=4)
     assert len(list(itertools.islice(lazy, 3))) == 3
+
+
+def test_enumeration_begins_with_what_is_likeliest(capsys: pytest.CaptureFixture) -> None:
+    import smact
+
+    formulas = list(
+        charge_neutral_formulas(["Ga", "As", "Na", "Cl", "O"], 8, n_elements=[2, 3], verbose=1)
+    )
+    apart = []
+    for formula in formulas:
+        amounts = parse_formula(formula)
+        values = [smact.Element(symbol).pauling_eneg for symbol in amounts]
+        apart.append((len(amounts), -(max(values) - min(values))))
+    assert apart == sorted(apart)
+    assert len(formulas) == len(set(formulas))
+    # each combination once, in a bar of its own for each number of elements
+    assert "10/10" in capsys.readouterr().err
+    sodium = [formula for formula in formulas if {*parse_formula(formula)} == {"Na", "Cl", "O"}]
+    atoms = [sum(parse_formula(formula).values()) for formula in sodium]
+    assert len(atoms) > 1
+    assert atoms == sorted(atoms)
 
 
 def test_enumeration_of_what_cannot_be() -> None:
