@@ -143,7 +143,7 @@ def test_evaluate_matbench(run: Run, data_dir: Path) -> None:
     [
         (["--dataset", "seebeck", "--models", "rf"], "Unknown model 'rf'"),
         (["--dataset", "seebeck", "--models", "dummy,dummy"], "named twice"),
-        (["--dataset", "seebeck", "--target", "y"], "--target belongs to --data and to thermoelectrics"),
+        (["--dataset", "seebeck", "--target", "y"], "--target belongs to --data and to thermo"),
         (["--dataset", "seebeck", "--task", "classification"], "seebeck is a regression"),
         (["--dataset", "seebeck", "--n-samples", "99999"], "between 1 and 47737"),
         (["--dataset", "expt_gap"], "Unknown data set 'expt_gap'"),
