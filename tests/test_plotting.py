@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,9 +16,9 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import LearningCurveDisplay
 from sklearn.pipeline import make_pipeline
 
-from sklearn_kt import CompositionTokenizer, ImplicitKTRegressor
+from sklearn_kt import CompositionTokenizer, ImplicitKTRegressor, read_compositions
 from sklearn_kt.compositions import ELEMENTS
-from sklearn_kt.exceptions import InputError
+from sklearn_kt.exceptions import CompositionError, InputError
 from sklearn_kt.explanation import CompositionInteractions
 from sklearn_kt.plotting import (
     ConditionDisplay,
@@ -270,10 +270,20 @@ def test_periodic_table_of_one_sign(table: pd.DataFrame) -> None:
     assert cells(plot_periodic_table({"O": 0.0}))["O"] == "#f7f7f7"
 
 
+@pytest.mark.parametrize("kind", [list, pd.Series, read_compositions])
+def test_periodic_table_counts_the_elements_of_formulas(kind: Callable) -> None:
+    ax = plot_periodic_table(kind(["Fe2O3", "FeO", "O2", "NaFe3Cl"]))
+    shown = [text.get_text() for text in ax.texts]
+    counts = {symbol: shown[shown.index(symbol) + 1] for symbol in ("Fe", "O", "Na", "Cl")}
+    assert counts == {"Fe": "3", "O": "3", "Na": "1", "Cl": "1"}
+    with pytest.raises(CompositionError, match="Xx"):
+        plot_periodic_table(["FeO", "Xx"])
+
+
 def test_periodic_table_of_nothing(table: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="'Xx' is not an element"):
         plot_periodic_table({"Xx": 1.0})
-    for nothing in ({}, {"Fe": float("nan")}, table[table["order"] == 2]):
+    for nothing in ({}, [], {"Fe": float("nan")}, table[table["order"] == 2]):
         with pytest.raises(InputError, match="no number to show"):
             plot_periodic_table(nothing)
     with pytest.raises(InputError, match="no column 'median'"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.compositions import ELEMENTS, is_composition_input, read_compositions
 from sklearn_kt.exceptions import InputError
 
 from ._style import NEGATIVE, POSITIVE, figure_of, new_axes, number_text, plain_text
@@ -27,7 +27,7 @@ _PALE = "#EDEDED"
 
 
 def plot_periodic_table(
-    values: Mapping[str, float] | pd.Series | pd.DataFrame,
+    values: Mapping[str, float] | pd.Series | pd.DataFrame | Sequence[Any] | np.ndarray,
     *,
     column: str = "mean",
     label: str = "",
@@ -37,8 +37,10 @@ def plot_periodic_table(
 
     Parameters
     ----------
-    values : mapping or Series of symbol to number, or DataFrame
-        A table of :func:`~sklearn_kt.explanation.explain_dataset` gives its elements.
+    values : mapping or Series of symbol to number, DataFrame, or array-like of compositions
+        A table of :func:`~sklearn_kt.explanation.explain_dataset` gives its elements. Of
+        compositions, as of :func:`~sklearn_kt.read_compositions`, it is counted how many have each
+        element.
     column : str, default="mean"
         Column of a DataFrame.
     label : str, default=""
@@ -55,6 +57,8 @@ def plot_periodic_table(
     ------
     InputError
         If there are no numbers, or one belongs to something that is not an element.
+    CompositionError
+        If a row is not a composition.
 
     Examples
     --------
@@ -62,6 +66,7 @@ def plot_periodic_table(
     >>> ax = plot_periodic_table({"Fe": 1.0, "O": -0.5}, label="effect (eV)")
     >>> len(ax.patches)
     118
+    >>> ax = plot_periodic_table(["Fe2O3", "MgO"], label="compounds")
     """
     from matplotlib.patches import Rectangle
 
@@ -70,6 +75,9 @@ def plot_periodic_table(
         ax = new_axes((9.0, 4.9))
     colours, norm_of = _colour_scale(list(numbers.values()))
     room = max(map(abs, numbers.values())) or 1.0
+    if all(number.is_integer() for number in numbers.values()):
+        # counts need no decimals
+        room = max(room, 100.0)
     for symbol in ELEMENTS:
         x, y = _place(symbol)
         number = numbers.get(symbol)
@@ -199,21 +207,22 @@ def _check_column(table: pd.DataFrame, column: str) -> None:
         )
 
 
-def _numbers_of_elements(
-    values: Mapping[str, float] | pd.Series | pd.DataFrame, column: str
-) -> dict[str, float]:
+def _numbers_of_elements(values: Any, column: str) -> dict[str, float]:
     if isinstance(values, pd.DataFrame):
         _check_column(values, column)
         single = values[values["order"] == 1]
         values = dict(zip(single["elements"], single[column], strict=True))
-    numbers = {str(symbol): float(number) for symbol, number in values.items()}
-    unknown = sorted(set(numbers) - set(ELEMENTS))
+    elif not isinstance(values, Mapping) and is_composition_input(values):
+        numbers, counts = np.unique(read_compositions(values).atomic_numbers, return_counts=True)
+        values = {ELEMENTS[z - 1]: n for z, n in zip(numbers, counts, strict=True)}
+    given = {str(symbol): float(number) for symbol, number in values.items()}
+    unknown = sorted(set(given) - set(ELEMENTS))
     if unknown:
         raise InputError(f"{unknown[0]!r} is not an element; use symbols such as 'Fe'.")
-    numbers = {symbol: number for symbol, number in numbers.items() if math.isfinite(number)}
-    if not numbers:
+    found = {symbol: number for symbol, number in given.items() if math.isfinite(number)}
+    if not found:
         raise InputError("there is no number to show.")
-    return numbers
+    return found
 
 
 @cache
