@@ -200,6 +200,26 @@ class ConditionScaler(StandardScaler):
         super().__init__()
         self.n_conditions = n_conditions
 
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> ConditionScaler:
+        """Learn means and deviations.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            As for :class:`sklearn.preprocessing.StandardScaler`.
+
+        Returns
+        -------
+        self : ConditionScaler
+            Fitted.
+        """
+        return super().fit(X, y, sample_weight)
+
     def transform(self, X: Any, copy: bool | None = None) -> np.ndarray:
         """Scale rows.
 

@@ -173,7 +173,6 @@ tiny |= {"batch_size": 12, "learning_rate": 0.003, "random_state": 0}
 CONDITIONED: dict[str, tuple[Any, Any]] = {
     "fast": (fast, EFFECT),
     "networks": (ImplicitKTRegressor(None, **tiny), EFFECT),
-    "network classes": (ImplicitKTClassifier(None, **tiny), STATE),
     "structures": (
         ExplicitKTRegressor(
             **explicit, readout=quick_forest.readout, composition_estimator=quick_forest
