@@ -140,7 +140,8 @@ class ConditionDisplay:
         if unknown := [name for name in others if name not in encoder.typical_]:
             raise InputError(f"there is no condition {unknown[0]!r}.")
         if values is None:
-            values = np.linspace(*encoder.ranges_[:, known.index(condition)], _POINTS)
+            low, high = encoder.ranges_[:, known.index(condition)].tolist()
+            values = np.linspace(low, high, _POINTS)
         values = np.asarray(values, dtype=np.float64)
         formulas = list(compositions)
         if isinstance(compositions, str) or not formulas:
