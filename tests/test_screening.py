@@ -293,8 +293,8 @@ def test_every_format_in_and_out(ending: str, tmp_path: Path) -> None:
 
 def test_names_of_files_are_checked_first(tmp_path: Path) -> None:
     model = MeanNumber().fit(None)
-    with pytest.raises(InputError, match=r"cannot be written as \.xlsx"):
-        screen(model, ["NaCl"], tmp_path / "o.xlsx")
+    with pytest.raises(InputError, match=r"cannot be written as \.xls"):
+        screen(model, ["NaCl"], tmp_path / "o.xls")
     (tmp_path / "in.csv").write_text("a,formula,a\n1,NaCl,2\n")
     with pytest.raises(InputError, match="'a' occurs 2 times"):
         screen(model, tmp_path / "in.csv", tmp_path / "o.csv")

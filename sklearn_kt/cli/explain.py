@@ -18,9 +18,11 @@ from .options import (
     add_compositions,
     add_model,
     add_seed,
+    add_set,
     load_model,
     positive,
 )
+from .problem import with_conditions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,10 +41,12 @@ def add_parser(commands: Any) -> None:
         examples=(
             "explain gap.model LiFePO4 --label 'band gap (eV)'",
             "explain gap.model GaN --players tokens -o GaN.svg",
+            "explain seebeck.model PbTe --set temperature=600",
         ),
     )
     add_model(parser)
     parser.add_argument("formulas", nargs="+", metavar="FORMULA", help="as in LiFePO4")
+    add_set(parser)
     parser.add_argument(
         "--index",
         choices=("k-SII", "SII", "STII", "FSII", "SV"),
@@ -131,11 +135,17 @@ def _explanations(args: argparse.Namespace) -> Iterator[CompositionInteractions]
 
     model = load_model(args)
     background = _background(args) if args.background else None
+    conditions = {}
+    for name, values in args.conditions.items():
+        if len(values) > 1:
+            raise InputError(f"--set {name}: an explanation is of one value, got {len(values)}.")
+        [conditions[name]] = values
     try:
         for formula in args.formulas:
             yield explain(
                 model,
                 formula,
+                conditions=conditions,
                 index=args.index,
                 max_order=args.max_order,
                 players=args.players,
@@ -150,16 +160,20 @@ def _explanations(args: argparse.Namespace) -> Iterator[CompositionInteractions]
         raise InputError(f"The model is not fitted: {error}") from error
 
 
-def _background(args: argparse.Namespace) -> list[Any]:
+def _background(args: argparse.Namespace) -> Any:
     from sklearn_kt.tables import open_table
 
     formulas: list[Any] = []
+    conditions: dict[str, list[Any]] = {name: [] for name in args.conditions}
     with open_table(args.background, BATCH_ROWS) as table:
+        places = {name: table.column(name) for name in conditions}
         reader = FormulaReader(table, args)
         for batch in reader.batches:
             values = reader.values(batch)
             formulas += reader.formulas(values, reader.read(values, batch.place))
-    return formulas
+            for name, at in places.items():
+                conditions[name] += batch.values(at)
+    return with_conditions(formulas, conditions)
 
 
 def _target(model: Any, text: str | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
     from sklearn_kt.compositions import CompositionBatch
     from sklearn_kt.tables import Batch, Table, TableWriter
 
-__all__ = ["FormulaReader", "extended", "formulas_among", "given_table", "table_writer"]
+__all__ = [
+    "FormulaReader",
+    "extended",
+    "formulas_among",
+    "given_table",
+    "table_writer",
+    "with_values",
+]
 
 # values of a column that tell whether it holds formulas
 _LOOKED_AT = 100
@@ -143,12 +151,40 @@ def given_table(args: argparse.Namespace) -> Iterator[Table]:
         yield table
 
 
+def with_values(table: Table, conditions: dict[str, list[Any]]) -> Table:
+    """Add columns of conditions to a table: every row with every combination of their values."""
+    if not conditions:
+        return table
+    import numpy as np
+    import pyarrow as pa
+
+    from sklearn_kt.screening.conditions import grid_of
+    from sklearn_kt.tables import Batch
+
+    if clash := sorted({*conditions} & set(table.schema.names)):
+        raise InputError(f"{table.name} has a column {clash[0]!r}: leave out --set {clash[0]}=…")
+    grid = pa.Table.from_pandas(grid_of(conditions), preserve_index=False)
+    grid = grid.replace_schema_metadata()
+
+    def batches() -> Iterator[Batch]:
+        for batch in table.batches:
+            rows = np.repeat(np.arange(len(batch.table)), len(grid))
+            repeated = batch.table.take(rows)
+            values = grid.take(np.tile(np.arange(len(grid)), len(batch.table)))
+            for field in grid.schema:
+                repeated = repeated.append_column(field, values.column(field.name))
+            yield Batch(repeated, batch.unit, [batch.numbers[row] for row in rows.tolist()])
+
+    schema = pa.schema([*table.schema, *grid.schema])
+    return replace(table, schema=schema, batches=batches())
+
+
 def extended(
     table: Table,
     reader: FormulaReader,
     args: argparse.Namespace,
     added: pa.Schema,
-    predict: Callable[[CompositionBatch, np.ndarray], dict[str, pa.Array]],
+    predict: Callable[[CompositionBatch, np.ndarray, pa.Table], dict[str, pa.Array]],
 ) -> Iterator[pa.Table]:
     """Add columns to a table, batch by batch; rows that are no compositions have nulls there.
 
@@ -163,7 +199,7 @@ def extended(
     added : pyarrow.Schema
         Of the new columns.
     predict : callable
-        Takes compositions, all valid, and their formulas; returns the new columns.
+        Takes compositions, all valid, their formulas and their rows; returns the new columns.
 
     Yields
     ------
@@ -190,7 +226,8 @@ def extended(
         text = np.array(reader.formulas(values, compositions), dtype=object)[valid]
         columns = [pa.nulls(len(valid), field.type) for field in added]
         if len(text):
-            found = predict(compositions[np.flatnonzero(valid)], text)
+            rows = np.flatnonzero(valid)
+            found = predict(compositions[rows], text, batch.table.take(rows))
             # position of each row's prediction
             chosen = pa.array(np.cumsum(valid) - 1, mask=~valid)
             columns = [found[field.name].take(chosen).cast(field.type) for field in added]

@@ -13,6 +13,8 @@ FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
 MODEL_FILE = "file written by fit or save_model"
 STDIN = "-"
 FORMULA_COLUMN = "formula"
+# of a condition that is tried at several values
+_MOST_VALUES = 10_000
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -214,6 +216,56 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """Take the wish for silence."""
     parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Take values of conditions; ``args.conditions`` holds a list for each name."""
+    parser.add_argument(
+        "--set",
+        action=_SetConditions,
+        default={},
+        dest="conditions",
+        metavar="NAME=VALUE",
+        help="value of a condition for all rows, as in temperature=600; several, as in"
+        " temperature=300:900:50 (first, last, step) or route=cast,SPS; once for each condition",
+    )
+
+
+class _SetConditions(argparse.Action):
+    """Add a condition and its values."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: Any = None
+    ) -> None:
+        name, equals, text = values.partition("=")
+        if not equals or not name.strip() or not text.strip():
+            parser.error(f"argument --set: NAME=VALUE is needed, got {values!r}")
+        conditions = dict(getattr(namespace, self.dest))
+        if name.strip() in conditions:
+            parser.error(f"argument --set: {name.strip()} is set twice")
+        try:
+            conditions[name.strip()] = _values(text.strip())
+        except ValueError as error:
+            parser.error(f"argument --set: {error}")
+        setattr(namespace, self.dest, conditions)
+
+
+def _values(text: str) -> list[Any]:
+    """Read a value, several between commas, or numbers from first to last."""
+    parts = text.split(":")
+    if len(parts) == 3:
+        first, last, step = map(float, parts)
+        count = round((last - first) / step, 9) if step else -1.0
+        if count < 0 or count > _MOST_VALUES:
+            raise ValueError(f"{text!r} must go from first to last in at most {_MOST_VALUES} steps")
+        return [first + step * place for place in range(int(count) + 1)]
+    values = [value.strip() for value in text.split(",")]
+    if not all(values):
+        raise ValueError(f"an empty value in {text!r}")
+    try:
+        return [float(value) for value in values]
+    except ValueError:
+        return values
 
 
 def _names(text: str) -> list[str]:

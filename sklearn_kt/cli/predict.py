@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._cells import as_number
 from sklearn_kt.exceptions import InputError
 
 from .console import spell_scores, tell
-from .formulas import FormulaReader, extended, given_table, table_writer
-from .options import add_errors, add_model, add_quiet, add_stream, load_model, positive
+from .formulas import FormulaReader, extended, given_table, table_writer, with_values
+from .options import add_errors, add_model, add_quiet, add_set, add_stream, load_model, positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,7 @@ def add_parser(commands: Any) -> None:
         examples=(
             "predict gap.model GaN CuInSe2",
             "predict gap.model new.csv --interval 0.9 -o predictions.xlsx",
+            "predict seebeck.model PbTe --set temperature=300:900:50",
         ),
     )
     add_model(parser)
@@ -56,6 +57,7 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="round what is added to so many significant digits (default: not at all)",
     )
+    add_set(parser)
     add_errors(parser)
     add_quiet(parser)
     parser.set_defaults(run=run)
@@ -68,10 +70,11 @@ def run(args: argparse.Namespace) -> None:
     if args.output is not None:
         writable_format(args.output)
     with given_table(args) as table:
+        table = with_values(table, args.conditions)
         # what is wrong with the columns is said before the seconds that libraries take
         reader = FormulaReader(table, args)
         model = load_model(args)
-        predict = _predictor(model, args)
+        predict = _predictor(model, args, table.schema.names)
         rows = extended(table, reader, args, _added(predict), predict)
         scorer = _Scorer(model, args, table)
         n_rows = 0
@@ -94,13 +97,14 @@ def _coverage(text: str) -> float:
 
 
 def _predictor(
-    model: Any, args: argparse.Namespace
-) -> Callable[[CompositionBatch, np.ndarray], dict[str, pa.Array]]:
+    model: Any, args: argparse.Namespace, columns: Collection[str]
+) -> Callable[..., dict[str, pa.Array]]:
     """Make what predicts all columns that the options ask for."""
     import numpy as np
     import pyarrow as pa
 
     from sklearn_kt.evaluation.runner import offers_std
+    from sklearn_kt.screening.conditions import Conditions
     from sklearn_kt.screening.tasks import predictions
 
     if args.return_std and not offers_std(model):
@@ -110,10 +114,17 @@ def _predictor(
     if args.interval and not hasattr(model, "predict_interval"):
         raise InputError(f"The model in {args.model} gives no intervals: leave out --interval.")
 
-    def predict(batch: CompositionBatch, formulas: np.ndarray) -> dict[str, pa.Array]:
-        found = predictions(model, batch, formulas, args.return_std)
+    conditions = Conditions.of(model, {}, columns)
+    if unknown := sorted({*args.conditions} - {*(conditions.columns if conditions else ())}):
+        raise InputError(f"The model in {args.model} has no condition {unknown[0]!r}.")
+
+    def predict(
+        batch: CompositionBatch, formulas: np.ndarray, rows: pa.Table | None = None
+    ) -> dict[str, pa.Array]:
+        found = predictions(model, batch, formulas, args.return_std, conditions, rows)
         if args.interval:
-            bounds = model.predict_interval(batch, coverage=args.interval)
+            X = batch if conditions is None else conditions.table(formulas, rows)
+            bounds = model.predict_interval(X, coverage=args.interval)
             columns = bounds.reshape(len(batch), -1, 2)
             for number in range(columns.shape[1]):
                 end = f"_{number}" if columns.shape[1] > 1 else ""

@@ -104,7 +104,7 @@ def _add_columns(table: Table, args: argparse.Namespace) -> None:
         reader,
         args,
         pa.schema([(name, pa.float64()) for name in heads.heads]),
-        lambda batch, _: {name: pa.array(v) for name, v in heads.predict(batch).items()},
+        lambda batch, *_: {name: pa.array(v) for name, v in heads.predict(batch).items()},
     )
     with table_writer(args.output, next(rows).schema) as writer:
         n_rows = 0

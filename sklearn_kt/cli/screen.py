@@ -20,6 +20,7 @@ from .options import (
     add_model,
     add_properties,
     add_quiet,
+    add_set,
     load_model,
     property_names,
 )
@@ -77,6 +78,7 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="keep rows of a composition that was there before (LiFePO4, Li2Fe2P2O8)",
     )
+    add_set(parser)
     add_errors(parser)
     add_batch_size(parser, _BATCH_ROWS)
     parser.add_argument(
@@ -126,6 +128,7 @@ def run(args: argparse.Namespace) -> None:
             numbers=None if args.numbers is None else args.numbers.split(","),
             return_std=not args.no_std,
             properties=property_names(args) or (),
+            conditions=args.conditions,
             where=args.where,
             top_k=args.top_k,
             sort_by=args.sort_by,

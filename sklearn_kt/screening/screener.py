@@ -9,7 +9,7 @@ import os
 import pickle
 import secrets
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from sklearn_kt.compositions import read_compositions
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.tables import open_writer, writable_format
 
+from .conditions import Conditions
 from .expressions import parse_expression
 from .identity import SourceFiles, model_digest
 from .sources import Source, Task, open_source
@@ -109,6 +110,7 @@ def screen(
     numbers: list[str] | None = None,
     return_std: bool = True,
     properties: Sequence[str] = (),
+    conditions: Mapping[str, Any] | None = None,
     where: str | Expression | None = None,
     top_k: int | None = None,
     sort_by: str = "prediction",
@@ -150,6 +152,12 @@ def screen(
         Computed properties to predict as well, in their units and without a fit, as of
         :func:`~sklearn_kt.predict_properties`: ``["energy above hull", "band gap"]`` adds the
         columns ``energy_above_hull`` and ``band_gap``.
+    conditions : mapping of str to value or list of values, default=None
+        Of a model with conditions, those that are the same for all rows; of several values
+        (``{"temperature": [300, 400, 500]}``) all are tried, and the one with the highest
+        prediction counts (the lowest with `ascending`). They are columns of the output. The
+        other conditions of the model are columns of the source; rows that differ in one are no
+        duplicates.
     where : str, pyarrow.compute.Expression or None, default=None
         Keep the rows for which this is true. It may name kept columns, ``prediction``,
         ``prediction_std``, ``probability_<class>`` and properties; as text, for example
@@ -242,8 +250,9 @@ def screen(
     opened = open_source(source, formula_column, amounts, columns, numbers or [], batch_rows)
     return_std = return_std and not hasattr(estimator, "classes_")
     wanted = tuple(properties)
+    found = Conditions.of(estimator, conditions or {}, opened.schema.names)
     probe = added_columns(
-        estimator, read_compositions(_PROBE), np.array(_PROBE, object), return_std, wanted
+        estimator, read_compositions(_PROBE), np.array(_PROBE, object), return_std, wanted, found
     )
     plan = Plan(
         formula_column,
@@ -257,6 +266,7 @@ def screen(
         ascending,
         deduplicate,
         errors,
+        found,
         batch_rows,
         kind,
         output_schema(opened.schema, probe),
@@ -272,6 +282,7 @@ def screen(
         "settings": {
             "schema": plan.schema.to_string(),
             # as text, long lists are cut short
+            "conditions": None if found is None else found.grid.to_dict("list"),
             "where": [str(plan.where), hashlib.sha256(pickle.dumps(plan.where)).hexdigest()],
             **{name: getattr(plan, name) for name in _SETTINGS},
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from sklearn_kt.exceptions import CompositionError, InputError, SklearnKTError
 from sklearn_kt.properties import PropertyHeads
 from sklearn_kt.tables import CompositionColumns
 
+from .conditions import Conditions
 from .sources import Task
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Plan:
     ascending: bool
     deduplicate: bool
     errors: str
+    conditions: Conditions | None
     batch_rows: int
     format: str
     """Of the output, by the ending of its name."""
@@ -106,9 +108,13 @@ def added_columns(
     formulas: np.ndarray,
     return_std: bool,
     properties: tuple[str, ...],
+    conditions: Conditions | None = None,
+    rows: pa.Table | None = None,
+    *,
+    lowest: bool = False,
 ) -> dict[str, pa.Array]:
     """Predict by the estimator and, in their units, the computed properties of the package."""
-    found = predictions(estimator, batch, formulas, return_std)
+    found = predictions(estimator, batch, formulas, return_std, conditions, rows, lowest=lowest)
     if properties:
         heads = PropertyHeads.load(properties)
         if clash := sorted(found.keys() & heads.heads.keys()):
@@ -119,17 +125,34 @@ def added_columns(
 
 
 def predictions(
-    estimator: Any, batch: CompositionBatch, formulas: np.ndarray, return_std: bool
+    estimator: Any,
+    batch: CompositionBatch,
+    formulas: np.ndarray,
+    return_std: bool,
+    conditions: Conditions | None = None,
+    rows: pa.Table | None = None,
+    *,
+    lowest: bool = False,
 ) -> dict[str, pa.Array]:
     """Predict, as columns of a table.
 
     ``prediction``, then ``prediction_std`` or ``probability_<class>``; numbered
     ``prediction_0``, ... for several targets. Estimators that are not ours get the formulas.
+
+    Conditions of the model are columns of `rows` (typical ones without) or given; of several
+    values that are given the one with the highest, or lowest, prediction counts. Those given are
+    columns of the result.
     """
     X: Any = batch if reads_compositions(estimator) else formulas
+    n_tried = 1
+    if conditions is not None:
+        X, n_tried = conditions.table(formulas, rows), len(conditions.grid)
+    given = {} if conditions is None else conditions.grid.to_dict("list")
     try:
         if hasattr(estimator, "classes_"):
-            return _class_predictions(estimator, X)
+            if n_tried > 1:
+                raise InputError("Several values of a condition need a model of numbers.")
+            return _class_predictions(estimator, X) | _chosen(given, np.zeros(len(batch), int))
         outputs = estimator.predict(X, return_std=True) if return_std else [estimator.predict(X)]
     except SklearnKTError:
         raise
@@ -139,12 +162,25 @@ def predictions(
             f"The model cannot predict from formulas{' with return_std=True' * return_std}: {error}"
         ) from error
     found = {}
+    chosen = np.zeros(len(batch), dtype=int)
+    if n_tried > 1:
+        tried = np.asarray(outputs[0], dtype=np.float64)
+        if tried.ndim > 1:
+            raise InputError("Several values of a condition need a model of one target.")
+        tried = tried.reshape(len(batch), n_tried)
+        chosen = tried.argmin(axis=1) if lowest else tried.argmax(axis=1)
+    best = np.arange(len(batch)) * n_tried + chosen
     for name, values in zip(("prediction", "prediction_std"), outputs, strict=False):
-        columns = np.asarray(values, dtype=np.float64).reshape(len(batch), -1)
+        columns = np.asarray(values, dtype=np.float64)[best].reshape(len(batch), -1)
         for number, column in enumerate(columns.T):
             key = name if columns.shape[1] == 1 else f"{name}_{number}"
             found[key] = pa.array(column, pa.float64())
-    return found
+    return found | _chosen(given, chosen)
+
+
+def _chosen(given: Mapping[str, list], rows: np.ndarray) -> dict[str, pa.Array]:
+    """Give the conditions of the rows of a grid."""
+    return {name: pa.array(values).take(pa.array(rows)) for name, values in given.items()}
 
 
 def _class_predictions(estimator: Any, X: Any) -> dict[str, pa.Array]:
@@ -217,6 +253,9 @@ def _screened(
     formulas = np.array(given if plan.amounts is None else batch.formulas(), dtype=object)
     valid = np.flatnonzero(batch.valid)
     keys = row_keys(batch[valid])
+    if plan.conditions is not None and plan.conditions.columns:
+        # rows that differ in a condition are no copies
+        keys = _with_conditions(keys, table.select(plan.conditions.columns).take(valid))
     distinct, chosen, copies = np.unique(keys, return_index=True, return_inverse=True)
     counts["rows"] += len(table)
     counts["rejected"] += len(table) - len(valid)
@@ -227,7 +266,16 @@ def _screened(
     positions = pa.array(at, mask=at < 0)
     rows = valid[chosen]
     found = (
-        added_columns(estimator, batch[rows], formulas[rows], plan.return_std, plan.properties)
+        added_columns(
+            estimator,
+            batch[rows],
+            formulas[rows],
+            plan.return_std,
+            plan.properties,
+            plan.conditions,
+            table.take(rows),
+            lowest=plan.ascending,
+        )
         if len(rows)
         else {
             name: plan.schema.field(name).type
@@ -271,6 +319,12 @@ def row_keys(batch: CompositionBatch) -> np.ndarray:
             # a sum does not know the order in which elements were written
             keys[:, half] = np.add.reduceat(hashed, batch.offsets[:-1])
     return keys.view("V16").ravel()
+
+
+def _with_conditions(keys: np.ndarray, conditions: pa.Table) -> np.ndarray:
+    hashed = pd.util.hash_pandas_object(conditions.to_pandas().astype(str), index=False)
+    mixed = keys.view(np.uint64).reshape(-1, 2) ^ hashed.to_numpy()[:, None]
+    return mixed.view("V16").ravel()
 
 
 def best_rows(table: pa.Table, plan: Plan) -> pa.Table:

@@ -1,0 +1,137 @@
+"""Conditions on the command line: columns, and values for all rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from _commands import Run, assert_one_line
+
+FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb") for b in ("F", "Cl", "Br", "I")]
+
+
+@pytest.fixture
+def fitted(run: Run, tmp_path: Path) -> str:
+    """Train on a property that is a tenth of the temperature, or less by 5 when cast."""
+    table = pd.DataFrame(
+        {
+            "formula": np.repeat(FORMULAS, 3),
+            "temperature": np.tile([300, 400, 500], 16),
+            "route": ["SPS", "cast"] * 24,
+        }
+    )
+    table["S"] = table["temperature"] / 10 - 5 * (table["route"] == "cast")
+    table.to_csv(tmp_path / "measured.csv", index=False)
+    code, _, err = run(
+        *("fit", "measured.csv", "--target", "S", "--conditions", "temperature,route"),
+        *("--model", "et-fractions", "-o", "S.model", "--n-jobs", 1),
+    )
+    assert code == 0, err
+    return "S.model"
+
+
+def test_predict_with_columns(run: Run, fitted: str, tmp_path: Path) -> None:
+    new = pd.DataFrame({"route": ["cast", "SPS"], "temperature": [300, 500], "formula": "NaCl"})
+    new.to_csv(tmp_path / "new.csv", index=False)
+    code, _, err = run("predict", fitted, "new.csv", "-o", "out.csv")
+    assert code == 0, err
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")["prediction"], [25, 50], atol=2)
+
+
+def test_predict_with_values(run: Run, fitted: str, tmp_path: Path) -> None:
+    arguments = ["predict", fitted, "NaCl", "KBr", "-o", "out.csv"]
+    code, _, err = run(*arguments, "--set", "temperature=300:500:100", "--set", "route=SPS,cast")
+    assert code == 0, err
+    out = pd.read_csv(tmp_path / "out.csv")
+    assert out["formula"].tolist() == ["NaCl"] * 6 + ["KBr"] * 6
+    assert out["temperature"].tolist() == [300, 300, 400, 400, 500, 500] * 2
+    assert out["route"].tolist() == ["SPS", "cast"] * 6
+    expected = out["temperature"] / 10 - 5 * (out["route"] == "cast")
+    np.testing.assert_allclose(out["prediction"], expected, atol=2)
+
+
+def test_screening_takes_the_best_value(run: Run, fitted: str, tmp_path: Path) -> None:
+    pd.DataFrame({"formula": ["NaCl", "Na2Cl2", "KBr"]}).to_csv(tmp_path / "s.csv", index=False)
+    arguments = [
+        "screen",
+        fitted,
+        "s.csv",
+        "--quiet",
+        "--no-std",
+        "--set",
+        "temperature=300:500:100",
+    ]
+    code, _, err = run(*arguments, "--set", "route=SPS,cast", "-o", "best.csv")
+    assert code == 0, err
+    best = pd.read_csv(tmp_path / "best.csv")
+    assert best[["formula", "temperature", "route"]].to_numpy().tolist() == [
+        ["NaCl", 500.0, "SPS"],
+        ["KBr", 500.0, "SPS"],
+    ]
+    arguments += ["--set", "route=cast", "--ascending", "--top-k", 1]
+    code, _, err = run(*arguments, "-o", "worst.parquet")
+    assert code == 0, err
+    assert pd.read_parquet(tmp_path / "worst.parquet")["temperature"].tolist() == [300.0]
+    # rows that differ in a column of conditions are no duplicates
+    rows = {"formula": ["NaCl", "NaCl", "Na2Cl2"], "temperature": [300, 500, 500], "route": "SPS"}
+    pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
+    code, _, err = run("screen", fitted, "rows.parquet", "--quiet", "--no-std", "-o", "all.csv")
+    assert code == 0, err
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "all.csv")["prediction"], [30, 50], atol=2)
+
+
+def test_explanations_of_values(run: Run, fitted: str, tmp_path: Path) -> None:
+    arguments = ["explain", fitted, "NaCl", "--set", "temperature=500", "--set", "route=SPS"]
+    code, out, err = run(*arguments, "--background", "measured.csv", "-o", "a.png")
+    assert code == 0, err
+    assert out.startswith("NaCl, temperature = 500, route = SPS: k-SII")
+    rows = [line.split() for line in out.splitlines()[3:]]
+    assert rows[0][0] == "temperature"
+    assert {"Na", "Cl", "temperature", "route"} < {row[0] for row in rows if row}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "S.model", "NaCl"], "needs the condition 'temperature'"),
+        (["predict", "S.model", "NaCl", "--set", "temperature=300"], "needs the condition 'route'"),
+        (["predict", "S.model", "measured.csv", "--set", "route=SPS"], "has a column 'route'"),
+        (
+            ["predict", "S.model", "measured.csv", "--set", "pressure=1"],
+            "has no condition 'pressure'",
+        ),
+        (
+            ["screen", "S.model", "measured.csv", "--no-std", "-o", "o.csv", "--set", "pressure=1"],
+            "no condition 'pressure'; it has 'temperature', 'route'",
+        ),
+        (
+            ["explain", "S.model", "NaCl", "--set", "temperature=1,2", "--set", "route=SPS"],
+            "an explanation is of one value, got 2",
+        ),
+    ],
+)
+def test_conditions_that_are_wrong(
+    run: Run, fitted: str, arguments: list[str], message: str
+) -> None:
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert_one_line(err.splitlines(keepends=True)[-1], message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("temperature", "NAME=VALUE is needed"),
+        ("temperature=500:300:100", "must go from first to last"),
+        ("temperature=300:500:0", "must go from first to last"),
+        ("route=SPS,,cast", "an empty value"),
+    ],
+)
+def test_values_that_cannot_be_read(
+    run: Run, text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run("predict", "no.model", "NaCl", "--set", text)
+    assert message in capsys.readouterr().err
