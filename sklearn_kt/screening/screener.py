@@ -132,8 +132,8 @@ def screen(
         files, or formulas (:func:`charge_neutral_formulas`). An iterable must give the same
         formulas again if a run is to go on.
     sink : str or Path
-        File to write: ``.parquet``, ``.csv``, ``.tsv`` or ``.jsonl``, the last three also
-        ``.gz``; it must not exist.
+        File to write: ``.parquet``, ``.xlsx``, ``.csv``, ``.tsv`` or ``.jsonl``, the last three
+        also ``.gz``; it must not exist.
     formula_column : str, default="formula"
         Column of the formulas.
     amounts : {"atomic", "weight"} or None, default=None
