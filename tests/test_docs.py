@@ -82,8 +82,8 @@ def test_api_lists_every_public_name() -> None:
 
 def test_gallery_has_what_the_start_page_promises() -> None:
     text = (ROOT / "examples" / "README.rst").read_text(encoding="utf-8")
-    assert "Fourteen" in text
-    assert len(EXAMPLES) == 14
+    assert "Fifteen" in text
+    assert len(EXAMPLES) == 15
     for path in EXAMPLES:
         assert path.read_text(encoding="utf-8").startswith('"""\n'), f"{path.name} has no title"
 
