@@ -63,9 +63,9 @@ InteractionDisplay(values).plot("waterfall", label=unit)
 # %%
 # At formulas that were not seen
 # ------------------------------
-# Folds that split the temperatures of one formula give a far better score, which says nothing of a
-# formula that is new. :doc:`/results/thermoelectrics` has all properties on the recorded folds of the
-# whole table, beside other models.
+# Folds that split the temperatures of one formula give a far better score, which says nothing of
+# a formula that is new. :doc:`/results/thermoelectrics` has all properties on the recorded folds
+# of the whole table, beside other models.
 
 import warnings
 
@@ -78,8 +78,11 @@ from sklearn_kt.exceptions import ConditionWarning
 # one row is hotter than all that its model was fitted on
 warnings.simplefilter("ignore", ConditionWarning)
 
-groups = measured.groups[train]
-for folds in (GroupKFold(2), KFold(2, shuffle=True, random_state=0)):
-    found = cross_val_predict(model, X, y, cv=folds, groups=groups)
-    print(f"{type(folds).__name__}: {mean_absolute_error(y, found):.0f} µV/K")
+folds = {
+    "formulas apart": GroupKFold(2).split(X, groups=measured.groups[train]),
+    "formulas on both sides": KFold(2, shuffle=True, random_state=0).split(X),
+}
+for name, splits in folds.items():
+    found = cross_val_predict(model, X, y, cv=list(splits))
+    print(f"{name}: {mean_absolute_error(y, found):.0f} µV/K")
 print(f"the median: {mean_absolute_error(y, np.full(len(y), np.median(y))):.0f} µV/K")
