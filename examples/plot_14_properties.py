@@ -13,7 +13,7 @@ them against ten solids that every textbook lists, and says where they are wrong
 # A row for each compound and property, in units; ``error`` is the mean error on compositions that
 # were held out of pretraining, ``seen`` whether pretraining had this very value.
 
-from sklearn_kt import predict_properties
+from sklearn_kt.properties import predict_properties
 
 columns = ["formula", "property", "value", "error", "unit", "seen"]
 table = predict_properties(["BaTiO3", "Hf0.5Zr0.5O2"])

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .estimators.implicit import ImplicitKTClassifier, ImplicitKTRegressor
     from .explanation import explain
     from .persistence import load_model, save_model
-    from .properties import predict_properties
     from .tokenizer import CompositionTokenizer
 
 _PUBLIC = {
@@ -33,7 +32,6 @@ _PUBLIC = {
     "ImplicitKTRegressor": "estimators.implicit",
     "explain": "explanation",
     "load_model": "persistence",
-    "predict_properties": "properties",
     "read_compositions": "compositions",
     "save_model": "persistence",
 }
@@ -50,7 +48,6 @@ __all__ = [
     "__version__",
     "explain",
     "load_model",
-    "predict_properties",
     "read_compositions",
     "save_model",
 ]

@@ -26,7 +26,7 @@ from .compositions import CompositionBatch, read_compositions, read_rows
 from .exceptions import ConditionWarning, InputError
 from .fitting import fit_context
 
-__all__ = ["ConditionEncoder", "MeasuredBatch", "composition_column", "typical_values"]
+__all__ = ["ConditionEncoder", "MeasuredBatch", "composition_column"]
 
 _MISSING = "missing"
 # forests hold columns in single precision

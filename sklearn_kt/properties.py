@@ -291,7 +291,7 @@ def predict_properties(
 
     Examples
     --------
-    >>> from sklearn_kt import predict_properties
+    >>> from sklearn_kt.properties import predict_properties
     >>> table = predict_properties(["MgO", "W"], ["band gap", "bulk modulus"])
     >>> table[["formula", "property", "value", "unit", "seen"]].round()
       formula      property  value unit   seen

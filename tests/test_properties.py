@@ -12,13 +12,13 @@ import pytest
 from _screening_model import MeanNumber
 from numpy.testing import assert_allclose
 
-from sklearn_kt import CompositionEmbedder, predict_properties, read_compositions
+from sklearn_kt import CompositionEmbedder, read_compositions
 from sklearn_kt._files import DATA
 from sklearn_kt.encoder import held_out_scores, load_checkpoint
 from sklearn_kt.evaluation import CompositionPool
 from sklearn_kt.exceptions import CheckpointError, CompositionError, CompositionWarning, InputError
 from sklearn_kt.pretraining import PROPERTIES
-from sklearn_kt.properties import PropertyHeads, list_properties
+from sklearn_kt.properties import PropertyHeads, list_properties, predict_properties
 from sklearn_kt.screening import screen
 
 FORMULAS = ["MgO", "W", "Fe2O3"]

@@ -150,8 +150,8 @@ def screen(
         give their probabilities.
     properties : sequence of str, default=()
         Computed properties to predict as well, in their units and without a fit, as of
-        :func:`~sklearn_kt.predict_properties`: ``["energy above hull", "band gap"]`` adds the
-        columns ``energy_above_hull`` and ``band_gap``.
+        :func:`~sklearn_kt.properties.predict_properties`: ``["energy above hull", "band gap"]``
+        adds the columns ``energy_above_hull`` and ``band_gap``.
     conditions : mapping of str to value or list of values, default=None
         Of a model with conditions, those that are the same for all rows; of several values
         (``{"temperature": [300, 400, 500]}``) all are tried, and the one with the highest

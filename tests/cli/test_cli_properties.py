@@ -10,7 +10,7 @@ import pytest
 from _commands import FORMULAS, Run, assert_one_line
 from numpy.testing import assert_allclose
 
-from sklearn_kt import predict_properties
+from sklearn_kt.properties import predict_properties
 
 
 def test_formulas_print_a_table(run: Run) -> None:
