@@ -6,14 +6,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import RegressorMixin
 from sklearn.metrics import log_loss, r2_score
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    PredefinedSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_consistent_length
+from sklearn.utils import TargetTags, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
@@ -22,11 +31,14 @@ from .exceptions import InputError
 __all__ = [
     "MIN_FOLD_ROWS",
     "ClassTargets",
+    "GapRegressorMixin",
     "NumberTargets",
     "as_numbers",
+    "check_known",
     "class_counts",
     "most_probable",
     "read_groups",
+    "takes_gaps",
     "votes",
 ]
 
@@ -38,54 +50,111 @@ _LARGEST, _NARROWEST = 1e150, 1e-150
 Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
+@dataclass(slots=True)
+class GapTags(TargetTags):
+    """scikit-learn's tags of y, several targets of which may be NaN in some rows."""
+
+
+def takes_gaps(model: Any) -> bool:
+    """Tell whether an estimator takes several targets that not all rows have."""
+    tags = model.__sklearn_tags__() if hasattr(model, "__sklearn_tags__") else None
+    return isinstance(getattr(tags, "target_tags", None), GapTags)
+
+
+class GapRegressorMixin(RegressorMixin):
+    """A regressor of one target, or of several that not all rows have."""
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Give R², of several targets the mean over these, each on the rows that have it.
+
+        Parameters
+        ----------
+        X : array-like of n_samples
+            As in ``fit``.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, NaN where a row lacks one of several.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            1 at best.
+        """
+        y = as_numbers(y)
+        if y.ndim == 1 or y.shape[1] == 1 or not np.isnan(y).any():
+            return super().score(X, y, sample_weight)
+        check_known(y)
+        found = self.predict(X)
+        weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+        scores = [
+            r2_score(y[rows, at], found[rows, at], sample_weight=weights[rows])
+            for rows, at in _known(y)
+        ]
+        return float(np.mean(scores))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags = GapTags(**{**asdict(tags.target_tags), "multi_output": True})
+        return tags
+
+
 class NumberTargets:
     """Targets of a regression; standardised, once :meth:`standardise` was called.
+
+    Of several targets, those that a row lacks are NaN: each is learned from, and judged on, the
+    rows that have it.
 
     Parameters
     ----------
     loss : {"absolute_error", "huber", "squared_error"}, default="absolute_error"
         What networks minimise, and whether blends are judged by absolute or squared errors.
-    multi_output : bool, default=True
-        Whether there may be several columns.
 
     Attributes
     ----------
     shape : tuple of int
         Of an answer for one row: ``()`` or ``(n_outputs,)``.
-    n_outputs : int
-        Columns of what models learn.
+    n_outputs, n_targets : int
+        Columns of what models learn; each is a target.
     scaler : StandardScaler or None
         Between the units of the targets and those of models.
     """
 
-    def __init__(self, loss: str = "absolute_error", *, multi_output: bool = True) -> None:
+    def __init__(self, loss: str = "absolute_error") -> None:
         self.loss = loss
-        self.multi_output = multi_output
         self.scaler: StandardScaler | None = None
 
     def read(self, estimator: Any, y: Any) -> np.ndarray:
-        """Check y: float64, finite, neither too large nor too close together."""
+        """Check y: float64, finite where it is known, neither too large nor too close together."""
+        names = list(getattr(y, "columns", ()))
+        gaps: Any = False
         if y is not None:
             y = as_numbers(y)
-        y = validate_data(estimator, y=y, multi_output=self.multi_output, y_numeric=True)
-        largest = np.unravel_index(np.abs(y).argmax(), y.shape)
+            gaps = np.isnan(y) if y.ndim == 2 and y.shape[1] > 1 else gaps
+        # NaN is refused in a single column
+        filled = np.where(gaps, 0, y) if np.any(gaps) else y
+        y = validate_data(estimator, y=filled, multi_output=True, y_numeric=True)
+        if np.any(gaps):
+            y = np.where(gaps, np.nan, y)
+            check_known(y, names)
+        largest = np.unravel_index(np.nanargmax(np.abs(y)), y.shape)
         if abs(y[largest]) > _LARGEST:
             raise InputError(
                 f"row {largest[0]} of y holds {y[largest]:g}, whose square is beyond double "
                 "precision; pass targets in another unit."
             )
-        narrow = np.ptp(y, axis=0)
+        narrow = np.nanmax(y, axis=0) - np.nanmin(y, axis=0)
         if ((narrow > 0) & (narrow < _NARROWEST)).any():
             raise InputError(
                 f"the targets differ by {narrow[narrow > 0].min():g} at most, whose square is "
                 "below double precision; pass targets in another unit."
             )
         self.shape = y.shape[1:]
-        self.n_outputs = int(np.prod(self.shape, dtype=int))
+        self.n_outputs = self.n_targets = int(np.prod(self.shape, dtype=int))
         return y
 
     def standardise(self, y: np.ndarray) -> None:
-        """Learn mean and deviation of the rows that are trained on."""
+        """Learn mean and deviation of each target, of the rows that are trained on."""
         self.scaler = StandardScaler().fit(y.reshape(len(y), -1))
 
     def encode(self, y: np.ndarray) -> np.ndarray:
@@ -115,14 +184,28 @@ class NumberTargets:
         return (np.mean if self.loss == "squared_error" else np.median)(members, axis=0)
 
     def score(self, truth: np.ndarray, outputs: np.ndarray) -> float:
-        """Loss of outputs; truth is encoded."""
-        error = np.abs(outputs - truth)
-        return float(np.mean(error**2 if self.loss == "squared_error" else error))
+        """Loss of outputs, a mean over the targets; truth is encoded."""
+        return float(self.losses(truth, outputs).mean())
 
-    def held_out(self, truth: np.ndarray, outputs: np.ndarray) -> dict[str, float]:
-        """Score outputs for the user, in the units of the targets; truth is encoded."""
+    def losses(self, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Loss of the outputs for each target, (n_targets,), of the rows that have it."""
+        errors = np.abs(outputs - truth).reshape(len(truth), -1)
+        if self.loss == "squared_error":
+            errors = errors**2
+        return np.array([np.mean(errors[known]) for known in _known(truth)])
+
+    def held_out(self, truth: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
+        """Score outputs for the user, in the units of the targets; truth is encoded.
+
+        Of several targets, arrays of their scores.
+        """
         y, answers = (self.decode(values).reshape(len(truth), -1) for values in (truth, outputs))
-        return {"mae": float(np.abs(y - answers).mean()), "r2": float(r2_score(y, answers))}
+        errors, known = np.abs(y - answers), _known(y)
+        mae = np.array([errors[rows].mean() for rows in known])
+        r2 = np.array([r2_score(y[rows], answers[rows]) for rows in known])
+        if self.n_targets == 1:
+            return {"mae": float(mae[0]), "r2": float(r2[0])}
+        return {"mae": mae, "r2": r2}
 
     def folds(
         self,
@@ -134,8 +217,12 @@ class NumberTargets:
     ) -> Folds:
         """Split rows into as many folds as they allow; none if they do not allow the least.
 
-        Rows of one group are on one side of each fold.
+        Rows of one group are on one side of each fold, and of several targets each is on both: it
+        is the one that the fewest rows have that says how many folds there are.
         """
+        gaps = np.isnan(encoded)
+        if gaps.any():
+            return _spread(~gaps, most, least, seed, groups)
         n_distinct = len(encoded if groups is None else np.unique(groups))
         n_folds = min(most, n_distinct // MIN_FOLD_ROWS)
         if n_folds < least:
@@ -157,9 +244,12 @@ class ClassTargets:
         Of the probabilities for one row.
     n_outputs : int
         Classes.
+    n_targets : int
+        1.
     """
 
     loss = "log_loss"
+    n_targets = 1
 
     def read(self, estimator: Any, y: Any) -> np.ndarray:
         """Check y: labels in one column."""
@@ -219,6 +309,53 @@ class ClassTargets:
         return folds if whole else []
 
 
+def check_known(y: np.ndarray, names: Sequence[Any] = (), rows: str = "") -> None:
+    """Refuse rows that lack all of several targets, and targets that all rows lack."""
+    gaps = np.isnan(y)
+    if gaps.all(axis=1).any():
+        empty = np.flatnonzero(gaps.all(axis=1))
+        more = f" ({len(empty)} such rows)" if len(empty) > 1 else ""
+        raise InputError(
+            f"row {empty[0]} of y has none of the {y.shape[1]} targets{more}; leave it out."
+        )
+    if gaps.all(axis=0).any():
+        column = np.flatnonzero(gaps.all(axis=0))[0]
+        name = repr(names[column]) if len(names) else column
+        raise InputError(
+            f"column {name} of y has no value in any of the {len(y)} rows{rows}; leave it out, or "
+            "add rows that have it."
+        )
+
+
+def _known(truth: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Index the rows of each target that have it, in arrays of shape (n, n_targets)."""
+    columns = truth.reshape(len(truth), -1).T
+    return [(np.flatnonzero(~np.isnan(column)), at) for at, column in enumerate(columns)]
+
+
+def _spread(
+    known: np.ndarray, most: int, least: int, seed: int, groups: np.ndarray | None
+) -> Folds:
+    """Split rows, with their groups whole, so that every fold has its part of every target."""
+    members = np.arange(len(known)) if groups is None else groups
+    distinct, members = np.unique(members, return_inverse=True)
+    held = np.zeros((len(distinct), known.shape[1]), dtype=bool)
+    np.logical_or.at(held, members, known)
+    n_folds = min(most, held.sum(axis=0).min() // MIN_FOLD_ROWS)
+    # those that have the same targets stand together, the rarest first, and are dealt out in turn
+    order = np.random.default_rng(seed).permutation(len(held))
+    rarest_last = np.argsort(held.sum(axis=0), kind="stable")[::-1]
+    order = order[np.lexsort(held[order][:, rarest_last].T)]
+    fold = np.empty(len(held), dtype=int)
+    while n_folds >= least:
+        fold[order] = np.arange(len(held)) % n_folds
+        # two rows are the least that scores and errors are taken from
+        if min(held[fold == part].sum(axis=0).min() for part in range(n_folds)) > 1:
+            return list(PredefinedSplit(fold[members]).split())
+        n_folds -= 1
+    return []
+
+
 def class_counts(encoded: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Count the rows of each class; those of one group count once."""
     if groups is not None:
@@ -254,7 +391,7 @@ def as_numbers(y: Any) -> np.ndarray:
         try:
             if isinstance(value, np.datetime64 | np.timedelta64):
                 raise TypeError
-            numbers[place] = np.nan if value is None else float(value)
+            numbers[place] = np.nan if value is None or value is pd.NA else float(value)
         except (TypeError, ValueError, OverflowError):
             row = f"row {place[0]} of y holds" if place else "y is"
             raise InputError(

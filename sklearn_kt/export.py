@@ -279,7 +279,7 @@ def _graph(estimator: Any) -> tuple[nn.Module, list[str], dict[str, str]]:
         about["properties"] = json.dumps(properties)
         names = ["embeddings", "properties"] if properties else ["embeddings"]
         return Embedder(copy.deepcopy(network)), names, about
-    if estimator.readout_weights_ != {"network": 1.0} or kind_of_input != "composition":
+    if [*estimator.readout_weights_] != ["network"] or kind_of_input != "composition":
         raise InputError(
             f"this {kind} predicts by {', '.join(estimator.readout_weights_)} on "
             f"{kind_of_input}; only networks on element tokens can be exported. "

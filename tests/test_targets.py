@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 
 from sklearn_kt import BlendedKTRegressor, ExplicitKTRegressor, ImplicitKTRegressor
@@ -59,7 +60,7 @@ def test_numbers_stay_numbers(y: Any) -> None:
 def test_far_but_usable_targets_are_learned() -> None:
     for unit in (1e-140, 1.0, 1e140):
         model = ImplicitKTRegressor(None, readout=Ridge(1e-9)).fit(X, X[:, 0] * unit)
-        np.testing.assert_allclose(model.predict(X), X[:, 0] * unit, atol=1e-4 * unit)
+        assert_allclose(model.predict(X), X[:, 0] * unit, atol=1e-4 * unit)
 
 
 @pytest.mark.parametrize("shape", [(30,), (30, 1), (30, 2)])
@@ -72,10 +73,10 @@ def test_numbers_come_back_in_their_units_and_shape(shape: tuple[int, ...]) -> N
     targets.standardise(read)
     encoded = targets.encode(read)
     assert encoded.shape == (30, targets.n_outputs)
-    np.testing.assert_allclose(encoded.std(axis=0), 1, rtol=1e-6)
-    np.testing.assert_allclose(targets.decode(encoded.astype(float)), y, rtol=1e-6)
+    assert_allclose(encoded.std(axis=0), 1, rtol=1e-6)
+    assert_allclose(targets.decode(encoded.astype(float)), y, rtol=1e-6)
     widths = targets.decode_width(np.ones(encoded.shape))
-    np.testing.assert_allclose(widths, np.broadcast_to(y.std(axis=0), shape))
+    assert_allclose(widths, np.broadcast_to(y.std(axis=0), shape))
     assert targets.decode(encoded[:0]).shape == (0, *shape[1:])
 
 
@@ -150,3 +151,42 @@ def test_folds_leave_a_class_to_learn_from() -> None:
 def test_bad_groups_are_named(groups: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_groups(groups, 3)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("shares", [(0.2, 0.9), (0.1, 0.5, 0.5), (0.15, 0.2, 0.3, 0.4, 0.9)])
+def test_folds_hold_their_part_of_every_target(shares: tuple[float, ...], repeats: int) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(300), repeats)
+    known = (rng.random((300, len(shares))) < shares)[groups]
+    known[~known.any(axis=1), -1] = True
+    encoded = np.where(known, 1.0, np.nan)
+    folds = NumberTargets().folds(encoded, 10, 3, 0, groups if repeats > 1 else None)
+    distinct = [len(np.unique(groups[column])) for column in known.T]
+    assert 3 <= len(folds) <= min(10, min(distinct) // 4)
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(known)))
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test])
+        assert known[test].sum(axis=0).min() >= 2
+        # a target's share of a fold is near its share of the table
+        assert_allclose(known[test].mean(axis=0), known.mean(axis=0), atol=0.15)
+
+
+def test_a_target_that_one_group_holds_has_no_folds() -> None:
+    encoded = np.column_stack([np.ones(60), np.where(np.arange(60) < 30, 1.0, np.nan)])
+    groups = np.where(np.arange(60) < 30, 0, np.arange(60))
+    assert NumberTargets().folds(encoded, 10, 3, 0, groups) == []
+
+
+def test_scores_are_those_of_the_rows_that_have_a_target() -> None:
+    targets = NumberTargets()
+    y = np.array([[1.0, 10.0], [np.nan, 20.0], [3.0, np.nan], [5.0, 60.0]])
+    targets.standardise(targets.read(Ridge(), y))
+    assert_allclose(targets.scaler.mean_, [3, 30])
+    encoded = targets.encode(y)
+    assert (np.isnan(encoded) == np.isnan(y)).all()
+    outputs = np.zeros((4, 2))
+    scores = targets.held_out(encoded, outputs)
+    assert_allclose(scores["mae"], [4 / 3, 20], rtol=1e-6)
+    assert_allclose(scores["r2"], [0, 0], atol=1e-6)
+    assert targets.score(encoded, outputs) == pytest.approx(targets.losses(encoded, outputs).mean())

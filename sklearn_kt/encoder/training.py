@@ -166,6 +166,18 @@ class _HostsThreads:
 _hosts_threads = _HostsThreads()
 
 
+class _KnownLoss(nn.Module):
+    """Mean loss of the targets that are known; NaN is not."""
+
+    def __init__(self, loss: type[nn.Module]) -> None:
+        super().__init__()
+        self.loss = loss()
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        known = ~torch.isnan(targets)
+        return self.loss(outputs[known], targets[known])
+
+
 class _FiniteLoss(Callback):
     """Stop at the first loss that is not finite: skorch itself would go on."""
 
@@ -339,7 +351,7 @@ def _train(
         net = NeuralNet(
             module,
             **{f"module__{name}": value for name, value in parameters.items()},
-            criterion=_LOSSES[settings.loss],
+            **_criterion(settings.loss, data.targets),
             optimizer=torch.optim.AdamW,
             optimizer__param_groups=[
                 ("backbone.*", {"lr": settings.backbone_learning_rate}),
@@ -427,6 +439,13 @@ def one_thread(module: nn.Module) -> Iterator[None]:
         with _hosts_threads.lock:
             _hosts_threads.users -= 1
             torch.set_num_threads(_hosts_threads.number)
+
+
+def _criterion(loss: str, targets: np.ndarray | None) -> dict[str, Any]:
+    """Give skorch the loss; that of known targets where rows lack some."""
+    if targets is not None and targets.dtype.kind == "f" and np.isnan(targets).any():
+        return {"criterion": _KnownLoss, "criterion__loss": _LOSSES[loss]}
+    return {"criterion": _LOSSES[loss]}
 
 
 def _out_of_memory(error: BaseException) -> bool:

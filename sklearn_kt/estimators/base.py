@@ -12,7 +12,7 @@ from sklearn.utils import InputTags, check_array
 from sklearn.utils.validation import has_fit_parameter, validate_data
 from tqdm.auto import tqdm
 
-from sklearn_kt._targets import read_groups
+from sklearn_kt._targets import read_groups, takes_gaps
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
@@ -25,7 +25,15 @@ from sklearn_kt.encoder.encoder import Data
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.tokenizer import batch_from_tokens, is_token_matrix
 
-__all__ = ["FormulaMixin", "FormulaTags", "fit_in_groups", "reads_compositions"]
+from .html_repr import each
+from .readouts import for_targets
+
+__all__ = [
+    "FormulaMixin",
+    "FormulaTags",
+    "fit_in_groups",
+    "reads_compositions",
+]
 
 
 @dataclass(slots=True)
@@ -52,9 +60,11 @@ def fit_in_groups(model: Any, X: Any, y: Any, groups: np.ndarray | None) -> Any:
     if isinstance(model, Pipeline):
         name, last = model.steps[-1]
         prefix = f"{name}__"
-    if groups is None or not has_fit_parameter(last, "groups"):
-        return model.fit(X, y)
-    return model.fit(X, y, **{f"{prefix}groups": groups})
+    takes_groups = groups is not None and has_fit_parameter(last, "groups")
+    params = {f"{prefix}groups": groups} if takes_groups else {}
+    if not takes_gaps(last):
+        model = for_targets(model, y)
+    return model.fit(X, y, **params)
 
 
 class FormulaMixin:
@@ -175,7 +185,7 @@ class FormulaMixin:
         about = {}
         if scores := getattr(self, "held_out_scores_", {}):
             names = {"mae": "mean absolute error", "r2": "R²", "log_loss": "log-loss"}
-            spelled = [f"{names.get(name, name)} {score:.3g}" for name, score in scores.items()]
+            spelled = [f"{names.get(k, k)} {each(score, '.3g')}" for k, score in scores.items()]
             about["held-out rows"] = ", ".join(spelled)
         if self.input_kind_ == "measurements":
             about["conditions"] = ", ".join(self.condition_names_)

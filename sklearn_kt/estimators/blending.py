@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin, clone
+from scipy.stats import rankdata
+from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
 from sklearn.utils import Bunch, check_consistent_length
 from sklearn.utils._param_validation import Interval
@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import MIN_FOLD_ROWS, ClassTargets, NumberTargets
+from sklearn_kt._targets import MIN_FOLD_ROWS, ClassTargets, GapRegressorMixin, NumberTargets
 from sklearn_kt.conditions import MeasuredBatch
 from sklearn_kt.descriptors import elemental_descriptors
 from sklearn_kt.encoder.encoder import Data
@@ -31,7 +31,7 @@ from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .html_repr import FittedReprMixin, Value, shares
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import MAX_KERNEL_ROWS, forests_in_order, smooth_readout
-from .selection import select_weights
+from .selection import weigh
 from .uncertainty import ErrorModel
 
 __all__ = ["BlendedKTClassifier", "BlendedKTRegressor"]
@@ -77,8 +77,9 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         ----------
         X : array-like of compositions, table, or matrix of shape (n_samples, n_features)
             As in :meth:`ImplicitKTRegressor.fit`.
-        y : array-like of shape (n_samples,)
-            Targets, without NaN.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; several only of numbers, with NaN as in :meth:`ImplicitKTRegressor.fit`. A
+            model from elsewhere is then fitted to each target by itself, on the rows that have it.
         groups : array-like of shape (n_samples,), optional
             Rows that stay together, as in :meth:`ImplicitKTRegressor.fit`; models that split
             rows themselves get them too.
@@ -105,8 +106,8 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         encoded = self.targets_.encode(y)
         folds = self.targets_.folds(encoded, self.cv, self.cv, seed, together)
         self.error_model_: ErrorModel | None = None
-        self.scores_: dict[str, float] = {}
-        self.held_out_scores_: dict[str, float] = {}
+        self.scores_: dict[str, Any] = {}
+        self.held_out_scores_: dict[str, Any] = {}
         if folds:
             held_out = np.concatenate([test for _, test in folds])
             outputs: dict[str, list[np.ndarray]] = {name: [] for name in named}
@@ -119,11 +120,12 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
                     outputs[name].append(self._output(fitted, data[test]))
             filled = _filled({name: np.concatenate(parts) for name, parts in outputs.items()})
             truth = encoded[held_out]
-            score = partial(self.targets_.score, truth)
-            self.weights_ = select_weights(filled, score)
+            self.weights_: dict[str, Any] = weigh(self.targets_, filled, truth)
             blended = sum(w * filled[name] for name, w in self.weights_.items())
-            self.scores_ = {name: score(out) for name, out in filled.items()}
-            self.scores_["blend"] = score(blended)
+            filled["blend"] = blended
+            # targets are not standardised here: no mean over their units
+            loss = self.targets_.losses if self.targets_.n_targets > 1 else self.targets_.score
+            self.scores_ = {name: loss(truth, out) for name, out in filled.items()}
             self.held_out_scores_ = self.targets_.held_out(truth, blended)
             part = None if together is None else together[held_out]
             self._fit_error_model(data[held_out], truth, blended, part, seed)
@@ -168,7 +170,9 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         steady = [name for name, model in named.items() if not _may_lack_rows(model)]
         if not steady or any(name in self.weights_ for name in steady):
             return None
-        return min(steady, key=self.scores_.__getitem__)
+        losses = [np.atleast_1d(self.scores_[name]) for name in steady]
+        # of several targets, the model that is best on most: they have units of their own
+        return steady[rankdata(losses, axis=0).sum(axis=1).argmin()]
 
     def _blend(self, data: Data) -> np.ndarray:
         named = self.named_estimators_
@@ -176,12 +180,12 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             outputs = {
                 name: self._output(named[name], data)
                 for name, weight in self.weights_.items()
-                if weight
+                if np.any(weight)
             }
         missing = np.isnan(np.stack(list(outputs.values()))).all(axis=0)
         rows = _gaps(missing)
         for name, weight in self.weights_.items():
-            if not weight and len(rows):
+            if not np.any(weight) and len(rows):
                 outputs[name] = np.full(missing.shape, np.nan)
                 outputs[name][rows] = self._output(named[name], data[rows])
         filled = _filled(outputs)
@@ -189,7 +193,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         left = _gaps(np.isnan(blend))
         for name, out in outputs.items():
             rows = np.setdiff1d(_gaps(np.isnan(out)), left)
-            if self.weights_[name] and len(rows):
+            if np.any(self.weights_[name]) and len(rows):
                 self._warn(rows, len(blend), f"the other models stand in for {name!r}")
         if len(left):
             self._warn(left, len(blend), "no model stands in, and the prediction is NaN")
@@ -214,7 +218,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         return tags
 
 
-class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
+class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
     """Blend implicit and explicit transfer, or models of your own.
 
     Parameters
@@ -246,16 +250,16 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         structure, also the best of those that need none. In the order of ``weights_``.
     named_estimators_ : Bunch
         The same by name.
-    weights_ : dict of str to float
-        Share of each model in a prediction; 0 for one that only stands in where
-        the others have no structure.
-    scores_ : dict of str to float
+    weights_ : dict of str to float, or to ndarray of shape (n_outputs,)
+        Share of each model in a prediction, of several targets in each; 0 for one that only
+        stands in where the others have no structure.
+    scores_ : dict of str to float, or to ndarray of shape (n_outputs,)
         Mean absolute error of each model on rows it was not fitted on, and of the
-        blend on the same rows; empty for tables of fewer than ``4 * cv`` rows (those of one
-        composition or group count once), whose models have equal weights.
-    held_out_scores_ : dict of str to float
+        blend on the same rows; empty for tables of fewer than ``4 * cv`` rows (of one of several
+        targets; those of one composition or group count once), whose models have equal weights.
+    held_out_scores_ : dict of str to float, or to ndarray of shape (n_outputs,)
         Mean absolute error, in the units of the targets, and R² of the blend on the inner folds'
-        held-out rows (``"mae"``, ``"r2"``); empty on few rows.
+        held-out rows (``"mae"``, ``"r2"``), of each of several targets; empty on few rows.
     error_model_ : ErrorModel or None
         What expects errors; None for tables that are too small.
     targets_ : NumberTargets
@@ -319,9 +323,9 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             In the rows' order and in the units of the targets.
-        std : ndarray of shape (n_samples,)
+        std : ndarray of the same shape
             Only with ``return_std=True``.
 
         Raises
@@ -335,7 +339,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         blend = self._blend(data)
         if errors is None:
             return blend
-        return blend, errors.std(_error_features(data))[:, 0]
+        return blend, errors.std(_error_features(data)).reshape(blend.shape)
 
     @own_settings()
     def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
@@ -351,7 +355,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
 
         Returns
         -------
-        ndarray of shape (n_samples, 2)
+        ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
             Lower and upper bounds, in the units of the targets.
 
         Raises
@@ -367,9 +371,9 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         check_is_fitted(self)
         errors = self._errors()
         data = self._read(X)
-        width = errors.width(_error_features(data), coverage)[:, 0]
         blend = self._blend(data)
-        return np.column_stack([blend - width, blend + width])
+        width = errors.width(_error_features(data), coverage).reshape(blend.shape)
+        return np.stack([blend - width, blend + width], axis=-1)
 
     def _errors(self) -> ErrorModel:
         if self.error_model_ is None:
@@ -409,11 +413,11 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         return models
 
     def _read_targets(self, y: Any) -> np.ndarray:
-        self.targets_ = NumberTargets(multi_output=False)
+        self.targets_ = NumberTargets()
         return self.targets_.read(self, y)
 
     def _output(self, estimator: Any, data: Data) -> np.ndarray:
-        return np.asarray(estimator.predict(data), float)
+        return np.asarray(estimator.predict(data), float).reshape(len(data), *self.targets_.shape)
 
     def _fit_error_model(
         self,
@@ -423,7 +427,7 @@ class BlendedKTRegressor(RegressorMixin, _BaseBlendedKT):
         groups: np.ndarray | None,
         seed: int,
     ) -> None:
-        residuals = (truth - output)[:, None]
+        residuals = (truth - output).reshape(len(truth), -1)
         errors = ErrorModel(seed, self.n_jobs)
         self.error_model_ = errors.fit(_error_features(data), residuals, groups)
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import ClassTargets, NumberTargets, votes
+from sklearn_kt._targets import ClassTargets, GapRegressorMixin, NumberTargets, check_known, votes
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.conditions import MeasuredBatch
 from sklearn_kt.encoder import Encoder
@@ -115,7 +115,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             :class:`~sklearn_kt.conditions.ConditionEncoder` reads it; or rows
             that are already numbers, which need no structures.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets, without NaN.
+            Targets, with NaN for some of several as in :meth:`ImplicitKTRegressor.fit`.
         structures : sequence of length n_samples, optional
             Crystals to train on in place of generated ones: a pymatgen
             ``Structure``, a list of them, or None in each row; a row with None
@@ -190,6 +190,8 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             seed = _seed(self.random_state)
             model = with_seed(clone(self.readout), seed) if network else self._model(self.readout)
             part = None if together is None else together[rows]
+            if y.ndim == 2:
+                check_known(y[rows], rows=" with a structure")
             self.structure_model_ = fit_in_groups(model, _rows_of(features, rows), y[rows], part)
         return self
 
@@ -325,7 +327,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         return rows
 
 
-class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
+class ExplicitKTRegressor(GapRegressorMixin, _BaseExplicitKT):
     """Predict a property from chemical formulas by way of generated structures.
 
     Parameters
@@ -524,11 +526,6 @@ class ExplicitKTRegressor(RegressorMixin, _BaseExplicitKT):
     def _read_targets(self, y: Any) -> np.ndarray:
         self.targets_ = NumberTargets()
         return self.targets_.read(self, y)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
 
 
 class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):

@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["FittedReprMixin", "LossCurve", "fitted_html", "shares"]
+__all__ = ["FittedReprMixin", "LossCurve", "each", "fitted_html", "shares"]
 
 _WIDTH, _HEIGHT, _EDGE = 260, 90, 4
 # as in sklearn_kt.plotting, but visible on light and on dark pages
@@ -87,15 +87,20 @@ def fitted_html(estimator: Any) -> str:
     )
 
 
-def shares(weights: Mapping[str, float], scores: Mapping[str, float], what: str) -> list[str]:
+def shares(weights: Mapping[str, Any], scores: Mapping[str, Any], what: str) -> list[str]:
     """Say what each model has a share of, and what it scored out of fold, if anything."""
     lines = []
     for name, share in weights.items():
-        score = f" (out-of-fold {what} {scores[name]:.3g})" if name in scores else ""
-        lines.append(f"{share:.0%} {name}{score}")
+        score = f" (out-of-fold {what} {each(scores[name], '.3g')})" if name in scores else ""
+        lines.append(f"{each(share, '.0%')} {name}{score}")
     if "blend" in scores and len(lines) > 1:
-        lines.append(f"together: out-of-fold {what} {scores['blend']:.3g}")
+        lines.append(f"together: out-of-fold {what} {each(scores['blend'], '.3g')}")
     return lines
+
+
+def each(value: Any, form: str) -> str:
+    """Spell a number, or those of several targets."""
+    return ", ".join(format(number, form) for number in np.ravel(value))
 
 
 def _cell(value: Value) -> str:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import MIN_FOLD_ROWS, ClassTargets, NumberTargets, votes
+from sklearn_kt._targets import MIN_FOLD_ROWS, ClassTargets, GapRegressorMixin, NumberTargets, votes
 from sklearn_kt.encoder.encoder import Data, side_by_side
 from sklearn_kt.exceptions import InputError
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["ImplicitKTClassifier", "ImplicitKTRegressor"]
 
 
-class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
+class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
     """Predict a property from chemical formulas with a transferred encoder.
 
     Parameters
@@ -61,9 +61,10 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
         - a regressor: fitted alone on all blocks of frozen features, like
           :class:`CompositionEmbedder` in a pipeline.
 
-        Tables of fewer than 12 rows, of which those of one composition or group count once,
-        have nothing to compare on: networks are then trained alone, and there are
-        no uncertainties. ``"auto"`` leaves tables of more than 50,000 rows to the networks.
+        Tables of fewer than 12 rows (of one of several targets), of which those of one
+        composition or group count once, have nothing to compare on: networks are then trained
+        alone, and there are no uncertainties. ``"auto"`` leaves tables of more than 50,000 rows to
+        the networks.
     n_estimators : int, default=5
         Networks in the ensemble, each trained without one of ten inner folds (fewer on
         small tables); a single one sees all rows in the end.
@@ -113,13 +114,15 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
         Trained networks, trimmed, on the CPU; empty if the readout alone predicts.
     history_ : list of list of dict
         Training curve of each network: ``epoch``, ``train_loss``, ``valid_loss``.
-    readout_weights_ : dict of str to float
-        Share of each model in a prediction: ``"network"``, readouts by name.
+    readout_weights_ : dict of str to float, or to ndarray of shape (n_outputs,)
+        Share of each model in a prediction: ``"network"``, readouts by name; of several targets,
+        its share in each.
     readout_scores_ : dict of str to float
-        Out-of-fold loss of each model, and of the ``"blend"`` (standardised units).
-    held_out_scores_ : dict of str to float
+        Out-of-fold loss of each model, and of the ``"blend"`` (standardised units; a mean over
+        the targets).
+    held_out_scores_ : dict of str to float, or to ndarray of shape (n_outputs,)
         Mean absolute error, in the units of the targets, and R² of the blend on the inner folds'
-        held-out rows (``"mae"``, ``"r2"``); empty on few rows.
+        held-out rows (``"mae"``, ``"r2"``), of each of several targets; empty on few rows.
     readouts_ : dict of str to object
         Fitted scikit-learn readouts with a share.
     readout_blocks_ : dict of str to tuple of str
@@ -157,6 +160,10 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
     go through a small residual network instead of the encoder; the output of
     :class:`CompositionTokenizer` with ``scheme="element"`` is recognised and
     read as the compositions it encodes.
+
+    Several targets are learned together, each standardised; where rows lack some, networks are
+    trained on those that are there, and readouts, weights and errors are those of the rows that
+    have a target.
 
     The idea of implicit transfer is that of [1]_; architecture, readouts and
     defaults are this package's own.
@@ -339,11 +346,6 @@ class ImplicitKTRegressor(RegressorMixin, BaseImplicitKT):
                 "different compositions or groups."
             )
         return self.error_model_
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
 
 
 class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):

@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,7 +30,7 @@ from .base import FormulaMixin
 from .html_repr import FittedReprMixin, LossCurve, Value, shares
 from .networks import run_network, train_networks
 from .readouts import Readout, default_readouts, predict_in_order
-from .selection import select_weights
+from .selection import weigh
 from .uncertainty import ErrorModel
 
 if TYPE_CHECKING:
@@ -107,7 +106,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             :class:`~sklearn_kt.conditions.ConditionEncoder` reads it; or rows
             that are already numbers.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets, without NaN.
+            Targets. Of several columns of numbers, NaN is what was not measured; every row has
+            at least one.
         groups : array-like of shape (n_samples,), optional
             Rows of one group are on one side of each inner fold and wherever else rows are
             split. None groups rows of one composition; rows of numbers stand alone.
@@ -139,12 +139,12 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.readouts_: dict[str, Any] = {}
         self.readout_blocks_: dict[str, tuple[str, ...]] = {}
         self.readout_scores_: dict[str, float] = {}
-        self.held_out_scores_: dict[str, float] = {}
+        self.held_out_scores_: dict[str, Any] = {}
         self.error_model_: ErrorModel | None = None
         if isinstance(self.readout, str):
             self._fit_blend(_Rows(data, self.targets_.encode(y), together), seeds)
         else:
-            self.readout_weights_ = {CUSTOM: 1.0}
+            self.readout_weights_: dict[str, Any] = {CUSTOM: 1.0}
             own = {CUSTOM: Readout(self.encoder_.blocks, clone(self.readout))}
             self._fit_readouts(own, self._features(data, self.encoder_.blocks), y, seeds[-1])
         return self
@@ -264,11 +264,10 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         outputs.update(self._readouts_out_of_fold(readouts, features, targets, seed, folds))
         held_out = np.concatenate([test for _, test in folds])
         truth = targets[held_out]
-        score = partial(self.targets_.score, truth)
-        self.readout_weights_ = select_weights(outputs, score)
+        self.readout_weights_ = weigh(self.targets_, outputs, truth)
         blended = np.sum([w * outputs[name] for name, w in self.readout_weights_.items()], axis=0)
-        self.readout_scores_ = {name: score(values) for name, values in outputs.items()}
-        self.readout_scores_["blend"] = score(blended)
+        outputs["blend"] = blended
+        self.readout_scores_ = {k: self.targets_.score(truth, v) for k, v in outputs.items()}
         self.held_out_scores_ = self.targets_.held_out(truth, blended)
         if NETWORK not in self.readout_weights_:
             self.nets_, self.history_ = [], []

@@ -19,6 +19,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
 )
 from sklearn.ensemble._forest import BaseForest
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
@@ -31,6 +32,7 @@ from sklearn_kt._settings import own_settings
 from sklearn_kt.fitting import fit_context
 
 __all__ = [
+    "EachTargetRegressor",
     "KernelRegressor",
     "MedianTreesRegressor",
     "Readout",
@@ -65,8 +67,62 @@ class Readout:
     def fitted(self, columns: np.ndarray, targets: np.ndarray, seed: int) -> Any:
         """Fit a copy of the model, seeded, to what its blocks say and to encoded targets."""
         one_column = targets.ndim == 2 and targets.shape[1] == 1
-        model = with_seed(clone(self.estimator), seed)
+        model = with_seed(for_targets(clone(self.estimator), targets), seed)
         return model.fit(columns, targets[:, 0] if one_column else targets)
+
+
+class EachTargetRegressor(MultiOutputRegressor):
+    """Fit a copy of a regressor to each of several targets, on the rows that have it.
+
+    Parameters
+    ----------
+    estimator : regressor
+        For one target.
+    n_jobs : int or None, default=None
+        Processes that predict.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn_kt.estimators.readouts import EachTargetRegressor
+    >>> X, y = np.arange(3.0)[:, None], np.array([[0, 9], [1, np.nan], [np.nan, 7]])
+    >>> EachTargetRegressor(LinearRegression()).fit(X, y).predict([[3.0]])
+    array([[3., 6.]])
+    """
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: np.ndarray, **params: np.ndarray | None) -> EachTargetRegressor:
+        """Fit the copies.
+
+        Parameters
+        ----------
+        X : ndarray or CompositionBatch, of n_samples
+            What the regressor takes.
+        y : ndarray of shape (n_samples, n_outputs)
+            Targets, NaN where a row lacks one.
+        **params : ndarray of shape (n_samples,) or None
+            What the regressor's ``fit`` takes for each row.
+
+        Returns
+        -------
+        self : EachTargetRegressor
+            Fitted.
+        """
+        self.estimators_ = []
+        for column in y.T:
+            rows = np.flatnonzero(~np.isnan(column))
+            given = {name: None if v is None else v[rows] for name, v in params.items()}
+            self.estimators_.append(clone(self.estimator).fit(X[rows], column[rows], **given))
+        return self
+
+
+def for_targets(estimator: Any, targets: np.ndarray) -> Any:
+    """Give a regressor that takes targets with gaps, if these have some."""
+    has_gaps = targets.ndim == 2 and np.isnan(targets).any()
+    if not has_gaps or isinstance(estimator, EachTargetRegressor):
+        return estimator
+    return EachTargetRegressor(estimator)
 
 
 class MedianTreesRegressor(ExtraTreesRegressor):
@@ -319,8 +375,11 @@ def default_readouts(
         stops: Any = False if repeats else "auto"
         boosting = HistGradientBoostingClassifier(early_stopping=stops)
         readouts["boosting"] = Readout(transfer, boosting)
-    elif n_rows <= MAX_KERNEL_ROWS and n_outputs == 1:
-        readouts["kernel"] = Readout(blocks, _kernel("formulas", n_conditions))
+    elif n_rows <= MAX_KERNEL_ROWS:
+        kernel: Any = _kernel("formulas", n_conditions)
+        # it learns one target at a time
+        kernel = kernel if n_outputs == 1 else EachTargetRegressor(kernel)
+        readouts["kernel"] = Readout(blocks, kernel)
     return readouts
 
 

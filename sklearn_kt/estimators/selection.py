@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-__all__ = ["select_weights"]
+from sklearn_kt._targets import ClassTargets, NumberTargets
+
+__all__ = ["select_weights", "weigh"]
 
 _ROUNDS = 20
 
@@ -62,3 +65,33 @@ def select_weights(
             best, best_counts = losses[winner], counts
     chosen = sum(best_counts.values())
     return {name: count / chosen for name, count in best_counts.items() if count}
+
+
+def weigh(
+    targets: NumberTargets | ClassTargets, outputs: Mapping[str, np.ndarray], truth: np.ndarray
+) -> dict[str, Any]:
+    """Weigh models by their scores, for each of several targets by itself.
+
+    Parameters
+    ----------
+    targets : NumberTargets or ClassTargets
+        What scores outputs.
+    outputs : dict of str to ndarray of shape (n, n_outputs)
+        Out-of-fold outputs of each model.
+    truth : ndarray
+        Encoded; NaN where a row lacks one of several targets.
+
+    Returns
+    -------
+    dict of str to float, or to ndarray of shape (n_targets,)
+        Weights of the models that were chosen, for any target; those of a target sum to 1.
+    """
+    if targets.n_targets == 1:
+        return select_weights(outputs, partial(targets.score, truth))
+    weights = {name: np.zeros(targets.n_targets) for name in outputs}
+    for at in range(targets.n_targets):
+        of_target = {name: values[:, [at]] for name, values in outputs.items()}
+        chosen = select_weights(of_target, partial(targets.score, truth[:, [at]]))
+        for name, weight in chosen.items():
+            weights[name][at] = weight
+    return {name: weight for name, weight in weights.items() if weight.any()}

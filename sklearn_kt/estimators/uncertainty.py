@@ -37,7 +37,8 @@ class ErrorModel(BaseEstimator):
     the forest speaks for a row only with those trees that have not seen it; where rows belong
     together, it is forests that have not seen any of its group. Errors below a
     twentieth of the mean error count as that, so that intervals have a width; where many
-    errors are 0, they cover more than they have to.
+    errors are 0, they cover more than they have to. Each of several targets has a forest and
+    quantiles of its own.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ class ErrorModel(BaseEstimator):
         features : ndarray of shape (n, n_features)
             Of the rows.
         residuals : ndarray of shape (n, n_outputs)
-            Truth minus prediction.
+            Truth minus prediction; NaN where a row lacks one of several targets.
         groups : ndarray of int, shape (n,), optional
             Rows that belong together, such as those of one composition; two groups or more.
 
@@ -81,16 +82,43 @@ class ErrorModel(BaseEstimator):
         self : ErrorModel
             Fitted.
         """
-        errors = np.abs(residuals)
+        self.forests_: list[ExtraTreesRegressor] = []
+        self.ratios_: list[np.ndarray] = []
+        for column in residuals.T:
+            rows = np.flatnonzero(~np.isnan(column))
+            part = None if groups is None else groups[rows]
+            forest, ratios = self._learn(features[rows], np.abs(column[rows]), part)
+            self.forests_.append(forest)
+            self.ratios_.append(ratios)
+        return self
+
+    def std(self, features: np.ndarray) -> np.ndarray:
+        """Give the standard deviation of each error, (n, n_outputs)."""
+        check_is_fitted(self)
+        return self._expected(features) * [np.sqrt((r**2).mean()) for r in self.ratios_]
+
+    def width(self, features: np.ndarray, coverage: float) -> np.ndarray:
+        """Give half the width of intervals that cover that share of truths, (n, n_outputs)."""
+        check_is_fitted(self)
+        if not 0 < coverage < 1:
+            raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
+        # the finite-sample quantile of split-conformal prediction
+        ranks = [min(int(np.ceil(coverage * (len(r) + 1))), len(r)) - 1 for r in self.ratios_]
+        quantiles = [r[rank] for r, rank in zip(self.ratios_, ranks, strict=True)]
+        return self._expected(features) * quantiles
+
+    def _learn(
+        self, features: np.ndarray, errors: np.ndarray, groups: np.ndarray | None
+    ) -> tuple[ExtraTreesRegressor, np.ndarray]:
+        """Fit the forest of one target, and sort the ratios of errors to what it expects."""
         if len(errors) > _MAX_ROWS:
             rng = np.random.default_rng(self.random_state)
             rows = rng.choice(len(errors), _MAX_ROWS, replace=False)
             features, errors = features[rows], errors[rows]
             groups = None if groups is None else groups[rows]
-        self.floor_ = np.maximum(_SMALLEST * errors.mean(axis=0), np.finfo(float).tiny)
         # where most errors are 0, as for metals' gaps, half of them would make intervals of width 0
-        errors = np.maximum(errors, self.floor_)
-        self.forest_ = ExtraTreesRegressor(
+        errors = np.maximum(errors, max(_SMALLEST * errors.mean(), np.finfo(float).tiny))
+        forest = ExtraTreesRegressor(
             _N_TREES,
             max_features=_COLUMNS,
             min_samples_leaf=5,
@@ -99,36 +127,19 @@ class ErrorModel(BaseEstimator):
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )
-        learned = errors.squeeze(axis=1) if errors.shape[1] == 1 else errors
         if groups is not None:
             cv = GroupKFold(min(_FOLDS, len(np.unique(groups))))
-            expected = np.empty_like(learned)
+            expected = np.empty_like(errors)
             for train, test in cv.split(features, groups=groups):
-                forest = clone(self.forest_).fit(features[train], learned[train])
-                expected[test] = predict_in_order(forest.predict, features[test], self.n_jobs)
-        self.forest_.fit(features, learned)
+                part = clone(forest).fit(features[train], errors[train])
+                expected[test] = predict_in_order(part.predict, features[test], self.n_jobs)
+        forest.fit(features, errors)
         if groups is None:
-            expected = self.forest_.oob_prediction_
+            expected = forest.oob_prediction_
             # one number a row is enough from here on
-            del self.forest_.oob_prediction_
-        self.ratios_ = np.sort(errors / expected.reshape(errors.shape), axis=0)
-        return self
-
-    def std(self, features: np.ndarray) -> np.ndarray:
-        """Give the standard deviation of each error, (n, n_outputs)."""
-        check_is_fitted(self)
-        return self._expected(features) * np.sqrt((self.ratios_**2).mean(axis=0))
-
-    def width(self, features: np.ndarray, coverage: float) -> np.ndarray:
-        """Give half the width of intervals that cover that share of truths, (n, n_outputs)."""
-        check_is_fitted(self)
-        if not 0 < coverage < 1:
-            raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
-        n = len(self.ratios_)
-        # the finite-sample quantile of split-conformal prediction
-        rank = min(int(np.ceil(coverage * (n + 1))), n) - 1
-        return self._expected(features) * self.ratios_[rank]
+            del forest.oob_prediction_
+        return forest, np.sort(errors / expected)
 
     def _expected(self, features: np.ndarray) -> np.ndarray:
-        expected = predict_in_order(self.forest_.predict, features, self.n_jobs)
-        return expected.reshape(len(features), -1)
+        expected = [predict_in_order(f.predict, features, self.n_jobs) for f in self.forests_]
+        return np.column_stack(expected)

@@ -9,14 +9,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import ClassTargets, NumberTargets, read_groups
+from sklearn_kt._targets import (
+    ClassTargets,
+    GapRegressorMixin,
+    NumberTargets,
+    check_known,
+    read_groups,
+)
 from sklearn_kt.compositions import composition_groups
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
@@ -94,7 +100,7 @@ class _BaseCrystalGraph(BaseEstimator):
             In each row a :class:`pymatgen.core.Structure`, a :class:`Candidate`, a
             list of them, or None.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets, without NaN.
+            Targets; of several columns of numbers, NaN is what was not measured.
         groups : array-like of shape (n_samples,), optional
             Rows of one group are on one side where training stops early. None groups rows
             whose crystals are of one composition.
@@ -141,6 +147,8 @@ class _BaseCrystalGraph(BaseEstimator):
         if groups is None:
             together = composition_groups(data.take(known).compositions())
         self.repeated_rows_ = len(known) - len(np.unique(together))
+        if y.ndim == 2:
+            check_known(y[known], rows=" with a crystal")
         self.targets_.standardise(y[known])
         encoded = self.targets_.encode(y)
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
@@ -261,7 +269,7 @@ class _BaseCrystalGraph(BaseEstimator):
         return tags
 
 
-class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
+class CrystalGraphRegressor(GapRegressorMixin, _BaseCrystalGraph):
     """Predict a property from crystals with CHGNet's graph network, fine-tuned.
 
     Parameters
@@ -424,6 +432,11 @@ class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
             return mean
         if not hasattr(self, "error_"):
             raise InputError("return_std needs a fit with early_stopping=True.")
+        if np.isnan(self.error_).any():
+            raise InputError(
+                f"return_std: target {np.flatnonzero(np.isnan(self.error_))[0]} was measured in "
+                "none of the rows that were held out in the fit; fit with another random_state."
+            )
         spread = np.full_like(outputs, np.nan)
         for row, (values, weights) in enumerate(zip(each, shares, strict=True)):
             if len(weights):
@@ -437,12 +450,9 @@ class CrystalGraphRegressor(RegressorMixin, _BaseCrystalGraph):
 
     def _learn_error(self, rows: Any, y: np.ndarray) -> None:
         found = self.targets_.decode(self._run(rows)[0])
-        self.error_ = np.atleast_1d(np.sqrt(((found - y) ** 2).mean(axis=0)))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags
+        errors = np.ma.masked_invalid(found - y)
+        # NaN for a target that none of these rows has
+        self.error_ = np.atleast_1d(np.ma.filled(np.sqrt((errors**2).mean(axis=0)), np.nan))
 
 
 class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):

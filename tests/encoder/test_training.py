@@ -14,6 +14,7 @@ from sklearn_kt.encoder.training import (
     Inputs,
     TrainingSettings,
     _Batches,
+    _KnownLoss,
     forward,
     resolve_device,
     split_off,
@@ -160,3 +161,19 @@ def test_rows_to_watch_are_of_other_groups(classes: bool) -> None:
     assert split_off(rows, 0, "auto", 61, labels, groups)[1] is None
     with pytest.raises(InputError, match="two compositions or groups"):
         split_off(rows, 0, True, 500, labels, np.zeros(300, int))
+
+
+def test_targets_that_are_not_known_have_no_part_in_the_loss() -> None:
+    data = rows()
+    two = np.column_stack([data.targets, data.targets])
+    network = (NETWORK[0], {**NETWORK[1], "n_outputs": 2})
+    histories = []
+    for gap in (np.nan, 0.0):
+        targets = two.copy()
+        targets[1::2, 1] = gap
+        _, history = train(*network, None, data.take(np.arange(64), targets), settings(n_outputs=2))
+        histories.append([epoch["train_loss"] for epoch in history])
+    assert np.isfinite(histories[0]).all()
+    assert histories[0] != histories[1]
+    known, loss = torch.tensor([[1.0, 2.0], [3.0, torch.nan]]), _KnownLoss(torch.nn.L1Loss)
+    assert loss(torch.zeros(2, 2), known).item() == 2

@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import ImplicitKTClassifier
 from sklearn_kt.estimators.readouts import (
+    EachTargetRegressor,
     KernelRegressor,
     MedianTreesRegressor,
     decide,
@@ -35,7 +36,8 @@ def test_readouts_follow_what_is_there() -> None:
     assert numbers["transfer_trees"].blocks == ("properties", "descriptors", "fractions")
     assert "kernel" not in default_readouts(BLOCKS, 9_000, classification=False)
     assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, fast=True)
-    assert "kernel" not in default_readouts(BLOCKS, 100, classification=False, n_outputs=2)
+    several = default_readouts(BLOCKS, 100, classification=False, n_outputs=2)
+    assert isinstance(several["kernel"].estimator, EachTargetRegressor)
     classes = default_readouts(BLOCKS, 100, classification=True)
     assert set(classes) == {"transfer_trees", "trees", "fraction_trees", "boosting"}
     quick = default_readouts(BLOCKS, 100, classification=True, fast=True)

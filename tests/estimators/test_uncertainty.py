@@ -49,3 +49,14 @@ def test_intervals_hold_for_new_groups() -> None:
     model = ErrorModel(0).fit(x[known], residuals[known], groups[known])
     inside = np.abs(residuals[new]) < model.width(x[new], 0.8)
     assert_allclose(inside.mean(), 0.8, atol=0.08)
+
+
+def test_each_target_has_errors_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    x, residuals = rng.normal(size=(60, 3)), rng.normal(size=(60, 2)) * [1, 100]
+    residuals[::2, 0] = np.nan
+    model = ErrorModel(0).fit(x, residuals)
+    for target, rows in enumerate([slice(1, None, 2), slice(None)]):
+        alone = ErrorModel(0).fit(x[rows], residuals[rows, [target]].reshape(-1, 1))
+        assert_allclose(model.std(x)[:, [target]], alone.std(x))
+        assert_allclose(model.width(x, 0.8)[:, [target]], alone.width(x, 0.8))
