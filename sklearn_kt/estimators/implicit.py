@@ -450,6 +450,11 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
     --------
     ImplicitKTRegressor : The same for numbers.
 
+    Notes
+    -----
+    Several columns of classes are learned by scikit-learn's
+    :class:`~sklearn.multioutput.MultiOutputClassifier` around this estimator.
+
     References
     ----------
     .. [1] I. Rubtsov, I. Dudakov, Y. Kuratov, V. Korolev, "Enhancing
