@@ -18,7 +18,7 @@ import re
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -130,8 +130,8 @@ class CompositionColumns:
         Column of formulas.
     amounts : {"atomic", "weight"} or None
         What amounts count; None where nobody said it, which allows formulas only.
-    target : str or None, default=None
-        Column that is none of them, whatever its name.
+    targets : collection of str, default=()
+        Columns that are none of them, whatever their names.
 
     Attributes
     ----------
@@ -150,9 +150,9 @@ class CompositionColumns:
         table: str,
         formula_column: str,
         amounts: str | None,
-        target: str | None = None,
+        targets: Collection[str] = (),
     ) -> None:
-        elements = [name for name in schema.names if name in ELEMENTS and name != target]
+        elements = [name for name in schema.names if name in ELEMENTS and name not in targets]
         self.are_elements = formula_column not in schema.names and bool(elements)
         if self.are_elements and amounts is None:
             raise InputError(

@@ -147,8 +147,8 @@ def _table(args: argparse.Namespace) -> Task:
         n_splits=args.folds or 5,
         random_state=args.random_state,
         name=problem.title,
-        target=problem.target_name,
-        unit=problem.unit,
+        target=problem.target_names[0],
+        unit=problem.units[0],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,11 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    problem = table_problem(args, args.data, None)
+    problem = table_problem(args, args.data, None, several=True)
 
     from sklearn.pipeline import Pipeline
 
+    from sklearn_kt.estimators.base import fit_in_groups
     from sklearn_kt.evaluation import make_model
     from sklearn_kt.persistence import save_model
 
@@ -54,29 +56,57 @@ def run(args: argparse.Namespace) -> None:
     # a Pipeline would talk to stdout
     if not isinstance(model, Pipeline) and "verbose" in model.get_params():
         model.set_params(verbose=1)
+    name = ",".join(problem.target_names)
     with replacing(Path(args.output)) as path:
-        model.fit(problem.inputs, problem.target)
-        scores = getattr(model, "held_out_scores_", {})
+        # baselines take no gaps, and are fitted to one target at a time
+        model = fit_in_groups(model, problem.inputs, problem.target, None)
+        scores = _scores_of_targets(getattr(model, "held_out_scores_", {}), problem)
         about = {
-            "target": problem.target_name,
-            "unit": problem.unit,
+            "target": name,
+            "unit": ",".join(problem.units),
             "task": problem.task,
             "fitted as": args.model,
             "rows": len(problem.target),
             "elements": " ".join(problem.elements),
             "rows that repeat a composition": problem.repeats,
             "date": datetime.now(UTC).date().isoformat(),
-            **{f"held-out {name}": score for name, score in scores.items()},
+            **{
+                f"held-out {score}{f' of {target}' if len(scores) > 1 else ''}": value
+                for target, found in scores.items()
+                for score, value in found.items()
+            },
         }
         save_model(model, path, about=about)
     tell("fitted", _spell(problem))
     tell(
         "held out",
-        f"{spell_scores(scores, problem.unit)}, on rows that inner folds held out"
+        f"{_spell_scores(scores, problem)}, on rows that inner folds held out"
         if scores
         else "unknown, as nothing was held out: 'sklearn-kt evaluate' measures the error",
     )
-    tell("wrote", f"{args.output}: {args.model}, {problem.task} of {problem.target_name}")
+    tell("wrote", f"{args.output}: {args.model}, {problem.task} of {name}")
+
+
+def _scores_of_targets(scores: Mapping[str, Any], problem: Problem) -> dict[str, dict[str, float]]:
+    """Give the scores of each target."""
+    import numpy as np
+
+    if not scores:
+        return {}
+    return {
+        target: {name: float(np.ravel(score)[at]) for name, score in scores.items()}
+        for at, target in enumerate(problem.target_names)
+    }
+
+
+def _spell_scores(scores: Mapping[str, Mapping[str, float]], problem: Problem) -> str:
+    spelled = {
+        target: spell_scores(found, unit)
+        for (target, found), unit in zip(scores.items(), problem.units, strict=True)
+    }
+    if len(spelled) == 1:
+        return spelled[problem.target_names[0]]
+    return "; ".join(f"{target}: {text}" for target, text in spelled.items())
 
 
 def _spell(problem: Problem) -> str:

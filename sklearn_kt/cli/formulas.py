@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -39,14 +39,16 @@ _LOOKED_AT = 100
 class FormulaReader:
     """Reads the compositions of a table: a column of formulas, or one column per element."""
 
-    def __init__(self, table: Table, args: argparse.Namespace, target: str | None = None) -> None:
+    def __init__(
+        self, table: Table, args: argparse.Namespace, targets: Collection[str] = ()
+    ) -> None:
         from sklearn_kt.tables import CompositionColumns
 
         self.name = table.name
         self.amounts = args.amounts
-        self.column, self.batches = _formula_column(table, args, target)
+        self.column, self.batches = _formula_column(table, args, targets)
         self._columns = CompositionColumns(
-            table.schema, table.name, self.column, args.amounts, target
+            table.schema, table.name, self.column, args.amounts, targets
         )
 
     def values(self, batch: Batch) -> list[Any]:
@@ -71,7 +73,7 @@ class FormulaReader:
 
 
 def _formula_column(
-    table: Table, args: argparse.Namespace, target: str | None
+    table: Table, args: argparse.Namespace, targets: Collection[str]
 ) -> tuple[str, Iterator[Batch]]:
     """Find the column of formulas, and give the rows that looking at them took from the table.
 
@@ -89,7 +91,7 @@ def _formula_column(
     found = [
         name
         for at, name in enumerate(names)
-        if name != target and _are_formulas(first.values(at)[:_LOOKED_AT])
+        if name not in targets and _are_formulas(first.values(at)[:_LOOKED_AT])
     ]
     if len(found) > 1:
         raise InputError(

@@ -81,12 +81,16 @@ def _add_list_of_models(parser: argparse.ArgumentParser) -> None:
 def add_columns(parser: argparse.ArgumentParser) -> None:
     """Take the columns of formulas and of the target."""
     add_compositions(parser)
-    parser.add_argument("--target", metavar="COLUMN", help="column to predict")
+    parser.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="column to predict; of fit also several, a,b,..., some cells of which may be empty",
+    )
     parser.add_argument(
         "--unit",
         metavar="TEXT",
-        help="unit of the target (default: what stands in brackets at the end of the column's name,"
-        " as in 'gap (eV)')",
+        help="unit of the target, of several with commas between them (default: what stands in"
+        " brackets at the end of the column's name, as in 'gap (eV)')",
     )
     parser.add_argument(
         "--task",

@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
         "predict",
         help="predict with a saved model",
         description="Predict with a saved model: the columns of the table, then 'prediction' (and"
-        " probabilities of classes; prediction_0, prediction_1, ... of several targets). Reads and"
+        " probabilities of classes; prediction_S, prediction_zT, ... of several targets). Reads and"
         " writes in batches, so tables may be larger than memory. Where the table has the column"
         " that the model was fitted to, the predictions are scored as well.",
         examples=(
@@ -104,6 +104,7 @@ def _predictor(
     import pyarrow as pa
 
     from sklearn_kt.evaluation.runner import offers_std
+    from sklearn_kt.persistence import describe_model
     from sklearn_kt.screening.conditions import Conditions
     from sklearn_kt.screening.tasks import predictions
 
@@ -118,6 +119,8 @@ def _predictor(
     if unknown := sorted({*args.conditions} - {*(conditions.columns if conditions else ())}):
         raise InputError(f"The model in {args.model} has no condition {unknown[0]!r}.")
 
+    names = str(describe_model(args.model)["about"].get("target", "")).split(",")
+
     def predict(
         batch: CompositionBatch, formulas: np.ndarray, rows: pa.Table | None = None
     ) -> dict[str, pa.Array]:
@@ -130,6 +133,8 @@ def _predictor(
                 end = f"_{number}" if columns.shape[1] > 1 else ""
                 for at, side in enumerate(("low", "high")):
                     found[f"prediction_{side}{end}"] = pa.array(columns[:, number, at])
+        if len(names) > 1:
+            found = {_named(key, names): column for key, column in found.items()}
         if args.digits:
             for name, column in found.items():
                 if pa.types.is_floating(column.type):
@@ -138,6 +143,13 @@ def _predictor(
         return found
 
     return predict
+
+
+def _named(column: str, targets: list[str]) -> str:
+    """Call a column of one of several targets by its name, not its number."""
+    stem, _, number = column.rpartition("_")
+    numbered = stem.startswith("prediction") and number.isdecimal()
+    return f"{stem}_{targets[int(number)]}" if numbered else column
 
 
 def _added(predict: Callable[..., dict[str, pa.Array]]) -> pa.Schema:

@@ -30,18 +30,24 @@ class Problem:
 
     # formulas, or with conditions a table of both
     inputs: np.ndarray | pd.DataFrame
+    # of several targets, one column each, NaN where a cell is empty
     target: np.ndarray
     task: TaskKind
     title: str
-    target_name: str
-    unit: str
+    target_names: list[str]
+    units: list[str]
     elements: list[str]
     repeats: int
     """Rows whose composition an earlier row has."""
 
 
-def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) -> Problem:
-    """Read formulas and targets of a whole table, and find out what to predict."""
+def table_problem(
+    args: argparse.Namespace, source: str, n_samples: int | None, *, several: bool = False
+) -> Problem:
+    """Read formulas and targets of a whole table, and find out what to predict.
+
+    Several targets, where they are allowed, are named with commas between them.
+    """
     import numpy as np
 
     from sklearn_kt.compositions import ELEMENTS, composition_keys
@@ -51,17 +57,23 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) 
         raise InputError("--target is needed: the column to predict.")
     formulas: list[Any] = []
     conditions: dict[str, list[Any]] = {name: [] for name in args.conditions or ()}
-    values: list[Any] = []
     places: list[str] = []
     with open_table(source, BATCH_ROWS) as table:
-        target_at = table.column(args.target)
-        reader = FormulaReader(table, args, args.target)
-        if args.target in conditions:
-            raise InputError(f"--conditions: {args.target!r} is the target.")
+        names = [args.target]
+        if several and args.target not in table.schema.names:
+            names = [name.strip() for name in args.target.split(",")]
+        targets_at = {name: table.column(name) for name in names}
+        targets: dict[str, list[Any]] = {name: [] for name in names}
+        if len(targets) < len(names):
+            raise InputError(f"A column is named twice in --target {args.target}.")
+        reader = FormulaReader(table, args, names)
+        if both := sorted(targets.keys() & conditions.keys()):
+            raise InputError(f"--conditions: {both[0]!r} is the target.")
         conditions_at = {name: table.column(name) for name in conditions}
         for batch in reader.batches:
             formulas += reader.values(batch)
-            values += batch.values(target_at)
+            for name, at in targets_at.items():
+                targets[name] += batch.values(at)
             for name, at in conditions_at.items():
                 conditions[name] += batch.values(at)
             places += map(batch.place, range(len(batch.table)))
@@ -76,17 +88,20 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None) 
         rows = np.sort(rng.choice(len(formulas), n_samples, replace=False)).tolist()
         compositions = compositions[rows]
         formulas = [formulas[row] for row in rows]
-        values = [values[row] for row in rows]
+        targets = {name: [column[row] for row in rows] for name, column in targets.items()}
         conditions = {name: [column[row] for row in rows] for name, column in conditions.items()}
         places = [places[row] for row in rows]
-    task, target = _targets(values, places, args, table.name)
+    if len(names) > 1:
+        task, target = _several_targets(targets, places, args, table.name)
+    else:
+        task, target = _targets(targets[args.target], places, args, table.name)
     return Problem(
         with_conditions(formulas, conditions, args.decimal),
         target,
         task,
         title=printable(table.name),
-        target_name=args.target,
-        unit=_unit(args.target) if args.unit is None else args.unit,
+        target_names=names,
+        units=_units(names, args.unit),
         elements=[ELEMENTS[number - 1] for number in sorted(set(compositions.atomic_numbers))],
         repeats=len(formulas) - len(set(composition_keys(compositions).tolist())),
     )
@@ -118,10 +133,48 @@ def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
+def _units(names: list[str], given: str | None) -> list[str]:
+    """Give each target its unit."""
+    if given is None:
+        return [_unit(name) for name in names]
+    units = [unit.strip() for unit in given.split(",")] if len(names) > 1 else [given]
+    if len(units) != len(names):
+        raise InputError(
+            f"--unit {given!r} names {len(units)} units for {len(names)} targets: give each its"
+            " own, with commas between them, such as 'uV/K,,W/(m K)'."
+        )
+    return units
+
+
 def _unit(column: str) -> str:
     """Read the unit from the name of a column: what stands in brackets at its end."""
     found = re.search(r"[\[(]([^\[\]()]+)[\])]\s*$", column)
     return found.group(1).strip() if found else ""
+
+
+def _several_targets(
+    columns: dict[str, list[Any]], places: list[str], args: argparse.Namespace, table: str
+) -> tuple[TaskKind, np.ndarray]:
+    """Turn several target columns into numbers, NaN where a cell is empty."""
+    import numpy as np
+
+    if args.task == "classification":
+        raise InputError("--target names several columns, which are numbers, not classes.")
+    target = np.full((len(places), len(columns)), np.nan)
+    for at, (name, values) in enumerate(columns.items()):
+        rows = [row for row, value in enumerate(values) if not _is_empty(value)]
+        if not rows:
+            raise InputError(f"Column {name!r} of {table} is empty in all rows: leave it out.")
+        one = argparse.Namespace(target=name, task="regression", decimal=args.decimal)
+        known = [values[row] for row in rows], [places[row] for row in rows]
+        target[rows, at] = _targets(*known, one, table)[1]
+    empty = np.flatnonzero(np.isnan(target).all(axis=1))
+    if len(empty):
+        raise InputError(
+            f"{table}, {places[empty[0]]}: the columns {', '.join(columns)} are all empty"
+            f" ({len(empty)} such rows). Drop them."
+        )
+    return "regression", target
 
 
 def _targets(

@@ -187,3 +187,44 @@ def test_interrupted_fit_leaves_existing_model(
     assert (code, out, err) == (130, "", "sklearn-kt: interrupted: no file was written\n")
     assert model.read_bytes() == before
     assert files(tmp_path) == ["gap.model", "gaps.csv"]
+
+
+SEVERAL = "formula,S [uV/K],zT\n" + "".join(
+    f"{formula},{number},{'' if number % 3 else number / 10}\n"
+    for number, formula in enumerate(FORMULAS[:15])
+)
+
+
+@pytest.mark.parametrize("model", ["dummy", "imkt-fast"])
+def test_several_targets_with_empty_cells(run: Run, tmp_path: Path, model: str) -> None:
+    (tmp_path / "t.csv").write_text(SEVERAL)
+    target = ("--target", "S [uV/K], zT", "--unit", "uV/K,")
+    code, _, err = run("fit", "t.csv", *target, "--model", model, "-o", "m")
+    assert code == 0, err
+    header = read(run("predict", "m", "NaCl")[1])[0]
+    assert header == ["formula", "prediction_S [uV/K]", "prediction_zT"]
+    out = run("info", "m")[1]
+    assert "S [uV/K],zT" in out
+    assert "uV/K," in out
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("formula,a,b\nFe,1,\nCo,,\nNi,,2\n", (), "line 3: the columns a, b are all empty"),
+        ("formula,a,b\nFe,1,\nCo,2,\n", (), "Column 'b' of t.csv is empty in all rows"),
+        ("formula,a,b\nFe,1,x\nCo,,2\n", (), "line 2: 'x' in column 'b' is not a finite number"),
+        ("formula,a,b\nFe,1,1\n", ("--unit", "eV"), "names 1 units for 2 targets"),
+        ("formula,a,b\nFe,1,1\n", ("--task", "classification"), "not classes"),
+        ("formula,a,b\nFe,1,1\n", ("--target", "a,c"), "'c'"),
+        ("formula,a,b\nFe,1,1\n", ("--target", "a,a"), "named twice"),
+        ("formula,a,b\nFe,1,1\n", ("--target", "a,b", "--conditions", "b"), "'b' is the target"),
+    ],
+)
+def test_bad_columns_of_several_targets(
+    run: Run, tmp_path: Path, content: str, options: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    code, _, err = run("fit", "t.csv", "--target", "a,b", *options, "-o", "m")
+    assert code == 2
+    assert_one_line(err, message)
