@@ -118,6 +118,12 @@ class NumberTargets:
         Columns of what models learn; each is a target.
     scaler : StandardScaler or None
         Between the units of the targets and those of models.
+
+    Notes
+    -----
+    Transforms of skewed targets were tried and do not pay: the error of 1,000 thermoelectrics'
+    conductivities (``readout="fast"``, three folds of formulas) is 440 S/cm as they are, 448 after
+    Yeo and Johnson's transform and 458 by normal quantiles.
     """
 
     def __init__(self, loss: str = "absolute_error") -> None:
