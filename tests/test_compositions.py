@@ -882,7 +882,7 @@ def test_elements() -> None:
 
 def test_gate_loads_neither_pymatgen_nor_polars() -> None:
     code = (
-        "import sys; from sklearn_kt.compositions import *; "
+        "import sys; from sklearn_kt.compositions import is_composition_input, read_compositions; "
         "read_compositions(['Fe2O3', {'Fe': 1}]); is_composition_input([[1.0]]); "
         "print([m for m in ('pymatgen', 'polars', 'torch') if m in sys.modules])"
     )

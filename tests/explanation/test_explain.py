@@ -244,13 +244,10 @@ def test_who_cannot_see_masks_says_so(magpie, minilm_dir) -> None:
     trees = ImplicitKTRegressor(None, readout=Ridge()).fit(FORMULAS, TARGETS)
     text = ImplicitKTRegressor(**{**TINY, "backbone": minilm_dir, "max_epochs": 1})
     text.fit(FORMULAS[:2], TARGETS[:2])
-    table = pd.DataFrame({"formula": FORMULAS[:3], "t": [1, 2, 3]})
-    measured = ImplicitKTRegressor(**{**TINY, "max_epochs": 1}).fit(table, TARGETS[:3])
     for model, reason in (
         (magpie, "Pipeline reads whole formulas"),
         (trees, "its readouts 'estimator' see features"),
         (text, "of kind 'text'"),
-        (measured, "it reads the conditions t"),
         (is_iron_oxide, "function reads"),
     ):
         with pytest.raises(InputError, match=f"{reason}.*use baseline='drop'"):
