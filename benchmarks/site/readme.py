@@ -97,7 +97,8 @@ def headline(contents: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, floa
     found: dict[str, dict[str, float]] = {}
     for name, content in contents.items():
         rows = [row for row in compare(content) if REFERENCE in row.errors]
-        parts: Mapping[str, list[Row]] = {NAMES[name]: rows} if name in NAMES else {}
+        # the forest may not have run
+        parts: Mapping[str, list[Row]] = {NAMES[name]: rows} if name in NAMES and rows else {}
         if name == "matbench":
             parts = {NAMES.get(row.task, row.task): [row] for row in rows}
         for title, some in parts.items():
