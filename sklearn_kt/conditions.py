@@ -7,7 +7,7 @@ into a :class:`MeasuredBatch`; estimators do so by themselves.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -29,6 +29,8 @@ from .fitting import fit_context
 __all__ = ["ConditionEncoder", "MeasuredBatch", "composition_column"]
 
 _MISSING = "missing"
+# names the place of a row, for messages
+Place = Callable[[int], str]
 # forests hold columns in single precision
 _LARGEST = float(np.finfo(np.float32).max)
 # names that a message lists
@@ -76,7 +78,7 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
     Columns of numbers come first, and stay as they are. A missing number becomes the median of
     the training table, and where that table lacks some, a column of its own says so. Then
     come categories, which are text, booleans or of a categorical type: a column of zeros and ones
-    for each. A missing category is one of its own.
+    for each. A missing category is one of its own, called ``missing``; so is that word.
 
     Parameters
     ----------
@@ -219,16 +221,44 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_columns(X)
+        if new := self.unlike_training(X):
+            warnings.warn(f"{'; '.join(new.values())}.", ConditionWarning, stacklevel=3)
         parts = [np.empty((len(X), 0))]
         if self.imputer_ is not None:
-            numbers = self._numbers(X)
-            self._warn_of_new(numbers)
-            parts.append(np.asarray(self.imputer_.transform(numbers)))
+            parts.append(np.asarray(self.imputer_.transform(self._numbers(X))))
         if self.one_hot_ is not None:
-            text = self._categories(X)
-            self._check_known(text, self.one_hot_.categories_)
-            parts.append(np.asarray(self.one_hot_.transform(text)))
+            parts.append(np.asarray(self.one_hot_.transform(self._categories(X))))
         return np.hstack(parts)
+
+    def unlike_training(self, X: Any, place: Place = "row {}".format) -> dict[tuple[str, str], str]:
+        """Check values of conditions, and tell which numbers the training table was not like.
+
+        Parameters
+        ----------
+        X : DataFrame
+            With some of the conditions; other columns are not looked at.
+        place : callable, default="row {}".format
+            Names the place of a row, for messages.
+
+        Returns
+        -------
+        found : dict of (condition, what is new) to str
+            A message for each.
+
+        Raises
+        ------
+        InputError
+            If a value cannot be read, or a category is unknown.
+        """
+        check_is_fitted(self)
+        found = {}
+        for at, name in enumerate(self.numbers_):
+            if name in X.columns:
+                found |= self._new_numbers(at, _read_numbers(X[name], name, place), place)
+        for at, name in enumerate(self.categories_):
+            if name in X.columns:
+                self._check_known(at, _read_categories(X[name]), place)
+        return found
 
     def read(self, X: Any, errors: str = "raise") -> MeasuredBatch:
         """Read compositions and conditions.
@@ -295,54 +325,48 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
     def _categories(self, X: Any) -> np.ndarray:
         return np.column_stack([_read_categories(X[name]) for name in self.categories_])
 
-    def _warn_of_new(self, numbers: np.ndarray) -> None:
-        """Say, once for all columns, which numbers the training table was not like."""
+    def _new_numbers(self, at: int, values: np.ndarray, place: Place) -> dict[tuple[str, str], str]:
         assert self.imputer_ is not None
-        found = []
-        lowest, highest = self.ranges_
-        learned = self.imputer_.indicator_.features_
-        for column, name in enumerate(self.numbers_):
-            values = numbers[:, column]
-            low, high = lowest[column], highest[column]
-            outside = np.flatnonzero((values < low) | (values > high))
-            if len(outside):
-                found.append(
-                    f"{len(outside)} of {len(values)} rows have a {name!r} outside the training "
-                    f"range of {low:g} to {high:g} (row {outside[0]}: {values[outside[0]]:g}), "
-                    "where predictions are extrapolations"
-                )
-            missing = np.flatnonzero(np.isnan(values))
-            if len(missing) and column not in learned:
-                found.append(
-                    f"{len(missing)} of {len(values)} rows have no {name!r} (row {missing[0]}), "
-                    "which no training row lacked; the training median of "
-                    f"{self.imputer_.statistics_[column]:g} stands in"
-                )
-        if found:
-            warnings.warn(f"{'; '.join(found)}.", ConditionWarning, stacklevel=4)
+        name, found = self.numbers_[at], {}
+        low, high = self.ranges_[:, at]
+        outside = np.flatnonzero((values < low) | (values > high))
+        if len(outside):
+            found[name, "outside"] = (
+                f"{len(outside)} of {len(values)} rows have a {name!r} outside the training "
+                f"range of {low:g} to {high:g} ({place(outside[0])}: {values[outside[0]]:g}), "
+                "where predictions are extrapolations"
+            )
+        missing = np.flatnonzero(np.isnan(values))
+        if len(missing) and at not in self.imputer_.indicator_.features_:
+            found[name, "missing"] = (
+                f"{len(missing)} of {len(values)} rows have no {name!r} ({place(missing[0])}), "
+                "which no training row lacked; the training median of "
+                f"{self.imputer_.statistics_[at]:g} stands in"
+            )
+        return found
 
-    def _check_known(self, text: np.ndarray, known: list[np.ndarray]) -> None:
-        for column, name in enumerate(self.categories_):
-            new = np.flatnonzero(~np.isin(text[:, column], known[column]))
-            if len(new):
-                value = text[new[0], column]
-                what = (
-                    "has no"
-                    if value == _MISSING
-                    else f"holds the unknown category {shorten(value)} of"
-                )
-                raise InputError(
-                    f"row {new[0]} {what} {name!r}; those of the training table are "
-                    f"{_listed(known[column])}."
-                )
+    def _check_known(self, at: int, text: np.ndarray, place: Place) -> None:
+        assert self.one_hot_ is not None
+        name, known = self.categories_[at], self.one_hot_.categories_[at]
+        new = np.flatnonzero(~np.isin(text, known))
+        if len(new):
+            value = text[new[0]]
+            what = (
+                "has no" if value == _MISSING else f"holds the unknown category {shorten(value)} of"
+            )
+            raise InputError(
+                f"{place(new[0])} {what} {name!r}; those of the training table are "
+                f"{_listed(known)}."
+            )
 
 
 def is_table(X: Any) -> bool:
     """Tell whether X is a DataFrame of pandas or polars; polars' LazyFrame is none yet."""
     # asking the type keeps polars from being imported for everyone
     polars = type(X).__module__.partition(".")[0] == "polars"
+    # and asking a LazyFrame for its columns makes it warn
     return isinstance(X, pd.DataFrame) or (
-        polars and hasattr(X, "columns") and not hasattr(X, "collect")
+        polars and not hasattr(X, "collect") and hasattr(X, "columns")
     )
 
 
@@ -376,11 +400,6 @@ def composition_column(X: Any, name: str | None = None) -> str:
     >>> composition_column(pd.DataFrame({"formula": ["NaCl", "MgO"], "T": [300.0, 400.0]}))
     'formula'
     """
-    if not is_table(X):
-        raise InputError(
-            f"Got {type(X).__name__} where a table of compositions and conditions is expected; "
-            "pass a DataFrame of pandas or polars."
-        )
     names = _names(X)
     if name is not None:
         if name not in names:
@@ -440,6 +459,11 @@ def typical_values(conditions: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names(X: Any) -> list[str]:
+    if not is_table(X):
+        raise InputError(
+            f"Got {type(X).__name__} where a table of compositions and conditions is expected; "
+            "pass a DataFrame of pandas or polars."
+        )
     names = list(X.columns)
     for place, name in enumerate(names):
         if not isinstance(name, str):
@@ -484,7 +508,7 @@ def _holds_numbers(column: Any, name: str) -> bool:
     )
 
 
-def _read_numbers(column: Any, name: str) -> np.ndarray:
+def _read_numbers(column: Any, name: str, place: Place = "row {}".format) -> np.ndarray:
     """Values of a condition in double precision, NaN where they are missing."""
     if not _is_numeric(column):
         values = column.to_list()
@@ -492,8 +516,8 @@ def _read_numbers(column: Any, name: str) -> np.ndarray:
         for row in np.flatnonzero(~missing):
             if not _is_number(values[row]):
                 raise InputError(
-                    f"row {row} of the condition {name!r} holds {shorten(values[row])}, where the "
-                    "training table held numbers."
+                    f"{place(row)} of the condition {name!r} holds {shorten(values[row])}, where "
+                    "the training table held numbers."
                 )
         pairs = zip(values, missing, strict=True)
         numbers = np.array([np.nan if gap else _as_float(value) for value, gap in pairs])
@@ -506,7 +530,7 @@ def _read_numbers(column: Any, name: str) -> np.ndarray:
     if len(large):
         row = large[0]
         raise InputError(
-            f"row {row} of the condition {name!r} holds {numbers[row]:g}; conditions are finite "
+            f"{place(row)} of the condition {name!r} holds {numbers[row]:g}; conditions are finite "
             "numbers within single precision. Correct it, or leave it empty if it is not known."
         )
     return numbers

@@ -165,15 +165,17 @@ def _background(args: argparse.Namespace) -> Any:
 
     formulas: list[Any] = []
     conditions: dict[str, list[Any]] = {name: [] for name in args.conditions}
+    where: list[str] = []
     with open_table(args.background, BATCH_ROWS) as table:
         places = {name: table.column(name) for name in conditions}
         reader = FormulaReader(table, args)
         for batch in reader.batches:
             values = reader.values(batch)
             formulas += reader.formulas(values, reader.read(values, batch.place))
+            where += map(batch.place, range(len(values)))
             for name, at in places.items():
                 conditions[name] += batch.values(at)
-    return with_conditions(formulas, conditions)
+    return with_conditions(formulas, conditions, lambda row: f"{table.name}, {where[row]}")
 
 
 def _target(model: Any, text: str | None) -> Any:

@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
             "fitted as": args.model,
             "rows": len(problem.target),
             "elements": " ".join(problem.elements),
+            "conditions": ", ".join(args.conditions or ()),
             "rows that repeat a composition": problem.repeats,
             "date": datetime.now(UTC).date().isoformat(),
             **{

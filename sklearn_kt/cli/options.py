@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from sklearn_kt.exceptions import InputError
@@ -259,6 +260,8 @@ def _values(text: str) -> list[Any]:
     parts = text.split(":")
     if len(parts) == 3:
         first, last, step = map(float, parts)
+        if not all(map(math.isfinite, (first, last, step))):
+            raise ValueError(f"{text!r} must be of finite numbers")
         count = round((last - first) / step, 9) if step else -1.0
         if count < 0 or count > _MOST_VALUES:
             raise ValueError(f"{text!r} must go from first to last in at most {_MOST_VALUES} steps")

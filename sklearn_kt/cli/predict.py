@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._cells import as_number
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sklearn_kt.compositions import CompositionBatch
-    from sklearn_kt.tables import Table
+    from sklearn_kt.screening.conditions import Conditions
+    from sklearn_kt.tables import Batch, Table
 
 
 def add_parser(commands: Any) -> None:
@@ -74,7 +75,9 @@ def run(args: argparse.Namespace) -> None:
         # what is wrong with the columns is said before the seconds that libraries take
         reader = FormulaReader(table, args)
         model = load_model(args)
-        predict = _predictor(model, args, table.schema.names)
+        conditions = _conditions(model, args, table.schema.names)
+        reader.batches = _checked(reader.batches, reader.name, conditions)
+        predict = _predictor(model, args, conditions)
         rows = extended(table, reader, args, _added(predict), predict)
         scorer = _Scorer(model, args, table)
         n_rows = 0
@@ -96,8 +99,27 @@ def _coverage(text: str) -> float:
     return value
 
 
+def _conditions(model: Any, args: argparse.Namespace, columns: Sequence[str]) -> Conditions | None:
+    """Find the model's conditions among the columns, of which some were set."""
+    from sklearn_kt.screening.conditions import Conditions
+
+    conditions = Conditions.of(model, {}, columns)
+    if unknown := sorted({*args.conditions} - {*(conditions.columns if conditions else ())}):
+        raise InputError(f"The model in {args.model} has no condition {unknown[0]!r}.")
+    return conditions
+
+
+def _checked(batches: Iterator[Batch], name: str, conditions: Conditions | None) -> Iterator[Batch]:
+    """Give batches whose conditions the model can read; messages name the places in the file."""
+    for batch in batches:
+        if conditions is not None:
+            place = batch.place
+            conditions.check(batch.table, lambda row, place=place: f"{name}, {place(row)}")
+        yield batch
+
+
 def _predictor(
-    model: Any, args: argparse.Namespace, columns: Collection[str]
+    model: Any, args: argparse.Namespace, conditions: Conditions | None
 ) -> Callable[..., dict[str, pa.Array]]:
     """Make what predicts all columns that the options ask for."""
     import numpy as np
@@ -105,7 +127,7 @@ def _predictor(
 
     from sklearn_kt.evaluation.runner import offers_std
     from sklearn_kt.persistence import describe_model
-    from sklearn_kt.screening.conditions import Conditions
+    from sklearn_kt.screening.conditions import conditions_checked
     from sklearn_kt.screening.tasks import predictions
 
     if args.return_std and not offers_std(model):
@@ -115,10 +137,6 @@ def _predictor(
     if args.interval and not hasattr(model, "predict_interval"):
         raise InputError(f"The model in {args.model} gives no intervals: leave out --interval.")
 
-    conditions = Conditions.of(model, {}, columns)
-    if unknown := sorted({*args.conditions} - {*(conditions.columns if conditions else ())}):
-        raise InputError(f"The model in {args.model} has no condition {unknown[0]!r}.")
-
     names = str(describe_model(args.model)["about"].get("target", "")).split(",")
 
     def predict(
@@ -127,7 +145,8 @@ def _predictor(
         found = predictions(model, batch, formulas, args.return_std, conditions, rows)
         if args.interval:
             X = batch if conditions is None else conditions.table(formulas, rows)
-            bounds = model.predict_interval(X, coverage=args.interval)
+            with conditions_checked():
+                bounds = model.predict_interval(X, coverage=args.interval)
             columns = bounds.reshape(len(batch), -1, 2)
             for number in range(columns.shape[1]):
                 end = f"_{number}" if columns.shape[1] > 1 else ""

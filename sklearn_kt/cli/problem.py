@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,10 @@ def table_problem(
         reader = FormulaReader(table, args, names)
         if both := sorted(targets.keys() & conditions.keys()):
             raise InputError(f"--conditions: {both[0]!r} is the target.")
+        for name in {reader.column, FORMULA_COLUMN} & {*conditions}:
+            raise InputError(
+                f"--conditions: {name!r} is the column of compositions; leave it out, or rename it."
+            )
         conditions_at = {name: table.column(name) for name in conditions}
         for batch in reader.batches:
             formulas += reader.values(batch)
@@ -96,7 +100,9 @@ def table_problem(
     else:
         task, target = _targets(targets[args.target], places, args, table.name)
     return Problem(
-        with_conditions(formulas, conditions, args.decimal),
+        with_conditions(
+            formulas, conditions, lambda row: f"{table.name}, {places[row]}", args.decimal
+        ),
         target,
         task,
         title=printable(table.name),
@@ -108,11 +114,15 @@ def table_problem(
 
 
 def with_conditions(
-    formulas: list[Any], conditions: Mapping[str, list[Any]], decimal: str = "."
+    formulas: list[Any],
+    conditions: Mapping[str, list[Any]],
+    place: Callable[[int], str],
+    decimal: str = ".",
 ) -> np.ndarray | pd.DataFrame:
     """Give formulas and columns of conditions the form that models read.
 
-    A column whose values all are numbers, or empty, is one of numbers.
+    A column whose values all are numbers, or empty, is one of numbers; one of which none is a
+    number is one of categories.
     """
     import numpy as np
     import pandas as pd
@@ -124,7 +134,14 @@ def with_conditions(
     for name, values in conditions.items():
         filled = [None if _is_empty(value) else value for value in values]
         numbers = [np.nan if value is None else as_number(value, decimal) for value in filled]
-        text = None in numbers
+        bad = [row for row, number in enumerate(numbers) if number is None]
+        text = bool(bad)
+        if text and len(bad) < sum(value is not None for value in filled):
+            raise InputError(
+                f"{place(bad[0])}: {filled[bad[0]]!r} in the column of conditions {name!r} is not a"
+                f" number, as others of it are ({len(bad)} such rows of {len(values)}). Correct or"
+                " empty such cells; names of categories must not be numbers."
+            )
         columns[name] = pd.Series(filled if text else numbers, dtype=object if text else float)
     return pd.DataFrame(columns)
 

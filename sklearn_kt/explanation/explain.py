@@ -157,6 +157,7 @@ def explain(
     model = Model(
         estimator, target, response, objects=hasattr(composition, "as_dict"), conditions=[*given]
     )
+    model.check_conditions(pd.DataFrame([given]))
     reference = read_background(background, baseline, model)
     model.choose_class(row, pd.DataFrame([given]) if given else None)
     worth = worth_of(baseline, model, reference)
@@ -280,6 +281,8 @@ def explain_dataset(
         raise InputError("X is empty: at least one composition is needed.")
     named = [] if conditions is None else list(conditions)
     model = Model(estimator, target, response, objects=_holds_objects(X), conditions=named)
+    if conditions is not None:
+        model.check_conditions(conditions)
     reference = read_background(background, baseline, model)
     model.choose_class(None)
     worth = worth_of(baseline, model, reference)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_kt.compositions import CompositionBatch, composition_groups
 from sklearn_kt.conditions import typical_values
 from sklearn_kt.estimators.base import reads_compositions
-from sklearn_kt.exceptions import ExplanationWarning, InputError
+from sklearn_kt.exceptions import ConditionWarning, ExplanationWarning, InputError
 
 __all__ = ["FORMULA", "Model", "trained_on"]
 
@@ -58,6 +58,8 @@ class Model:
         self.objects = objects
         self.conditions = list(conditions)
         self.column: int | None = None
+        # whether check_conditions could read them
+        self.checked = False
         names = list(getattr(estimator, "feature_names_in_", [FORMULA, *self.conditions]))
         others = [name for name in names if name not in self.conditions]
         if self.conditions and (len(others) != 1 or len(names) != len(self.conditions) + 1):
@@ -71,6 +73,14 @@ class Model:
                 f"conditions={{name: value}}."
             )
         self.names, self.formula_column = names, others[0]
+
+    def check_conditions(self, given: pd.DataFrame) -> None:
+        """Say what is wrong with conditions, or new, once for all coalitions."""
+        encoder = trained_on(self.estimator, "condition_encoder_")
+        new = {} if encoder is None else encoder.unlike_training(given)
+        if new:
+            warnings.warn(f"{'; '.join(new.values())}.", ConditionWarning, stacklevel=3)
+        self.checked = encoder is not None
 
     def choose_class(
         self, row: CompositionBatch | None, conditions: pd.DataFrame | None = None
@@ -164,7 +174,10 @@ class Model:
     ) -> np.ndarray:
         rows = self._rows(batch, conditions)
         try:
-            return np.asarray(method(rows), dtype=dtype)
+            with warnings.catch_warnings():
+                if self.checked:
+                    warnings.simplefilter("ignore", ConditionWarning)
+                return np.asarray(method(rows), dtype=dtype)
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"the model cannot predict {batch[:3].formulas()} or others of {len(batch)} "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sklearn_kt.conditions import is_table
 from sklearn_kt.exceptions import InputError
 
 from ._style import COLOURS, figure_of, formula_text, new_axes, plain_text
@@ -139,6 +140,8 @@ class ConditionDisplay:
         others = dict(others or {})
         if unknown := [name for name in others if name not in encoder.typical_]:
             raise InputError(f"there is no condition {unknown[0]!r}.")
+        if condition in others:
+            raise InputError(f"{condition!r} is what varies: give its values as values=.")
         if values is None:
             low, high = encoder.ranges_[:, known.index(condition)].tolist()
             values = np.linspace(low, high, _POINTS)
@@ -184,6 +187,10 @@ class ConditionDisplay:
         ConditionDisplay
             With ``ax_`` and ``figure_``.
         """
+        if measured is not None and not is_table(measured[0]):
+            raise InputError(
+                f"measured must hold a table and its targets, got {type(measured[0]).__name__}."
+            )
         ax = new_axes((6.4, 4.2)) if ax is None else ax
         for place, formula in enumerate(self.formulas):
             colour = COLOURS[place % len(COLOURS)]
@@ -194,7 +201,7 @@ class ConditionDisplay:
                 ax.fill_between(self.values, low, high, color=colour, alpha=0.15, linewidth=0)
             if measured is not None:
                 X, y = measured
-                rows = (formula == X).any(axis=1).to_numpy()
+                rows = np.any([X[name].to_numpy() == formula for name in X.columns], axis=0)
                 ax.plot(
                     X[self.condition].to_numpy()[rows],
                     np.asarray(y)[rows],

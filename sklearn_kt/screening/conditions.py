@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,12 @@ import pandas as pd
 from sklearn_kt._cells import as_number
 from sklearn_kt._model_guards import objects_in
 from sklearn_kt.conditions import ConditionEncoder
-from sklearn_kt.exceptions import InputError
+from sklearn_kt.exceptions import ConditionWarning, InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Conditions", "encoder_of", "grid_of"]
+__all__ = ["Conditions", "conditions_checked", "encoder_of", "grid_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +36,18 @@ class Conditions:
         none.
     columns : tuple of str
         Conditions that are columns of the table.
+    told : set
+        What was warned of already, which is said once for all batches.
     """
 
     encoder: ConditionEncoder
     grid: pd.DataFrame
     columns: tuple[str, ...]
+    told: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def of(
-        cls, model: Any, given: Mapping[str, Any], available: Collection[str]
+        cls, model: Any, given: Mapping[str, Any], available: Sequence[str]
     ) -> Conditions | None:
         """Find the conditions of a model; None if it has none.
 
@@ -52,7 +57,7 @@ class Conditions:
             Fitted.
         given : mapping of str to value or sequence of values
             Those that are the same, or tried in turn, for every row.
-        available : collection of str
+        available : sequence of str
             Columns of the table.
 
         Raises
@@ -71,6 +76,8 @@ class Conditions:
                 )
             if name in available:
                 raise InputError(f"the condition {name!r} is given, and a column of the table too.")
+        if several := [name for name in names if available.count(name) > 1]:
+            raise InputError(f"the table has several columns {several[0]!r}; rename all but one.")
         missing = [name for name in names if name not in given and name not in available]
         if missing:
             raise InputError(
@@ -79,35 +86,78 @@ class Conditions:
             )
         if encoder is None:
             return None
-        return cls(encoder, grid_of(given), tuple(name for name in names if name not in given))
+        columns = tuple(name for name in names if name not in given)
+        found = cls(encoder, grid_of(given), columns)
+        for name, values in found.grid.items():
+            distinct = pd.DataFrame({name: list(dict.fromkeys(values))})
+            found._check(distinct, lambda at: f"value {at + 1} given")
+        return found
+
+    def check(self, rows: pa.Table, place: Callable[[int], str]) -> None:
+        """Check the columns of some rows, and warn of what is new in them.
+
+        Parameters
+        ----------
+        rows : pyarrow.Table
+            Rows of the table.
+        place : callable
+            Names the place of a row, for messages.
+
+        Raises
+        ------
+        InputError
+            If a value cannot be read, or a category is unknown.
+
+        Warns
+        -----
+        ConditionWarning
+            If a number lies outside the training range, or is missing for the first time.
+        """
+        self._check(pd.DataFrame(self._read(rows)), place)
 
     def table(self, formulas: np.ndarray, rows: pa.Table | None) -> pd.DataFrame:
         """Give every row with every combination of the values given, as the model reads them."""
         n = len(self.grid)
         table = pd.DataFrame({self.encoder.composition_column_: np.repeat(formulas, n)})
+        columns = {} if rows is None else self._read(rows)
         for name in self.columns:
-            values = [self.encoder.typical_[name]] * len(formulas)
+            values = pd.Series([self.encoder.typical_[name]] * len(formulas))
             if rows is not None:
-                values = self._values(name, rows.column(name).to_pylist())
-            table[name] = pd.Series(values).repeat(n).to_numpy()
+                values = columns[name]
+            table[name] = values.repeat(n).to_numpy()
         for name, values in self.grid.items():
             table[name] = np.tile(values.to_numpy(), len(formulas))
         return table
 
-    def _values(self, name: str, values: list[Any]) -> list[Any]:
-        """Read the cells of a column; text files hold numbers as text."""
-        if name not in self.encoder.numbers_:
-            return [None if value in (None, "") else str(value) for value in values]
-        numbers: list[Any] = []
-        for value in values:
-            empty = value is None or (isinstance(value, str) and not value.strip())
-            numbers.append(np.nan if empty else as_number(value, "."))
-            if numbers[-1] is None:
-                raise InputError(
-                    f"the condition {name!r} holds {value!r}, where the training table held "
-                    "numbers."
-                )
-        return numbers
+    def _check(self, table: pd.DataFrame, place: Callable[[int], str]) -> None:
+        new = self.encoder.unlike_training(table, place)
+        if untold := [text for key, text in new.items() if key not in self.told]:
+            warnings.warn(f"{'; '.join(untold)}.", ConditionWarning, stacklevel=2)
+        self.told.update(new)
+
+    def _read(self, rows: pa.Table) -> dict[str, pd.Series]:
+        """Read the columns that are conditions; text files hold numbers as text."""
+        found = {}
+        for name in self.columns:
+            values = rows.column(name).to_pylist()
+            if name in self.encoder.numbers_:
+                read = [np.nan if _is_empty(v) else as_number(v, ".") for v in values]
+                # what is no number is named by who checks
+                pairs = zip(values, read, strict=True)
+                mixed = [value if number is None else number for value, number in pairs]
+                found[name] = pd.Series(mixed, dtype=object if None in read else float)
+            else:
+                text = [None if value in (None, "") else str(value) for value in values]
+                found[name] = pd.Series(text, dtype=object)
+        return found
+
+
+@contextmanager
+def conditions_checked() -> Iterator[None]:
+    """While models predict for rows that were checked, what was told is not repeated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConditionWarning)
+        yield
 
 
 def encoder_of(model: Any) -> ConditionEncoder | None:
@@ -126,3 +176,7 @@ def grid_of(given: Mapping[str, Any]) -> pd.DataFrame:
         if not several:
             raise InputError(f"no value is given for the condition {name!r}.")
     return pd.DataFrame(list(product(*values)), columns=list(given))
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())

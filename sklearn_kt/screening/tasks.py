@@ -20,7 +20,7 @@ from sklearn_kt.exceptions import CompositionError, InputError, SklearnKTError
 from sklearn_kt.properties import PropertyHeads
 from sklearn_kt.tables import CompositionColumns
 
-from .conditions import Conditions
+from .conditions import Conditions, conditions_checked
 from .sources import Task
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ def predictions(
     ``prediction``, then ``prediction_std`` or ``probability_<class>``; numbered
     ``prediction_0``, ... for several targets. Estimators that are not ours get the formulas.
 
-    Conditions of the model are columns of `rows` (typical ones without) or given; of several
+    Conditions of the model are columns of `rows` (typical ones without), which
+    :meth:`Conditions.check` has seen, or given; of several
     values that are given the one with the highest, or lowest, prediction counts. Those given are
     columns of the result.
     """
@@ -148,12 +149,15 @@ def predictions(
     if conditions is not None:
         X, n_tried = conditions.table(formulas, rows), len(conditions.grid)
     given = {} if conditions is None else conditions.grid.to_dict("list")
+    if n_tried > 1 and hasattr(estimator, "classes_"):
+        raise InputError("Several values of a condition need a model of numbers.")
     try:
-        if hasattr(estimator, "classes_"):
-            if n_tried > 1:
-                raise InputError("Several values of a condition need a model of numbers.")
-            return _class_predictions(estimator, X) | _chosen(given, np.zeros(len(batch), int))
-        outputs = estimator.predict(X, return_std=True) if return_std else [estimator.predict(X)]
+        with conditions_checked():
+            if hasattr(estimator, "classes_"):
+                return _class_predictions(estimator, X) | _chosen(given, np.zeros(len(batch), int))
+            outputs = (
+                estimator.predict(X, return_std=True) if return_std else [estimator.predict(X)]
+            )
     except SklearnKTError:
         raise
     # a model from elsewhere, perhaps fitted on something else than formulas
@@ -253,6 +257,9 @@ def _screened(
     formulas = np.array(given if plan.amounts is None else batch.formulas(), dtype=object)
     valid = np.flatnonzero(batch.valid)
     keys = row_keys(batch[valid])
+    if plan.conditions is not None:
+        first = task.first_row + counts["rows"]
+        plan.conditions.check(table, lambda row: f"{task.place}, row {first + row}")
     if plan.conditions is not None and plan.conditions.columns:
         # rows that differ in a condition are no copies
         keys = _with_conditions(keys, table.select(plan.conditions.columns).take(valid))
