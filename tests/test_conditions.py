@@ -127,6 +127,18 @@ def test_columns_that_are_no_conditions(column: Any, message: str) -> None:
         ConditionEncoder().fit(beside(t=column))
 
 
+def test_only_tables_are_encoded() -> None:
+    with pytest.raises(InputError, match="Got ndarray where a table"):
+        ConditionEncoder().fit(SEEN).transform(SEEN.to_numpy())
+
+
+def test_places_are_named_as_the_caller_does() -> None:
+    encoder = ConditionEncoder().fit(SEEN)
+    found = encoder.unlike_training(pd.DataFrame({"t": [350.0, 900.0]}), "line {}".format)
+    assert list(found) == [("t", "outside")]
+    assert "(line 1: 900)" in found["t", "outside"]
+
+
 def test_constant_conditions_are_said_once() -> None:
     table = beside(t=[300.0] * 3, route=["milled"] * 3, x=[1, 2, 3])
     with pytest.warns(ConditionWarning, match="'t' is 300, 'route' is 'milled'") as caught:

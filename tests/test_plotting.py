@@ -644,3 +644,14 @@ def test_property_against_a_condition(measured: tuple[pd.DataFrame, np.ndarray])
             ConditionDisplay.from_estimator(model, *arguments)
     with pytest.raises(InputError, match="need predictions of shape"):
         ConditionDisplay([1, 2], [[1.0]], ["PbTe"])
+
+
+def test_measured_points_of_any_table() -> None:
+    polars = pytest.importorskip("polars")
+    display = ConditionDisplay([300, 600], [[1.0, 2.0]], ["PbTe"], condition="t")
+    table = {"t": [300.0, 400.0], "formula": ["PbTe", "MgO"]}
+    for X in (polars.DataFrame(table), pd.DataFrame(table)):
+        points = display.plot(measured=(X, [1.0, 2.0])).ax_.get_lines()[1]
+        assert points.get_xdata() == [300]
+    with pytest.raises(InputError, match="must hold a table and its targets, got list"):
+        display.plot(measured=(["PbTe"], [1.0]))

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from _commands import Run, assert_one_line
 
+from sklearn_kt.exceptions import ConditionWarning
+
 FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb") for b in ("F", "Cl", "Br", "I")]
 
 
@@ -121,11 +123,66 @@ def test_conditions_that_are_wrong(
 
 
 @pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("temperature", "hot", "new.csv, line 5 of the condition 'temperature' holds 'hot'"),
+        ("route", "milled", "new.csv, line 5 holds the unknown category 'milled' of 'route'"),
+    ],
+)
+def test_cells_that_are_wrong_are_named_by_their_line(
+    run: Run, fitted: str, tmp_path: Path, column: str, value: str, message: str
+) -> None:
+    new = pd.DataFrame({"formula": ["NaCl"] * 5, "temperature": 300, "route": "SPS"}, dtype=object)
+    new.loc[1, "formula"] = "no formula"
+    new.loc[3, column] = value
+    new.to_csv(tmp_path / "new.csv", index=False)
+    code, _, err = run("predict", fitted, "new.csv", "--errors", "nan", "--batch-size", 2)
+    assert code == 2
+    assert message in err.splitlines()[-1]
+    code, _, err = run(
+        "screen", fitted, "new.csv", "--errors", "nan", "--no-std", "--quiet", "-o", "o.csv"
+    )
+    assert code == 2
+    assert message.replace("line 5", "row 3") in err.splitlines()[-1]
+
+
+def test_extrapolations_are_said_once(run: Run, fitted: str, tmp_path: Path) -> None:
+    pd.DataFrame({"formula": FORMULAS, "temperature": 900, "route": "SPS"}).to_csv(
+        tmp_path / "new.csv", index=False
+    )
+    with pytest.warns(ConditionWarning, match="300 to 500 .new.csv, line 2: 900") as caught:
+        code, _, err = run("predict", fitted, "new.csv", "--batch-size", 5, "-o", "o.csv")
+    assert code == 0, err
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ("formula", "'formula' is the column of compositions"),
+        ("temperature", "measured.csv, line 4: '<5' in the column of conditions 'temperature'"),
+    ],
+)
+def test_columns_that_cannot_be_conditions(
+    run: Run, tmp_path: Path, conditions: str, message: str
+) -> None:
+    table = pd.DataFrame(
+        {"formula": FORMULAS, "temperature": ["300", "400", "<5", *["500"] * 13], "S": range(16)}
+    )
+    table.to_csv(tmp_path / "measured.csv", index=False)
+    arguments = ["fit", "measured.csv", "--target", "S", "--model", "et-fractions", "-o", "S.model"]
+    code, _, err = run(*arguments, "--conditions", conditions)
+    assert code == 2
+    assert_one_line(err, message)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("temperature", "NAME=VALUE is needed"),
         ("temperature=500:300:100", "must go from first to last"),
         ("temperature=300:500:0", "must go from first to last"),
+        ("temperature=300:500:inf", "must be of finite numbers"),
         ("route=SPS,,cast", "an empty value"),
     ],
 )

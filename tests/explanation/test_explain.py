@@ -31,7 +31,7 @@ from sklearn_kt import (
 )
 from sklearn_kt.compositions import parse_formula, read_compositions
 from sklearn_kt.evaluation import MagpieFeaturizer
-from sklearn_kt.exceptions import CompositionError, ExplanationWarning, InputError
+from sklearn_kt.exceptions import CompositionError, ConditionWarning, ExplanationWarning, InputError
 from sklearn_kt.explanation import INDICES, explain, explain_dataset
 
 EFFICIENT = [index for index in INDICES if index != "SII"]
@@ -747,6 +747,11 @@ def test_conditions_of_a_fitted_model() -> None:
         explain(model, "NaCl", conditions={"pressure": 1})
     with pytest.raises(InputError, match="cannot hide conditions"):
         explain(model, "NaCl", conditions={"temperature": 600}, baseline="mask")
+    with pytest.raises(InputError, match=r"^row 0 of the condition 'temperature' holds 'hot'"):
+        explain(model, "NaCl", conditions={"temperature": "hot"})
+    with pytest.warns(ConditionWarning, match="training range of 300 to 600") as caught:
+        explain(model, "NaCl", conditions={"temperature": 900})
+    assert len(caught) == 1
 
 
 def test_what_conditions_typically_are_must_be_known() -> None:
