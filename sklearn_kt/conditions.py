@@ -251,7 +251,7 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
             If a value cannot be read, or a category is unknown.
         """
         check_is_fitted(self)
-        found = {}
+        found: dict[tuple[str, str], str] = {}
         for at, name in enumerate(self.numbers_):
             if name in X.columns:
                 found |= self._new_numbers(at, _read_numbers(X[name], name, place), place)
@@ -513,7 +513,7 @@ def _read_numbers(column: Any, name: str, place: Place = "row {}".format) -> np.
     if not _is_numeric(column):
         values = column.to_list()
         missing = _missing(values)
-        for row in np.flatnonzero(~missing):
+        for row in np.flatnonzero(~missing).tolist():
             if not _is_number(values[row]):
                 raise InputError(
                     f"{place(row)} of the condition {name!r} holds {shorten(values[row])}, where "

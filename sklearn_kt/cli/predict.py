@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._cells import as_number
@@ -113,9 +114,12 @@ def _checked(batches: Iterator[Batch], name: str, conditions: Conditions | None)
     """Give batches whose conditions the model can read; messages name the places in the file."""
     for batch in batches:
         if conditions is not None:
-            place = batch.place
-            conditions.check(batch.table, lambda row, place=place: f"{name}, {place(row)}")
+            conditions.check(batch.table, partial(_place, name, batch))
         yield batch
+
+
+def _place(name: str, batch: Batch, row: int) -> str:
+    return f"{name}, {batch.place(row)}"
 
 
 def _predictor(
