@@ -312,13 +312,7 @@ def _jobs(
 ) -> Iterator[_Job]:
     for name, model in models.items():
         for task in tasks:
-            estimator = build_model(
-                model,
-                task.kind,
-                name=name,
-                random_state=random_state,
-                conditions=task.conditions is not None,
-            )
+            estimator = _model_for(task, model, name, random_state)
             described = describe_model(estimator)
             for fold in task.folds if folds is None else folds:
                 if fold not in task.folds:
@@ -326,6 +320,13 @@ def _jobs(
                         f"{task.name} has no fold {fold}; it has {', '.join(map(str, task.folds))}."
                     )
                 yield _Job(name, model, described, task, fold, random_state)
+
+
+def _model_for(task: Task, model: Model, name: str, random_state: int | None) -> Any:
+    has_conditions = task.conditions is not None
+    return build_model(
+        model, task.kind, name=name, random_state=random_state, conditions=has_conditions
+    )
 
 
 def _same(job: _Job, record: FoldRecord) -> FoldRecord:
@@ -365,13 +366,7 @@ def _outcome(record: FoldRecord, task: Task) -> str:
 def _run_one(number: int, job: _Job, n_jobs: int) -> tuple[int, FoldRecord]:
     """Fit and predict one fold; runs in a process of joblib's."""
     task = job.task
-    estimator = build_model(
-        job.model,
-        task.kind,
-        name=job.name,
-        random_state=job.random_state,
-        conditions=task.conditions is not None,
-    )
+    estimator = _model_for(task, job.model, job.name, job.random_state)
     train, test = task.folds[job.fold]
     with _peak_memory() as peak:
         outcome = fit_and_predict(
