@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["as_number", "is_decimal_comma", "names_a_class"]
+__all__ = ["FORMULA_COLUMN", "as_number", "is_decimal_comma", "is_empty", "names_a_class"]
+
+# the column of formulas, unless another is named
+FORMULA_COLUMN = "formula"
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 # what "<0.1", "8,5", "0.66±0.1", "1 066.5", "5 eV" and "2020-01-01" have in common; classes such as
@@ -20,6 +23,11 @@ _LIKE_NUMBER = re.compile(
 _NOT_FINITE = {"nan", "inf", "infinity"}
 # characters of what may be a number with its unit
 _MAX_NUMBER = 60
+
+
+def is_empty(value: Any) -> bool:
+    """Tell cells without a value: None, and blank text."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def as_number(value: Any, decimal: str) -> float | None:

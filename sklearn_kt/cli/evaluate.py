@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sklearn_kt._cells import FORMULA_COLUMN
 from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
 
 from .console import print_table, printable, tell
 from .options import (
     FORMATS,
-    FORMULA_COLUMN,
     add_columns,
     add_conditions,
     add_data_dir,

@@ -10,11 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sklearn_kt._cells import FORMULA_COLUMN
 from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import CompositionError, InputError
 
 from .console import tell
-from .options import FORMULA_COLUMN, STDIN
+from .options import STDIN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,7 @@ __all__ = [
     "given_table",
     "table_writer",
     "with_values",
+    "write_rows",
 ]
 
 # values of a column that tell whether it holds formulas
@@ -240,6 +242,17 @@ def extended(
             f"{len(rejected)} rows of {table.name} are not compositions and have no prediction;"
             f" the first is {rejected[0]}.",
         )
+
+
+def write_rows(rows: Iterator[pa.Table], schema: pa.Schema, output: str | None) -> None:
+    """Write a table part by part, and say how long it is unless it goes to stdout."""
+    n_rows = 0
+    with table_writer(output, schema) as writer:
+        for part in rows:
+            writer.write_table(part)
+            n_rows += len(part)
+    if output is not None:
+        tell("wrote", f"{output}: {n_rows:,} rows")
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import argparse
 import math
 from typing import Any
 
+from sklearn_kt._cells import FORMULA_COLUMN
 from sklearn_kt.exceptions import InputError
 
 BATCH_ROWS = 10_000
@@ -13,7 +14,6 @@ DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
 FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
 MODEL_FILE = "file written by fit or save_model"
 STDIN = "-"
-FORMULA_COLUMN = "formula"
 # of a condition that is tried at several values
 _MOST_VALUES = 10_000
 

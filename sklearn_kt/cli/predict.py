@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from sklearn_kt._cells import as_number
 from sklearn_kt.exceptions import InputError
 
 from .console import spell_scores, tell
-from .formulas import FormulaReader, extended, given_table, table_writer, with_values
+from .formulas import FormulaReader, extended, given_table, with_values, write_rows
 from .options import add_errors, add_model, add_quiet, add_set, add_stream, load_model, positive
 
 if TYPE_CHECKING:
@@ -76,19 +76,16 @@ def run(args: argparse.Namespace) -> None:
         # what is wrong with the columns is said before the seconds that libraries take
         reader = FormulaReader(table, args)
         model = load_model(args)
+        from sklearn_kt.persistence import describe_model
+
         conditions = _conditions(model, args, table.schema.names)
         reader.batches = _checked(reader.batches, reader.name, conditions)
-        predict = _predictor(model, args, conditions)
+        about = describe_model(args.model)["about"]
+        predict = _predictor(model, args, conditions, str(about.get("target", "")).split(","))
         rows = extended(table, reader, args, _added(predict), predict)
-        scorer = _Scorer(model, args, table)
-        n_rows = 0
-        with table_writer(args.output, next(rows).schema) as writer:
-            for part in _shown(rows, table, args):
-                writer.write_table(part)
-                scorer.add(part)
-                n_rows += len(part)
-    if args.output is not None:
-        tell("wrote", f"{args.output}: {n_rows:,} rows")
+        scorer = _Scorer(model, about, table)
+        schema = next(rows).schema
+        write_rows(scorer.taking(_shown(rows, table, args)), schema, args.output)
     scorer.tell()
 
 
@@ -123,14 +120,13 @@ def _place(name: str, batch: Batch, row: int) -> str:
 
 
 def _predictor(
-    model: Any, args: argparse.Namespace, conditions: Conditions | None
+    model: Any, args: argparse.Namespace, conditions: Conditions | None, names: list[str]
 ) -> Callable[..., dict[str, pa.Array]]:
     """Make what predicts all columns that the options ask for."""
     import numpy as np
     import pyarrow as pa
 
     from sklearn_kt.evaluation.runner import offers_std
-    from sklearn_kt.persistence import describe_model
     from sklearn_kt.screening.conditions import conditions_checked
     from sklearn_kt.screening.tasks import predictions
 
@@ -140,8 +136,6 @@ def _predictor(
         )
     if args.interval and not hasattr(model, "predict_interval"):
         raise InputError(f"The model in {args.model} gives no intervals: leave out --interval.")
-
-    names = str(describe_model(args.model)["about"].get("target", "")).split(",")
 
     def predict(
         batch: CompositionBatch, formulas: np.ndarray, rows: pa.Table | None = None
@@ -201,10 +195,7 @@ def _shown(rows: Iterator[pa.Table], table: Table, args: argparse.Namespace) -> 
 class _Scorer:
     """Compares predictions with the column that the model was fitted to, if the table has it."""
 
-    def __init__(self, model: Any, args: argparse.Namespace, table: Table) -> None:
-        from sklearn_kt.persistence import describe_model
-
-        about = describe_model(args.model)["about"]
+    def __init__(self, model: Any, about: Mapping[str, Any], table: Table) -> None:
         self.model = model
         self.task, self.unit = about.get("task"), str(about.get("unit", ""))
         name = about.get("target")
@@ -214,8 +205,13 @@ class _Scorer:
         self.found: list[tuple[Any, ...]] = []
         self.missing = 0
 
-    def add(self, rows: pa.Table) -> None:
-        """Take some rows with their predictions."""
+    def taking(self, parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """Pass rows with their predictions on, and take them."""
+        for rows in parts:
+            yield rows
+            self._take(rows)
+
+    def _take(self, rows: pa.Table) -> None:
         if self.target is None or "prediction" not in rows.schema.names:
             return
         names = ["prediction", *(f"probability_{c}" for c in getattr(self.model, "classes_", ()))]

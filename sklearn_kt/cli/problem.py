@@ -8,12 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sklearn_kt._cells import as_number, is_decimal_comma, names_a_class
+from sklearn_kt._cells import (
+    FORMULA_COLUMN,
+    as_number,
+    is_decimal_comma,
+    is_empty,
+    names_a_class,
+)
 from sklearn_kt.exceptions import InputError
 
 from .console import printable
 from .formulas import FormulaReader
-from .options import BATCH_ROWS, FORMULA_COLUMN
+from .options import BATCH_ROWS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +138,7 @@ def with_conditions(
         return X
     columns: dict[str, Any] = {FORMULA_COLUMN: X}
     for name, values in conditions.items():
-        filled = [None if _is_empty(value) else value for value in values]
+        filled = [None if is_empty(value) else value for value in values]
         numbers = [np.nan if value is None else as_number(value, decimal) for value in filled]
         bad = [row for row, number in enumerate(numbers) if number is None]
         text = bool(bad)
@@ -144,10 +150,6 @@ def with_conditions(
             )
         columns[name] = pd.Series(filled if text else numbers, dtype=object if text else float)
     return pd.DataFrame(columns)
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _units(names: list[str], given: str | None) -> list[str]:
@@ -179,7 +181,7 @@ def _several_targets(
         raise InputError("--target names several columns, which are numbers, not classes.")
     target = np.full((len(places), len(columns)), np.nan)
     for at, (name, values) in enumerate(columns.items()):
-        rows = [row for row, value in enumerate(values) if not _is_empty(value)]
+        rows = [row for row, value in enumerate(values) if not is_empty(value)]
         if not rows:
             raise InputError(f"Column {name!r} of {table} is empty in all rows: leave it out.")
         one = argparse.Namespace(target=name, task="regression", decimal=args.decimal)
@@ -200,7 +202,7 @@ def _targets(
     """Turn the target column into numbers or labels."""
     import numpy as np
 
-    missing = [place for place, value in zip(places, values, strict=True) if _is_empty(value)]
+    missing = [place for place, value in zip(places, values, strict=True) if is_empty(value)]
     if missing:
         raise InputError(
             f"{name}, {missing[0]}: column {args.target!r} is empty ({len(missing)} such rows)."

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from .console import print_table, tell
-from .formulas import FormulaReader, extended, formulas_among, given_table, table_writer
+from .formulas import FormulaReader, extended, formulas_among, given_table, write_rows
 from .options import add_errors, add_properties, add_stream, property_names
 
 if TYPE_CHECKING:
@@ -72,10 +72,7 @@ def _show(table: Table, args: argparse.Namespace) -> None:
     found = predict_properties(compositions, property_names(args))
     if args.csv or args.output is not None:
         rows = pa.Table.from_pandas(found, preserve_index=False).replace_schema_metadata()
-        with table_writer(args.output, rows.schema) as writer:
-            writer.write_table(rows)
-        if args.output is not None:
-            tell("wrote", f"{args.output}: {len(rows):,} rows")
+        write_rows(iter([rows]), rows.schema, args.output)
         return
     cells = found["value"].map("{:.3g}".format)
     errors = found["error"].map(" ± {:.2g}".format).where(found["error"].notna(), "")
@@ -106,10 +103,4 @@ def _add_columns(table: Table, args: argparse.Namespace) -> None:
         pa.schema([(name, pa.float64()) for name in heads.heads]),
         lambda batch, *_: {name: pa.array(v) for name, v in heads.predict(batch).items()},
     )
-    with table_writer(args.output, next(rows).schema) as writer:
-        n_rows = 0
-        for part in rows:
-            writer.write_table(part)
-            n_rows += len(part)
-    if args.output is not None:
-        tell("wrote", f"{args.output}: {n_rows:,} rows")
+    write_rows(rows, next(rows).schema, args.output)

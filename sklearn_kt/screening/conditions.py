@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sklearn_kt._cells import as_number
+from sklearn_kt._cells import as_number, is_empty
 from sklearn_kt._model_guards import objects_in
 from sklearn_kt.conditions import ConditionEncoder
 from sklearn_kt.exceptions import ConditionWarning, InputError
@@ -141,7 +141,7 @@ class Conditions:
         for name in self.columns:
             values = rows.column(name).to_pylist()
             if name in self.encoder.numbers_:
-                read = [np.nan if _is_empty(v) else as_number(v, ".") for v in values]
+                read = [np.nan if is_empty(v) else as_number(v, ".") for v in values]
                 # what is no number is named by who checks
                 pairs = zip(values, read, strict=True)
                 mixed = [value if number is None else number for value, number in pairs]
@@ -176,7 +176,3 @@ def grid_of(given: Mapping[str, Any]) -> pd.DataFrame:
         if not several:
             raise InputError(f"no value is given for the condition {name!r}.")
     return pd.DataFrame(list(product(*values)), columns=list(given))
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
