@@ -22,7 +22,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._cells import names_a_class
 from ._formula import shorten
-from .compositions import CompositionBatch, read_compositions, read_rows
+from .compositions import (
+    CompositionBatch,
+    is_composition_input,
+    read_compositions,
+    read_rows,
+)
 from .exceptions import ConditionWarning, InputError
 from .fitting import fit_context
 
@@ -170,8 +175,9 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
         self.one_hot_: OneHotEncoder | None = None
         self.ranges_ = np.empty((2, 0))
         constant = []
+        self.typical_: dict[str, Any] = {}
         if self.numbers_:
-            numbers = self._numbers(X)
+            numbers = np.column_stack([_read_numbers(X[name], name) for name in self.numbers_])
             for name, values in zip(self.numbers_, numbers.T, strict=True):
                 if np.isnan(values).all():
                     raise InputError(
@@ -179,13 +185,17 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
                     )
             self.ranges_ = np.stack([np.nanmin(numbers, axis=0), np.nanmax(numbers, axis=0)])
             self.imputer_ = SimpleImputer(strategy="median", add_indicator=True).fit(numbers)
+            medians = self.imputer_.statistics_.tolist()
+            self.typical_ |= dict(zip(self.numbers_, medians, strict=True))
             same = (np.ptp(self.ranges_, axis=0) == 0) & ~np.isnan(numbers).any(axis=0)
             constant += [f"{self.numbers_[i]!r} is {numbers[0, i]:g}" for i in np.flatnonzero(same)]
         if self.categories_:
-            self.one_hot_ = OneHotEncoder(sparse_output=False).fit(self._categories(X))
+            text = np.column_stack([_read_categories(X[name]) for name in self.categories_])
+            self.one_hot_ = OneHotEncoder(sparse_output=False).fit(text)
+            frequent = map(_most_frequent, text.T)
+            self.typical_ |= dict(zip(self.categories_, frequent, strict=True))
             for name, known in zip(self.categories_, self.one_hot_.categories_, strict=True):
                 constant += [f"{name!r} is {known[0]!r}"] if len(known) == 1 else []
-        self.typical_ = typical_values({n: X[n] for n in (*self.numbers_, *self.categories_)})
         if constant:
             warnings.warn(
                 f"a condition is the same in every row: {', '.join(constant)}. Nothing can be "
@@ -221,13 +231,16 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._check_columns(X)
-        if new := self.unlike_training(X):
+        values = self._values(X)
+        if new := self._new_in(values):
             warnings.warn(f"{'; '.join(new.values())}.", ConditionWarning, stacklevel=3)
         parts = [np.empty((len(X), 0))]
         if self.imputer_ is not None:
-            parts.append(np.asarray(self.imputer_.transform(self._numbers(X))))
+            numbers = np.column_stack([values[name] for name in self.numbers_])
+            parts.append(np.asarray(self.imputer_.transform(numbers)))
         if self.one_hot_ is not None:
-            parts.append(np.asarray(self.one_hot_.transform(self._categories(X))))
+            text = np.column_stack([values[name] for name in self.categories_])
+            parts.append(np.asarray(self.one_hot_.transform(text)))
         return np.hstack(parts)
 
     def unlike_training(self, X: Any, place: Place = "row {}".format) -> dict[tuple[str, str], str]:
@@ -251,14 +264,7 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
             If a value cannot be read, or a category is unknown.
         """
         check_is_fitted(self)
-        found: dict[tuple[str, str], str] = {}
-        for at, name in enumerate(self.numbers_):
-            if name in X.columns:
-                found |= self._new_numbers(at, _read_numbers(X[name], name, place), place)
-        for at, name in enumerate(self.categories_):
-            if name in X.columns:
-                self._check_known(at, _read_categories(X[name]), place)
-        return found
+        return self._new_in(self._values(X, place), place)
 
     def read(self, X: Any, errors: str = "raise") -> MeasuredBatch:
         """Read compositions and conditions.
@@ -319,11 +325,23 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
                 f"X {' and '.join(parts)}; pass the columns {_listed(seen)}, in any order."
             )
 
-    def _numbers(self, X: Any) -> np.ndarray:
-        return np.column_stack([_read_numbers(X[name], name) for name in self.numbers_])
+    def _values(self, X: Any, place: Place = "row {}".format) -> dict[str, np.ndarray]:
+        """Read the conditions that X has."""
+        values = {n: _read_numbers(X[n], n, place) for n in self.numbers_ if n in X.columns}
+        return values | {n: _read_categories(X[n]) for n in self.categories_ if n in X.columns}
 
-    def _categories(self, X: Any) -> np.ndarray:
-        return np.column_stack([_read_categories(X[name]) for name in self.categories_])
+    def _new_in(
+        self, values: Mapping[str, np.ndarray], place: Place = "row {}".format
+    ) -> dict[tuple[str, str], str]:
+        """Tell which numbers the training table was not like; refuse unknown categories."""
+        found: dict[tuple[str, str], str] = {}
+        for at, name in enumerate(self.numbers_):
+            if name in values:
+                found |= self._new_numbers(at, values[name], place)
+        for at, name in enumerate(self.categories_):
+            if name in values:
+                self._check_known(at, values[name], place)
+        return found
 
     def _new_numbers(self, at: int, values: np.ndarray, place: Place) -> dict[tuple[str, str], str]:
         assert self.imputer_ is not None
@@ -368,6 +386,11 @@ def is_table(X: Any) -> bool:
     return isinstance(X, pd.DataFrame) or (
         polars and not hasattr(X, "collect") and hasattr(X, "columns")
     )
+
+
+def has_conditions(X: Any) -> bool:
+    """Tell whether X is a table with columns beside its compositions."""
+    return is_table(X) and X.shape[1] > 1 and is_composition_input(X)
 
 
 def composition_column(X: Any, name: str | None = None) -> str:
@@ -453,9 +476,13 @@ def typical_values(conditions: Mapping[str, Any]) -> dict[str, Any]:
         if _holds_numbers(column, name):
             typical[name] = float(np.nanmedian(_read_numbers(column, name)))
         else:
-            names, counts = np.unique(_read_categories(column), return_counts=True)
-            typical[name] = str(names[counts.argmax()])
+            typical[name] = _most_frequent(_read_categories(column))
     return typical
+
+
+def _most_frequent(text: np.ndarray) -> str:
+    names, counts = np.unique(text, return_counts=True)
+    return str(names[counts.argmax()])
 
 
 def _names(X: Any) -> list[str]:

@@ -20,7 +20,7 @@ from sklearn_kt.compositions import (
     is_composition_input,
     read_compositions,
 )
-from sklearn_kt.conditions import ConditionEncoder, MeasuredBatch, is_table
+from sklearn_kt.conditions import ConditionEncoder, MeasuredBatch, has_conditions, is_table
 from sklearn_kt.encoder.encoder import Data
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.tokenizer import batch_from_tokens, is_token_matrix
@@ -129,7 +129,7 @@ class FormulaMixin:
         if expected is not None:
             return expected == "measurements" and is_table(X)
         if self.composition_column is None:
-            return is_table(X) and X.shape[1] > 1 and is_composition_input(X)
+            return has_conditions(X)
         if not is_table(X) and not isinstance(X, CompositionBatch):
             raise InputError(
                 f"composition_column={self.composition_column!r} names a column, but X is a "

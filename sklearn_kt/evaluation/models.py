@@ -17,13 +17,13 @@ from sklearn.ensemble import (
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from sklearn_kt._cells import FORMULA_COLUMN
 from sklearn_kt.conditions import ConditionEncoder
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.tokenizer import CompositionTokenizer
 
 from .magpie import MagpieFeaturizer
 from .scores import TaskKind, check_kind
-from .task import FORMULA
 
 __all__ = ["MODELS", "N_TREES", "NamedModel", "make_model"]
 
@@ -194,12 +194,15 @@ def make_model(
         return _beside_conditions(model)
     if "composition_column" in model.get_params():
         # a category such as SPS reads as a formula, too
-        model.set_params(composition_column=FORMULA)
+        model.set_params(composition_column=FORMULA_COLUMN)
     return model
 
 
 def _beside_conditions(model: Pipeline) -> Pipeline:
     """Let the first step read the formulas of a table, and the next one its conditions too."""
     (name, featurizer), *rest = model.steps
-    parts = [(name, featurizer, FORMULA), ("conditions", ConditionEncoder(FORMULA), slice(None))]
+    parts = [
+        (name, featurizer, FORMULA_COLUMN),
+        ("conditions", ConditionEncoder(FORMULA_COLUMN), slice(None)),
+    ]
     return Pipeline([("columns", ColumnTransformer(parts)), *rest])

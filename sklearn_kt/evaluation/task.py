@@ -16,15 +16,15 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
+from sklearn_kt._cells import FORMULA_COLUMN
 from sklearn_kt._targets import as_numbers
 from sklearn_kt.compositions import (
     CompositionBatch,
     composition_groups,
-    is_composition_input,
     read_compositions,
 )
 from sklearn_kt.conditions import composition_column as find_composition_column
-from sklearn_kt.conditions import is_table
+from sklearn_kt.conditions import has_conditions
 from sklearn_kt.exceptions import CompositionWarning, InputError
 
 from .scores import TaskKind, check_kind
@@ -32,9 +32,6 @@ from .scores import TaskKind, check_kind
 __all__ = ["Fold", "Sibling", "Task", "make_folds", "table_task"]
 
 Fold: TypeAlias = tuple[np.ndarray, np.ndarray]
-
-# the column of formulas in a table with conditions
-FORMULA = "formula"
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,8 @@ class Task:
                 f"{self.name}: there are {len(self.conditions)} rows of conditions for "
                 f"{len(self.y)} targets."
             )
-        if self.conditions is not None and FORMULA in self.conditions:
-            raise InputError(f"{self.name}: no condition can be called {FORMULA!r}.")
+        if self.conditions is not None and FORMULA_COLUMN in self.conditions:
+            raise InputError(f"{self.name}: no condition can be called {FORMULA_COLUMN!r}.")
         if not self.folds:
             raise InputError(f"{self.name} has no folds.")
         for number, fold in self.folds.items():
@@ -150,7 +147,7 @@ class Task:
         if self.conditions is None:
             return self.formulas[rows]
         table = self.conditions.iloc[rows].reset_index(drop=True)
-        table.insert(0, FORMULA, self.formulas[rows])
+        table.insert(0, FORMULA_COLUMN, self.formulas[rows])
         return table
 
     def digest(self, fold: int) -> str:
@@ -275,7 +272,7 @@ def table_task(
     """
     check_kind(kind)
     conditions = None
-    if is_table(X) and X.shape[1] > 1 and is_composition_input(X):
+    if has_conditions(X):
         column = find_composition_column(X, composition_column)
         conditions = pd.DataFrame({name: X[name] for name in X.columns if name != column})
         X = X[column]

@@ -87,12 +87,11 @@ class _Drop:
     """Absent elements are taken out, absent conditions are what they typically are."""
 
     def __init__(self, model: Model, reference: Background | None) -> None:
-        self.reference = read_compositions(list(ELEMENTS[:_PURE_ELEMENTS]))
-        conditions = None
-        if reference is not None:
-            self.reference, conditions = reference.compositions, reference.conditions
+        if reference is None:
+            reference = Background(read_compositions(list(ELEMENTS[:_PURE_ELEMENTS])))
+        self.reference = reference.compositions
         self.model = model
-        self.typical = model.typical(conditions)
+        self.typical = model.typical(reference.conditions)
         # of a coalition without elements, by its conditions
         self.empty: dict[tuple, float] = {}
 

@@ -17,11 +17,10 @@ from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
     composition_keys,
-    is_composition_input,
     parse_formula,
     read_compositions,
 )
-from sklearn_kt.conditions import composition_column, is_table
+from sklearn_kt.conditions import composition_column, has_conditions
 from sklearn_kt.exceptions import ExplanationWarning, InputError
 
 from .baselines import BASELINES, Background, read_background, worth_of
@@ -154,12 +153,13 @@ def explain(
     else:
         row = read_compositions([composition])
     given = dict(conditions or {})
+    beside = pd.DataFrame([given])
     model = Model(
         estimator, target, response, objects=hasattr(composition, "as_dict"), conditions=[*given]
     )
-    model.check_conditions(pd.DataFrame([given]))
+    model.check_conditions(beside)
     reference = read_background(background, baseline, model)
-    model.choose_class(row, pd.DataFrame([given]) if given else None)
+    model.choose_class(row, beside if given else None)
     worth = worth_of(baseline, model, reference)
     _warn_unknown(row, estimator, reference)
     game = game_of(row, players, baseline, worth, given)
@@ -271,7 +271,7 @@ def explain_dataset(
     if not isinstance(min_support, Integral) or min_support < 1:
         raise InputError(f"min_support must be an integer of at least 1, got {min_support!r}.")
     conditions = None
-    if is_table(X) and X.shape[1] > 1 and is_composition_input(X):
+    if has_conditions(X):
         encoder = trained_on(estimator, "condition_encoder_")
         column = composition_column(X, None if encoder is None else encoder.composition_column_)
         conditions = pd.DataFrame({n: X[n].to_list() for n in X.columns if n != column})

@@ -12,15 +12,14 @@ import pandas as pd
 from scipy.special import logit
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_kt._cells import FORMULA_COLUMN
 from sklearn_kt.compositions import CompositionBatch, composition_groups
 from sklearn_kt.conditions import typical_values
 from sklearn_kt.estimators.base import reads_compositions
 from sklearn_kt.exceptions import ConditionWarning, ExplanationWarning, InputError
 
-__all__ = ["FORMULA", "Model", "trained_on"]
+__all__ = ["Model", "trained_on"]
 
-# the column of compositions for a function of a table
-FORMULA = "formula"
 _SMALLEST_PROBABILITY = 1e-6
 # estimators of scikit-learn that hold another
 _WRAPPED = ("best_estimator_", "regressor_", "classifier_")
@@ -60,7 +59,7 @@ class Model:
         self.column: int | None = None
         # whether check_conditions could read them
         self.checked = False
-        names = list(getattr(estimator, "feature_names_in_", [FORMULA, *self.conditions]))
+        names = list(getattr(estimator, "feature_names_in_", [FORMULA_COLUMN, *self.conditions]))
         others = [name for name in names if name not in self.conditions]
         if self.conditions and (len(others) != 1 or len(names) != len(self.conditions) + 1):
             raise InputError(
@@ -125,7 +124,7 @@ class Model:
         same = composition_groups(batch) if self.predicts else batch.formulas()
         if conditions is None:
             return pd.factorize(np.array(same, dtype=object))[0]
-        table = conditions.assign(**{FORMULA: same})
+        table = conditions.assign(**{FORMULA_COLUMN: same})
         return table.groupby(list(table), sort=False, dropna=False).ngroup().to_numpy()
 
     def __call__(
