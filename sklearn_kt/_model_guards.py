@@ -62,6 +62,50 @@ _LOSSES = ("_loss", "sklearn._loss._loss", "sklearn.linear_model._sgd_fast")
 _POOL = "4"
 # a list of integers stands between bytes and a bytearray
 _BYTEARRAY = 9
+# threads that a stored model may ask for
+_THREADS = 1024
+# attributes that say which methods of other estimators are called
+_NAMES_METHODS = ("_response_method", "chain_method_", "response_method", "stack_method_")
+_METHODS = {"auto", "decision_function", "predict", "predict_log_proba", "predict_proba"}
+# attributes that hold numbers that were learned
+_LEARNED = (
+    "_dual_coef_",
+    "_intercept_",
+    "cluster_centers_",
+    "coef_",
+    "coefs_",
+    "dual_coef_",
+    "floor_",
+    "intercept_",
+    "intercepts_",
+    "mean_",
+    "ratios_",
+    "readout_weights_",
+    "scale_",
+    "support_vectors_",
+    "temperature_",
+    "weights_",
+)
+_HISTOGRAM = "sklearn.ensemble._hist_gradient_boosting"
+# trusted only inside of the estimators that check them
+_PARTS = (
+    f"{_HISTOGRAM}.binning._BinMapper",
+    f"{_HISTOGRAM}.predictor.TreePredictor",
+    ".".join(_TREE),
+)
+# steps of tokenizers whose work grows with the text alone
+_STEPS = (
+    *("BPE", "Unigram", "WordLevel", "WordPiece"),
+    *("BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Precompiled", "Replace"),
+    *("Sequence", "Strip", "StripAccents"),
+    *("BertPreTokenizer", "ByteLevel", "Digits", "Metaspace", "Punctuation", "Whitespace"),
+    "WhitespaceSplit",
+    *("BertProcessing", "RobertaProcessing", "TemplateProcessing"),
+)
+# the only regular expression in use: others may take longer than any screening
+_SPACES = {"Regex": " {2,}"}
+# replacements, and parts of a template: each may make a text longer
+_FEW_STEPS = 8
 
 _EDITED = "it is damaged or was edited; do not use the file"
 
@@ -504,35 +548,6 @@ def _check_hashing(item: Any) -> list[Any]:
     return []
 
 
-_THREADS = 1024
-# attributes that say which methods of other estimators are called
-_NAMES_METHODS = ("_response_method", "chain_method_", "response_method", "stack_method_")
-_METHODS = {"auto", "decision_function", "predict", "predict_log_proba", "predict_proba"}
-_LEARNED = (
-    "_dual_coef_",
-    "_intercept_",
-    "cluster_centers_",
-    "coef_",
-    "coefs_",
-    "dual_coef_",
-    "floor_",
-    "intercept_",
-    "intercepts_",
-    "mean_",
-    "ratios_",
-    "readout_weights_",
-    "scale_",
-    "support_vectors_",
-    "temperature_",
-    "weights_",
-)
-_HISTOGRAM = "sklearn.ensemble._hist_gradient_boosting"
-# trusted only inside of the estimators that check them
-_PARTS = (
-    f"{_HISTOGRAM}.binning._BinMapper",
-    f"{_HISTOGRAM}.predictor.TreePredictor",
-    ".".join(_TREE),
-)
 # what a class, or one that it is derived from, must be like; each gives the parts that it checked
 _GUARDS: dict[str, Callable[[Any], list[Any]]] = {
     f"{_HISTOGRAM}.gradient_boosting.BaseHistGradientBoosting": _check_histogram_boosting,
@@ -546,19 +561,6 @@ _GUARDS: dict[str, Callable[[Any], list[Any]]] = {
     "sklearn.svm._base.BaseLibSVM": _check_support_vectors,
     "sklearn.tree._classes.BaseDecisionTree": _check_decision_tree,
 }
-
-# Steps of tokenizers whose work grows with the text alone.
-_STEPS = (
-    *("BPE", "Unigram", "WordLevel", "WordPiece"),
-    *("BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Precompiled", "Replace"),
-    *("Sequence", "Strip", "StripAccents"),
-    *("BertPreTokenizer", "ByteLevel", "Digits", "Metaspace", "Punctuation", "Whitespace"),
-    "WhitespaceSplit",
-    *("BertProcessing", "RobertaProcessing", "TemplateProcessing"),
-)
-# the only regular expression in use: others may take longer than any screening
-_SPACES = {"Regex": " {2,}"}
-_TEMPLATE = 8
 
 
 def check_tokenizer(text: Any) -> Any:
@@ -593,12 +595,12 @@ def check_tokenizer(text: Any) -> Any:
             replacements += 1
             pattern = step.get("pattern")
             bad |= not (pattern == _SPACES or (isinstance(pattern, dict) and pattern.get("String")))
-            bad |= len(str(step.get("content"))) > 1 or replacements > _TEMPLATE
+            bad |= len(str(step.get("content"))) > 1 or replacements > _FEW_STEPS
         elif kind == "TemplateProcessing":
             special = list((step.get("special_tokens") or {}).values())
             sizes = [len(entry.get("ids", ())) for entry in special if isinstance(entry, dict)]
             bad |= max([len(step.get("single") or ()), len(step.get("pair") or ()), *sizes]) > (
-                _TEMPLATE
+                _FEW_STEPS
             )
         if bad:
             raise CheckpointError(f"a tokenizer has a step {str(kind)[:80]!r} that is not loaded.")

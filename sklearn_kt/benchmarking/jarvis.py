@@ -30,6 +30,8 @@ __all__ = ["JARVIS_TABLES", "JarvisTable", "jarvis_tasks"]
 
 _FOLDERS = (".", "jarvis_crossproperty", "composition/jarvis_crossproperty")
 _SUFFIXES = (".csv.gz", ".csv")
+# two training rows of the published table of meps went through a spreadsheet
+_DATES = {"2-Feb": "FeB2", "3-Feb": "FeB3"}
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,6 @@ JARVIS_TABLES: Mapping[str, JarvisTable] = {
     "pseebeck": JarvisTable(12995, 1444, "p_Seebeck", "uV/K"),
 }
 """The tables by file name, with the sizes of the published split."""
-
-# two training rows of the published table of meps went through a spreadsheet
-_DATES = {"2-Feb": "FeB2", "3-Feb": "FeB3"}
 
 
 def jarvis_tasks(

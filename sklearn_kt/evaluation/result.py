@@ -23,6 +23,9 @@ from .task import Task
 
 __all__ = ["EvaluationResult", "summarize"]
 
+_KEYS = ("model", "task", "fold", "n_train", "n_test")
+_COLUMNS = (*_KEYS, *SCORES, "fit_seconds", "predict_seconds", "peak_mb")
+
 
 @dataclass
 class EvaluationResult:
@@ -259,10 +262,6 @@ class EvaluationResult:
         content = json.dumps(self.to_dict(command=command), ensure_ascii=False, indent=1)
         with replacing(path) as part:
             part.write_bytes(content.encode("utf-8"))
-
-
-_KEYS = ("model", "task", "fold", "n_train", "n_test")
-_COLUMNS = (*_KEYS, *SCORES, "fit_seconds", "predict_seconds", "peak_mb")
 
 
 def summarize(frame: pd.DataFrame) -> pd.DataFrame:

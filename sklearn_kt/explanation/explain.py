@@ -173,7 +173,7 @@ def explain(
     options = Options(index, max_order, budget, approximator, random_state)
     if options.exact(game.n_players):
         play([game], worth)
-    said = [row.formulas()[0], *(f"{name} = {_spoken(value)}" for name, value in given.items())]
+    said = [row.formulas()[0], *(f"{name} = {_spelled(value)}" for name, value in given.items())]
     return options.values(game, ", ".join(said))
 
 
@@ -421,7 +421,7 @@ def _far_from(batch: CompositionBatch, reference: CompositionBatch) -> str | Non
     )
 
 
-def _spoken(value: Any) -> str:
+def _spelled(value: Any) -> str:
     return f"{value:g}" if isinstance(value, Real) and not isinstance(value, bool) else str(value)
 
 

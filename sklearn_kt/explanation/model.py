@@ -161,30 +161,6 @@ class Model:
             )
         return outputs.reshape(len(batch), -1)
 
-    def _function(self, rows: Any) -> Any:
-        return self.estimator(rows if self.conditions else rows.tolist())
-
-    def _ask(
-        self,
-        method: Callable[[Any], Any],
-        batch: Any,
-        conditions: pd.DataFrame | None,
-        dtype: Any = None,
-    ) -> np.ndarray:
-        rows = self._rows(batch, conditions)
-        try:
-            with warnings.catch_warnings():
-                if self.checked:
-                    warnings.simplefilter("ignore", ConditionWarning)
-                return np.asarray(method(rows), dtype=dtype)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"the model cannot predict {batch[:3].formulas()} or others of {len(batch)} "
-                f"compositions ({str(error).splitlines()[0]}). It has to read formulas, and with "
-                "baseline='drop' also those of pure elements; baseline='background' asks only "
-                "for mixtures with compositions like those it was fitted on."
-            ) from error
-
     def select(self, outputs: np.ndarray) -> np.ndarray:
         """Choose the number that is explained, of shape (n_rows,)."""
         n = outputs.shape[1]
@@ -209,6 +185,30 @@ class Model:
                 stacklevel=2,
             )
         return logit(clipped)
+
+    def _function(self, rows: Any) -> Any:
+        return self.estimator(rows if self.conditions else rows.tolist())
+
+    def _ask(
+        self,
+        method: Callable[[Any], Any],
+        batch: Any,
+        conditions: pd.DataFrame | None,
+        dtype: Any = None,
+    ) -> np.ndarray:
+        rows = self._rows(batch, conditions)
+        try:
+            with warnings.catch_warnings():
+                if self.checked:
+                    warnings.simplefilter("ignore", ConditionWarning)
+                return np.asarray(method(rows), dtype=dtype)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"the model cannot predict {batch[:3].formulas()} or others of {len(batch)} "
+                f"compositions ({str(error).splitlines()[0]}). It has to read formulas, and with "
+                "baseline='drop' also those of pure elements; baseline='background' asks only "
+                "for mixtures with compositions like those it was fitted on."
+            ) from error
 
     def _rows(self, batch: CompositionBatch, conditions: pd.DataFrame | None) -> Any:
         """Give the batch the form that the model was fitted on."""

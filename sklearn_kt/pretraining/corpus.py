@@ -19,6 +19,7 @@ import csv
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -680,6 +681,4 @@ def _column(table: CorpusTable, name: str, values: Any, n: int) -> np.ndarray:
 
 
 def _say(text: str) -> None:
-    import sys
-
     print(text, file=sys.stderr, flush=True)

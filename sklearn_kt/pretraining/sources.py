@@ -29,6 +29,16 @@ __all__ = ["SOURCES", "Source", "dft_tables"]
 
 # A band gap above this is a gap; DFT codes write 0 for metals.
 _METAL_GAP = 1e-6
+# property -> yes/no property derived from it
+_DERIVED = {
+    "band_gap_mp": ("is_metal_mp", lambda x: x <= _METAL_GAP),
+    "band_gap_oqmd": ("is_metal_oqmd", lambda x: x <= _METAL_GAP),
+    "band_gap_aflow": ("is_metal_aflow", lambda x: x <= _METAL_GAP),
+    "band_gap_wbm": ("is_metal_wbm", lambda x: x <= _METAL_GAP),
+    "magnetization_mp": ("is_magnetic_mp", lambda x: x > 0.1),
+}
+# hypothetical cubic cells, whose volumes are not those of the compound
+_NO_VOLUME = ("structures/perov5.jsonl.gz",)
 
 
 @dataclass(frozen=True)
@@ -73,17 +83,6 @@ class Source:
 SOURCES: tuple[Source, ...] = tuple(
     Source(**source) for source in json.loads((DATA / "sources.json").read_text(encoding="utf-8"))
 )
-
-# property -> yes/no property derived from it
-_DERIVED = {
-    "band_gap_mp": ("is_metal_mp", lambda x: x <= _METAL_GAP),
-    "band_gap_oqmd": ("is_metal_oqmd", lambda x: x <= _METAL_GAP),
-    "band_gap_aflow": ("is_metal_aflow", lambda x: x <= _METAL_GAP),
-    "band_gap_wbm": ("is_metal_wbm", lambda x: x <= _METAL_GAP),
-    "magnetization_mp": ("is_magnetic_mp", lambda x: x > 0.1),
-}
-# hypothetical cubic cells, whose volumes are not those of the compound
-_NO_VOLUME = ("structures/perov5.jsonl.gz",)
 
 
 def dft_tables(data_home: str | Path) -> Iterator[CorpusTable]:

@@ -51,6 +51,8 @@ _ARRAYS = {
 # N, O, F, S, Cl, Se, Br, I: beside them a metal is a cation, and smaller
 _ANIONS = (7, 8, 9, 16, 17, 34, 35, 53)
 
+_lock = threading.Lock()
+
 
 @dataclass(frozen=True)
 class PrototypeLibrary:
@@ -207,17 +209,6 @@ class PrototypeLibrary:
             out.append(tuple(kinds[kind] for kind in slots))
         return out
 
-    @cached_property
-    def _index(self) -> dict[tuple[int, ...], np.ndarray]:
-        index: dict[tuple[int, ...], list[int]] = {}
-        for row, amounts in enumerate(self.arrays["amounts"].tolist()):
-            index.setdefault(tuple(a for a in amounts if a), []).append(row)
-        return {amounts: np.array(rows) for amounts, rows in index.items()}
-
-    @cached_property
-    def _known(self) -> frozenset[int]:
-        return frozenset(np.unique(self.arrays["elements"]).tolist()) - {0}
-
     def volumes(self, rows: np.ndarray, numbers: np.ndarray, amounts: np.ndarray) -> np.ndarray:
         """Fitted volume per atom after substitution.
 
@@ -258,6 +249,17 @@ class PrototypeLibrary:
         amounts[dropped] = 0
         return PrototypeLibrary({**self.arrays, "amounts": amounts})
 
+    @cached_property
+    def _index(self) -> dict[tuple[int, ...], np.ndarray]:
+        index: dict[tuple[int, ...], list[int]] = {}
+        for row, amounts in enumerate(self.arrays["amounts"].tolist()):
+            index.setdefault(tuple(a for a in amounts if a), []).append(row)
+        return {amounts: np.array(rows) for amounts, rows in index.items()}
+
+    @cached_property
+    def _known(self) -> frozenset[int]:
+        return frozenset(np.unique(self.arrays["elements"]).tolist()) - {0}
+
 
 def log_sizes(size: np.ndarray, numbers: np.ndarray, amounts: np.ndarray) -> np.ndarray:
     """Mean logarithmic size of the atoms of compositions.
@@ -292,9 +294,6 @@ def _first_of_each(coords: np.ndarray) -> np.ndarray:
     return np.flatnonzero(~np.tril(delta < 1e-3, -1).any(axis=1))
 
 
-_lock = threading.Lock()
-
-
 def load_library(path: str | Path | None = None) -> PrototypeLibrary:
     """Read a prototype library.
 
@@ -321,13 +320,7 @@ def load_library(path: str | Path | None = None) -> PrototypeLibrary:
     True
     """
     with _lock:
-        return _load(_path(path))
-
-
-def _path(path: str | Path | None) -> str:
-    if path is None:
-        path = DATA / "prototypes.npz"
-    return str(path)
+        return _load(str(DATA / "prototypes.npz" if path is None else path))
 
 
 @lru_cache(maxsize=2)
