@@ -17,6 +17,7 @@ from sklearn_kt.exceptions import CheckpointError
 
 from .base import FormulaGenerator
 from .candidate import Candidate
+from .chgnet import rank_by_energy, relax_candidates
 from .library import load_library, log_sizes
 from .stoichiometry import Stoichiometry
 from .symmetry import group_of_hall
@@ -133,13 +134,8 @@ class RandomGenerator(FormulaGenerator):
             if len(found) == self.n_samples:
                 break
         if self.relax:
-            from .chgnet import relax_candidate
-
-            relaxed = (relax_candidate(candidate, self.relax) for candidate in found)
-            found = [candidate for candidate in relaxed if candidate is not None]
+            found = relax_candidates(found, self.relax)
         if self.rank_by == "energy":
-            from .chgnet import rank_by_energy
-
             found = rank_by_energy(found)
         return found[:wanted]
 

@@ -38,6 +38,7 @@ __all__ = [
     "load_chgnet",
     "rank_by_energy",
     "relax_candidate",
+    "relax_candidates",
 ]
 
 #: Columns of :func:`chgnet_outputs`'s features.
@@ -192,6 +193,12 @@ def rank_by_energy(candidates: Sequence[Candidate], scale: float | None = None) 
             Candidate(candidate.lattice, candidate.numbers, candidate.coords, score, provenance)
         )
     return sorted(ranked, key=lambda c: -c.score)
+
+
+def relax_candidates(candidates: Sequence[Candidate], steps: int) -> list[Candidate]:
+    """Relax crystals as :func:`relax_candidate` does, and leave out those that it cannot."""
+    relaxed = (relax_candidate(candidate, steps) for candidate in candidates)
+    return [candidate for candidate in relaxed if candidate is not None]
 
 
 def relax_candidate(candidate: Candidate, steps: int) -> Candidate | None:

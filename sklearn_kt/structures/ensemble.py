@@ -13,6 +13,7 @@ from sklearn_kt.exceptions import InputError
 
 from .base import BaseStructureGenerator, ask, check_generator
 from .candidate import Candidate
+from .chgnet import rank_by_energy
 from .prototypes import PrototypeGenerator
 
 __all__ = ["EnsembleGenerator", "alike", "distinct"]
@@ -110,8 +111,6 @@ class EnsembleGenerator(BaseStructureGenerator):
         if len(lists) > 1:
             turns = distinct(turns)
         if self.rank_by == "energy":
-            from .chgnet import rank_by_energy
-
             turns = rank_by_energy(turns)
         return turns[:wanted]
 

@@ -18,6 +18,7 @@ from sklearn_kt.compositions import ELEMENTS
 
 from .base import FormulaGenerator
 from .candidate import Candidate
+from .chgnet import rank_by_energy, relax_candidates
 from .library import PrototypeLibrary, load_library
 from .stoichiometry import Stoichiometry
 
@@ -138,13 +139,8 @@ class PrototypeGenerator(FormulaGenerator):
         candidates = [substituted(library, found) for found in rank(library, formula, n)]
         candidates = [candidate for candidate in candidates if candidate.is_sound()]
         if self.relax:
-            from .chgnet import relax_candidate
-
-            relaxed = (relax_candidate(candidate, self.relax) for candidate in candidates)
-            candidates = [candidate for candidate in relaxed if candidate is not None]
+            candidates = relax_candidates(candidates, self.relax)
         if self.rank_by != "similarity":
-            from .chgnet import rank_by_energy
-
             scale = None if self.rank_by == "energy" else self.energy_scale
             candidates = rank_by_energy(candidates, scale)
         return candidates[:wanted]
