@@ -47,6 +47,11 @@ class Candidate:
     formula : str
         Reduced formula of the crystal.
 
+    Raises
+    ------
+    InputError
+        If the arrays have other shapes, or a number is that of no element.
+
     Examples
     --------
     >>> import numpy as np
@@ -62,6 +67,21 @@ class Candidate:
     coords: np.ndarray
     score: float = float("nan")
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("lattice", "numbers", "coords"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name)))
+        n = self.numbers.size
+        shapes = (self.lattice.shape, self.numbers.shape, self.coords.shape)
+        if shapes != ((3, 3), (n,), (n, 3)):
+            raise InputError(
+                f"a candidate has a lattice of shape (3, 3), numbers of shape (n,) and coords of"
+                f" shape (n, 3), in this order; got {', '.join(map(str, shapes))}."
+            )
+        # 0 would be read as the last element
+        strange = sorted({*self.numbers.tolist()} - {*range(1, len(ELEMENTS) + 1)})
+        if strange:
+            raise InputError(f"a candidate holds the number {strange[0]}, which no element has.")
 
     @classmethod
     def from_structure(

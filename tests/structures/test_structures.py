@@ -391,6 +391,15 @@ class TestCandidate:
     def test_unsound(self, candidate: Candidate) -> None:
         assert not candidate.is_sound()
 
+    def test_arrays_are_checked(self) -> None:
+        lattice, numbers, coords = 4 * np.eye(3), [55, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]
+        assert Candidate(lattice, numbers, coords).structure.formula == "Cs1 Cl1"
+        with pytest.raises(InputError, match=r"in this order; got \(2,\), \(3, 3\), \(2, 3\)"):
+            Candidate(numbers, lattice, coords)
+        for strange in (0, 119, 17.5):
+            with pytest.raises(InputError, match=f"holds the number {strange}, which no element"):
+                Candidate(lattice, [55, strange], coords)
+
     def test_every_generator_is_one(self) -> None:
         for cls in (PrototypeGenerator, EnsembleGenerator, StructureLookup):
             assert issubclass(cls, BaseStructureGenerator)
