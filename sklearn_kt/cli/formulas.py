@@ -15,7 +15,6 @@ from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import CompositionError, InputError
 
 from .console import tell
-from .options import STDIN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +120,7 @@ def _are_formulas(values: list[Any]) -> bool:
 def formulas_among(data: list[str]) -> list[str] | None:
     """Return the arguments if they are formulas, None if they are one table."""
     from sklearn_kt.compositions import parse_formula
-    from sklearn_kt.tables import is_table_name
+    from sklearn_kt.tables import STDIN, is_table_name
 
     tables = [text for text in data if text == STDIN or is_table_name(text)]
     if len(data) > 1:
@@ -145,7 +144,7 @@ def formulas_among(data: list[str]) -> list[str] | None:
 @contextlib.contextmanager
 def given_table(args: argparse.Namespace) -> Iterator[Table]:
     """Open the table that was named, or one of the formulas that were."""
-    from sklearn_kt.tables import formula_table, open_table
+    from sklearn_kt.tables import STDIN, formula_table, open_table
 
     formulas = formulas_among(args.data)
     if formulas is not None:

@@ -13,7 +13,6 @@ BATCH_ROWS = 10_000
 DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
 FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
 MODEL_FILE = "file written by fit or save_model"
-STDIN = "-"
 # of a condition that is tried at several values
 _MOST_VALUES = 10_000
 

@@ -44,8 +44,12 @@ def _random(args: argparse.Namespace) -> Any:
     return RandomGenerator(rank_by=order, relax=args.relax)
 
 
-#: Makes the generator of each name.
-GENERATORS = {"prototype": _prototype, "crystallm": _crystallm, "random": _random}
+# what the generator of each name does, and how it is made
+GENERATORS = {
+    "prototype": ("substitution into known crystals", _prototype),
+    "crystallm": ("a language model of crystals", _crystallm),
+    "random": ("atoms placed by chance, from the extra 'structures-random'", _random),
+}
 
 
 def add_parser(commands: Any) -> None:
@@ -53,8 +57,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "structures",
         help="propose crystal structures for formulas",
-        description="Propose crystal structures by substitution into known prototypes or by a"
-        " language model: print the ranked candidates and write a CIF file for each.",
+        description="Propose crystal structures: print the ranked candidates and write a CIF file"
+        " for each.",
         examples=(
             "structures BaTiO3 --n 3 --output-dir crystals",
             "structures LiFePO4 NaCl --generator both --rank-by energy",
@@ -68,8 +72,8 @@ def add_parser(commands: Any) -> None:
         "--generator",
         choices=(*GENERATORS, "both"),
         default="prototype",
-        help="crystallm is a language model of crystals, both asks it and the prototypes; random "
-        "places atoms by chance, from the extra 'structures-random' (default: prototype)",
+        help=f"{'; '.join(f'{name}: {about}' for name, (about, _) in GENERATORS.items())}; both:"
+        " prototype and crystallm (default: prototype)",
     )
     parser.add_argument(
         "--rank-by",
@@ -113,7 +117,7 @@ def _tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
 
     members: list[Any] = [structures.StructureLookup(args.known)] if args.known else []
     names = ("prototype", "crystallm") if args.generator == "both" else (args.generator,)
-    members += [GENERATORS[name](args) for name in names]
+    members += [GENERATORS[name][1](args) for name in names]
     generator = structures.Cached(
         structures.EnsembleGenerator(members), n_jobs=args.n_jobs, verbose=1
     )

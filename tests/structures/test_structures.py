@@ -479,7 +479,7 @@ class TestCommand:
     @pytest.mark.parametrize("name", GENERATORS)
     def test_generators_have_names_and_hear_the_options(self, name: str) -> None:
         args = argparse.Namespace(generator=name, rank_by="energy", relax=0)
-        generator = GENERATORS[name](args)
+        generator = GENERATORS[name][1](args)
         assert name in type(generator).__name__.lower()
         assert generator.rank_by == "energy"
 
