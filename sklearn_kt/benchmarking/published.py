@@ -83,8 +83,7 @@ def leaderboard(
     Parameters
     ----------
     result : EvaluationResult or None
-        Our results; models without all of the task's five folds are left to a row without
-        a rank.
+        Our results; models with fewer folds than others get a row without a rank.
     published : DataFrame or None
         Of :func:`read_leaderboard`.
     task : str
@@ -98,6 +97,11 @@ def leaderboard(
         (population) standard deviation over the folds of each score. Published
         submissions have no ``roc_auc``: their files mostly hold labels.
 
+    Raises
+    ------
+    InputError
+        If there is no such task, or no score of it.
+
     Examples
     --------
     >>> import pandas as pd
@@ -110,6 +114,10 @@ def leaderboard(
     0     1     b  80.0
     1     2     a  90.0
     """
+    if task not in MATBENCH_TASKS:
+        raise InputError(
+            f"{task!r} is not a MatBench v0.1 task. The tasks are: {', '.join(MATBENCH_TASKS)}."
+        )
     spec = MATBENCH_TASKS[task]
     parts = []
     if published is not None:

@@ -238,6 +238,8 @@ def test_leaderboard_without_all_folds_has_no_rank(small: Path, published: Path)
     assert table["rank"].dropna().tolist() == [1, 2]
     with pytest.raises(InputError, match="Neither"):
         leaderboard(None, None, "matbench_expt_gap")
+    with pytest.raises(InputError, match="'steels' is not a MatBench"):
+        leaderboard(result, None, "steels")
     with pytest.raises(InputError, match="No scores of matbench_expt_is_metal"):
         leaderboard(result, None, "matbench_expt_is_metal")
 
