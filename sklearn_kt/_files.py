@@ -9,6 +9,7 @@ them into one, and a program that uses the package may do the same.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from .exceptions import InputError
 
-__all__ = ["DATA", "new_folder", "remove_folder", "replacing"]
+__all__ = ["DATA", "file_digest", "new_folder", "remove_folder", "replacing"]
 
 #: What the package ships beside code; its README.md says what each file is.
 DATA = Path(__file__).parent / "data"
@@ -155,6 +156,12 @@ def remove_folder(path: Path) -> None:
         path.rename(dead)
     finally:
         _remove_all(dead)
+
+
+def file_digest(path: Path) -> str:
+    """Tell a file from others by its bytes: their SHA-256, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_all(folder: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .exceptions import CheckpointError
+from .exceptions import CheckpointError, reason_of
 
 __all__ = [
     "check_objects",
@@ -133,7 +133,7 @@ def parse_json(text: bytes, name: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name} is no JSON ({str(error)[:200]}).") from error
+        raise CheckpointError(f"{name} is no JSON ({reason_of(error)}).") from error
 
 
 def check_schema(archive: zipfile.ZipFile, trusted: Collection[str] | None = ()) -> None:
@@ -615,5 +615,5 @@ def check_tokenizer(text: Any) -> Any:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        raise CheckpointError(f"a tokenizer cannot be read ({str(error)[:200]}).") from error
+        raise CheckpointError(f"a tokenizer cannot be read ({reason_of(error)}).") from error
     return tokenizer

@@ -24,6 +24,9 @@ __all__ = [
     "TrainingWarning",
 ]
 
+# characters of an error of a library that are quoted
+_QUOTED = 200
+
 
 class SklearnKTError(Exception):
     """Base class of every error raised by :mod:`sklearn_kt`."""
@@ -104,3 +107,9 @@ class TrainingWarning(UserWarning):
 
 class ExplanationWarning(UserWarning):
     """An explanation that says less than it seems to."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Give the first line of a library's error, to quote in ours; its class if it is mute."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(". ")[:_QUOTED]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .exceptions import CheckpointError
+from .exceptions import CheckpointError, reason_of
 
 __all__ = ["check_settings", "model_folder", "read_settings"]
 
@@ -48,7 +48,6 @@ def model_folder(name: str | os.PathLike, *, local_files_only: bool = True) -> P
             )
         # the hub's errors share no class, and a connection can fail in any way
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
             remedy = (
                 "pass the path of a folder saved by save_pretrained, or a name together with "
                 "local_files_only=False to allow a download"
@@ -57,7 +56,7 @@ def model_folder(name: str | os.PathLike, *, local_files_only: bool = True) -> P
             )
             raise CheckpointError(
                 f"{os.fspath(name)!r} is no folder, and no model of that name was found "
-                f"({reason[:200]}); {remedy}."
+                f"({reason_of(error)}); {remedy}."
             ) from error
     if (folder / _ADAPTER).exists():
         raise CheckpointError(
@@ -78,7 +77,7 @@ def read_settings(folder: Path, file: str) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read: {str(error)[:200]}.") from error
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}.") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} is not a JSON object.")
     for origin in (_ORIGIN, _ORIGIN.removeprefix("_")):

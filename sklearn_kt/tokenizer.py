@@ -24,7 +24,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
 from .compositions import ELEMENTS, CompositionBatch, parse_formula, read_compositions
-from .exceptions import CheckpointError, CompositionError, InputError
+from .exceptions import CheckpointError, CompositionError, InputError, reason_of
 from .fitting import fit_context
 from .hub import model_folder, read_settings
 
@@ -245,9 +245,8 @@ def read_tokenizer(
         )
     # tokenizers raises bare Exception for a damaged file
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
         raise CheckpointError(
-            f"No tokenizer was read from {os.fspath(name)!r}: {reason}. "
+            f"No tokenizer was read from {os.fspath(name)!r}: {reason_of(error)}. "
             f"{_tokenizer_remedy(local_files_only)}."
         ) from error
 

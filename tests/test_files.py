@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from sklearn_kt._files import new_folder, remove_folder, replacing
+from sklearn_kt._files import file_digest, new_folder, remove_folder, replacing
 from sklearn_kt.exceptions import InputError
 
 
@@ -209,7 +209,7 @@ def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
 _CHILD = """
 import signal, sys, time
 from sklearn_kt.cli import main, tokenize
-from sklearn_kt._files import new_folder, replacing
+from sklearn_kt._files import file_digest, new_folder, replacing
 
 def run(args):
     with replacing("out.csv") as file, new_folder("folder") as folder:
@@ -281,3 +281,9 @@ def test_an_interrupt_while_a_folder_is_removed(
     with pytest.raises(KeyboardInterrupt):
         remove_folder(tmp_path / "parts")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    # of FIPS 180-2
+    assert file_digest(tmp_path / "file").startswith("ba7816bf8f01cfea")

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import CONFIG_MAPPING, MODEL_MAPPING, PretrainedConfig, PreTrainedModel
 
-from sklearn_kt.exceptions import CheckpointError, InputError
+from sklearn_kt.exceptions import CheckpointError, InputError, reason_of
 from sklearn_kt.hub import check_settings
 from sklearn_kt.randomness import torch_generator_kept
 from sklearn_kt.tokenizer import CLS_ID, N_TOKENS, PAD_ID
@@ -318,7 +318,7 @@ def text_config(settings: Mapping[str, Any]) -> PretrainedConfig:
     # each version of transformers checks them in its own way
     except Exception as error:
         raise CheckpointError(
-            f"the settings are not those of a {kind} encoder: {str(error)[:200]}"
+            f"the settings are not those of a {kind} encoder: {reason_of(error)}"
         ) from error
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from sklearn_kt._files import replacing
-from sklearn_kt.exceptions import CheckpointError, TrainingError
+from sklearn_kt.exceptions import CheckpointError, TrainingError, reason_of
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
 
 __all__ = ["STATE_FILE", "ResumableRun", "adamw", "read_state"]
@@ -288,10 +288,9 @@ def read_state(path: Path, device: str = "cpu") -> dict[str, Any]:
         if missing := sorted({"version", "optimizer", *_STATE_KEYS} - set(state)):
             raise KeyError(f"it lacks {missing[0]!r}")
     except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
-        first = str(error).strip().split("\n")[0][:200]
         raise CheckpointError(
-            f"the training state {path} cannot be read ({first}); it is damaged: delete it to "
-            "begin again, or choose another folder."
+            f"the training state {path} cannot be read ({reason_of(error)}); it is damaged: delete"
+            " it to begin again, or choose another folder."
         ) from error
     if state["version"] > _STATE_VERSION:
         raise CheckpointError(

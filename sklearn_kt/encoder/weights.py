@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklearn_kt._files import DATA, new_folder
-from sklearn_kt.exceptions import CheckpointError, InputError
+from sklearn_kt._files import DATA, file_digest, new_folder
+from sklearn_kt.exceptions import CheckpointError, InputError, reason_of
 from sklearn_kt.hub import model_folder, read_settings
 from sklearn_kt.randomness import torch_generator_kept
 
@@ -225,7 +225,7 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
     # what reads damaged weights raises errors of many classes
     except Exception as error:
         raise CheckpointError(
-            f"backbone {str(backbone)!r} cannot be loaded ({_first_line(error)}); it needs "
+            f"backbone {str(backbone)!r} cannot be loaded ({reason_of(error)}); it needs "
             f"{_CONFIG} and {_WEIGHTS} as save_pretrained writes them."
         ) from error
     # what is missing was made at random; a pooler is left out of many files, and not run
@@ -321,7 +321,7 @@ def save_checkpoint(
         config = {
             "model_type": _MODEL_TYPE,
             "format_version": FORMAT_VERSION,
-            "sha256": _sha256(staging / _WEIGHTS),
+            "sha256": file_digest(staging / _WEIGHTS),
             **spec["config"],
         }
         (staging / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -400,11 +400,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_weights(
     spec: dict[str, Any],
     weights: dict[str, torch.Tensor],
@@ -451,7 +446,7 @@ def check_weights(
                 raise ValueError(f"{name[:80]} holds values that are not finite")
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
         raise CheckpointError(
-            f"the weights of an encoder do not fit its settings ({_first_line(error)}); "
+            f"the weights of an encoder do not fit its settings ({reason_of(error)}); "
             "it is damaged or was edited."
         ) from error
 
@@ -507,7 +502,3 @@ def _quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200]

@@ -10,7 +10,6 @@ early stopping and scaling of targets can only use training rows.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import inspect
 import os
@@ -30,6 +29,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.dummy import DummyRegressor
 from sklearn.pipeline import Pipeline
 
+from sklearn_kt._files import file_digest
 from sklearn_kt._settings import own_settings
 from sklearn_kt.estimators.readouts import decide, forests_in_order
 from sklearn_kt.exceptions import InputError
@@ -216,7 +216,7 @@ def describe_model(estimator: Any) -> str:
     # an address in memory differs from run to run
     text = re.sub(r" at 0x[0-9a-f]+", "", text)
     hashes = [
-        f"{folder.name}: sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        f"{folder.name}: sha256 {file_digest(path)}"
         for folder in checkpoint_folders(estimator)
         for path in sorted(folder.glob("*.safetensors"))
     ]

@@ -16,7 +16,7 @@ from sklearn_kt._cells import FORMULA_COLUMN
 from sklearn_kt.compositions import CompositionBatch, composition_groups
 from sklearn_kt.conditions import typical_values
 from sklearn_kt.estimators.base import reads_compositions
-from sklearn_kt.exceptions import ConditionWarning, ExplanationWarning, InputError
+from sklearn_kt.exceptions import ConditionWarning, ExplanationWarning, InputError, reason_of
 
 __all__ = ["Model", "trained_on"]
 
@@ -205,7 +205,7 @@ class Model:
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"the model cannot predict {batch[:3].formulas()} or others of {len(batch)} "
-                f"compositions ({str(error).splitlines()[0]}). It has to read formulas, and with "
+                f"compositions ({reason_of(error)}). It has to read formulas, and with "
                 "baseline='drop' also those of pure elements; baseline='background' asks only "
                 "for mixtures with compositions like those it was fitted on."
             ) from error

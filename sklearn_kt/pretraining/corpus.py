@@ -16,7 +16,6 @@ then file order decides.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 import sys
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sklearn_kt._files import DATA, new_folder, replacing
+from sklearn_kt._files import DATA, file_digest, new_folder, replacing
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
@@ -423,11 +422,7 @@ class Corpus:
         # the names of tables have a part more
         arrays = sorted(p.name for p in self.folder.glob("*.npy") if p.name.count(".") == 1)
         tables = [f"{name}.{part}.npy" for name in sorted(teachers) for part in ("rows", "teacher")]
-        digests = []
-        for name in [_META, *arrays, *tables]:
-            with (self.folder / name).open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-        return digests
+        return [file_digest(self.folder / name) for name in [_META, *arrays, *tables]]
 
     @property
     def teachers(self) -> list[str]:

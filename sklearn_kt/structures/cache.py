@@ -23,7 +23,7 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.utils._param_validation import HasMethods
 
-from sklearn_kt._files import DATA
+from sklearn_kt._files import DATA, file_digest
 from sklearn_kt._version import __version__
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.exceptions import CompositionWarning, InputError, NearFormulaWarning
@@ -344,7 +344,7 @@ def _identity(value: Any) -> Any:
         return [f"{type(value).__module__}.{type(value).__qualname__}", kept]
     if isinstance(value, str | Path) and Path(value).exists():
         files = [Path(value)] if Path(value).is_file() else sorted(Path(value).rglob("*"))
-        return [_file_digest(path) for path in files if path.is_file()]
+        return [file_digest(path) for path in files if path.is_file()]
     if isinstance(value, list | tuple):
         return [_identity(item) for item in value]
     try:
@@ -362,10 +362,5 @@ def _shipped() -> list[str]:
     folder = DATA / "crystallm"
     return [
         __version__,
-        *map(_file_digest, (DATA / "prototypes.npz", folder / "model.safetensors")),
+        *map(file_digest, (DATA / "prototypes.npz", folder / "model.safetensors")),
     ]
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -585,6 +585,14 @@ def test_features_that_pure_elements_lack() -> None:
     assert total(values) == pytest.approx(model.predict(["NaCl"])[0] - values.baseline_value)
 
 
+def test_errors_without_a_text_have_a_name() -> None:
+    def mute(formulas: list[str]) -> list[float]:
+        raise ValueError
+
+    with pytest.raises(InputError, match=r"compositions \(ValueError\)\. It has to read formulas"):
+        explain(mute, "NaCl")
+
+
 def test_function_of_another_shape() -> None:
     with pytest.raises(InputError, match=r"shape \(1,\) for 94 formulas"):
         explain(lambda formulas: [1.0], "NaCl")

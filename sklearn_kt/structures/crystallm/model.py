@@ -14,7 +14,7 @@ import numpy as np
 
 from sklearn_kt._files import DATA
 from sklearn_kt.compositions import ELEMENTS
-from sklearn_kt.exceptions import CheckpointError
+from sklearn_kt.exceptions import CheckpointError, reason_of
 from sklearn_kt.hub import model_folder, read_settings
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
 from sklearn_kt.structures.elements import element_features
@@ -303,7 +303,7 @@ def load_crystallm(
         network, report = loaded
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(
-            f"{source} has no CrystaLLM model that can be read: {str(error)[:200]}"
+            f"{source} has no CrystaLLM model that can be read: {reason_of(error)}"
         ) from error
     missing = sorted(set(report["missing_keys"]) - {"lm_head.weight"})
     if missing:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sklearn_kt._files import replacing
+from sklearn_kt._files import file_digest, replacing
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError
 from sklearn_kt.structures.reading import read_rows, read_structure, read_structures
 
@@ -356,9 +356,7 @@ class _Crystals:
             files = sorted(path for path in root.rglob("*") if path.is_file())
             self.hashed = hashlib.sha256(str(self.skip_bad).encode())
             for path in files if root.is_dir() else [root]:
-                with path.open("rb") as file:
-                    content = hashlib.file_digest(file, "sha256").hexdigest()
-                self.hashed.update(f"{path.relative_to(root)} {content}".encode())
+                self.hashed.update(f"{path.relative_to(root)} {file_digest(path)}".encode())
         elif not self.read:
             for _ in self:
                 pass
