@@ -28,7 +28,6 @@ from sklearn_kt._files import DATA, replacing
 from sklearn_kt.benchmarking import (
     jarvis_tasks,
     matbench_tasks,
-    read_leaderboard,
     thermoelectric_tasks,
     write_official,
 )
@@ -127,7 +126,7 @@ def keep_all(
     keep(result, folder, {"benchmark": benchmark, "seed": SEED, **how_made()})
     path = find_leaderboard(data_dir)
     if benchmark == "matbench" and path is not None:
-        published = pd.read_csv(path) if path.is_file() else read_leaderboard(path)
+        published = pd.read_csv(path)
         with replacing(folder / PUBLISHED) as part:
             published[published["task"].isin(by_name)].to_csv(part, index=False)
     home = data_dir or data_home()
