@@ -25,8 +25,8 @@ from .exceptions import InputError
 
 __all__ = ["DATA", "file_digest", "new_folder", "remove_folder", "replacing"]
 
-#: What the package ships beside code; its README.md says what each file is.
 DATA = Path(__file__).parent / "data"
+"""What the package ships beside code; its README.md says what each file is."""
 
 # what a write says of a full disk, a limit or a quota, without the name of the file
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)

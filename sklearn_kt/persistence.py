@@ -49,12 +49,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TRUSTED_TYPES", "describe_model", "load_model", "save_model"]
 
-#: Layout of a model file; raised when another version of the package could misread it.
+# layout of a model file; raised when another version of the package could misread it
 FORMAT_VERSION = 4
 
-#: Types beyond those that skops trusts by itself which a model file may hold, beside all
-#: estimators of this package: what keeps plain data or other estimators, and trees of scikit-learn,
-#: whose arrays are checked.
 TRUSTED_TYPES = (
     "builtins.frozenset",
     "builtins.range",
@@ -98,6 +95,10 @@ TRUSTED_TYPES = (
     "sklearn_kt._targets.ClassTargets",
     "sklearn_kt._targets.NumberTargets",
 )
+"""Types that a model file may hold, beside those of this package and what skops trusts by itself.
+
+They keep plain data or other estimators, or are trees of scikit-learn, whose arrays are checked.
+"""
 
 _ABOUT = "sklearn_kt.json"
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

@@ -8,7 +8,6 @@ where pretraining has seen the answer.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sklearn_kt._files import DATA
 from sklearn_kt._settings import own_settings
 from sklearn_kt.compositions import CompositionBatch, read_compositions
 from sklearn_kt.encoder import Encoder, held_out_scores
 from sklearn_kt.encoder.weights import checkpoint_folder
 from sklearn_kt.evaluation.audit import POOL_FILE, CompositionPool
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.pretraining.corpus import UNIT_FORMS
+from sklearn_kt.pretraining.corpus import UNIT_FORMS, read_property_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -354,8 +352,7 @@ def list_properties(checkpoint: str | Path = "default") -> pd.DataFrame:
 
 def _heads(encoder: Encoder, checkpoint: str | Path) -> list[_Head]:
     """Put together what the checkpoint says of its heads and the package of their names."""
-    with (DATA / "properties.csv").open(encoding="utf-8", newline="") as file:
-        table = {row["name"]: row for row in csv.DictReader(file)}
+    table = {row["name"]: row for row in read_property_table()}
     scores = held_out_scores(checkpoint)
     heads = []
     for entry in encoder.spec["config"].get("properties", []):

@@ -50,7 +50,7 @@ _TEXT_MODELS = (
 )
 _PLAIN = (bool, float, int, str, type(None))
 
-#: Attention to an element is proportional to a power of its fraction; the heads take turns.
+# attention to an element is proportional to a power of its fraction; the heads take turns
 AMOUNT_POWERS: dict[str, tuple[float, ...]] = {
     "none": (0.0,),
     "linear": (1.0,),

@@ -24,8 +24,8 @@ from sklearn_kt.randomness import seed_torch, torch_generator_kept
 
 __all__ = ["STATE_FILE", "ResumableRun", "adamw", "read_state"]
 
-#: Name of the file that a run writes its state to.
 STATE_FILE = "state.pt"
+"""Name of the file that a run writes its state to."""
 _STATE_VERSION = 2
 _STATE_KEYS = {"signature", "step", "epoch", "position", "seconds", "history", "model", "average"}
 _GRADIENT_NORM = 1.0

@@ -37,7 +37,6 @@ __all__ = [
     "without_heads",
 ]
 
-#: Sizes of encoders trained from scratch.
 PRESETS: dict[str, dict[str, int]] = {
     "tiny": {
         "hidden_size": 64,
@@ -58,8 +57,9 @@ PRESETS: dict[str, dict[str, int]] = {
         "intermediate_size": 1024,
     },
 }
+"""Sizes of encoders trained from scratch."""
 
-#: Layout of a checkpoint folder; raised when an older package could misread it.
+# layout of a checkpoint folder; raised when an older package could misread it
 FORMAT_VERSION = 1
 
 _CHECKPOINTS = DATA / "checkpoints"

@@ -49,11 +49,11 @@ __all__ = [
     "build_corpus",
 ]
 
-#: Layout of a corpus folder.
+# layout of a corpus folder
 FORMAT_VERSION = 2
 
-#: What the unit of a head begins with, where it predicts something else than the value.
 UNIT_FORMS = {"log": "log10", "log1p": "log(1 + x)", "binary": "logit"}
+"""What the unit of a head begins with, where it predicts something else than the value."""
 
 _META = "corpus.json"
 _TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -156,31 +156,34 @@ class CorpusTable:
     name: str = "table"
 
 
-#: Elements with open f shells, whose compounds have a gap or none as a code treats these shells:
-#: EuO is a metal in one table and an insulator in the next.
 OPEN_F = (
     *("Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb"),
     *("Pa", "U", "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm", "Md", "No"),
 )
+"""Elements with open f shells, whose compounds have a gap or none as a code treats these shells.
+
+EuO is a metal in one table and an insulator in the next.
+"""
 
 
-def _read_properties() -> tuple[Property, ...]:
+def read_property_table() -> list[dict[str, str]]:
+    """Read what the package says of each property of the shipped checkpoint's corpus."""
     with (DATA / "properties.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Property(
-                row["name"],
-                row["unit"],
-                row["transform"],
-                low=json.loads(row["low"] or "-Infinity"),
-                high=json.loads(row["high"] or "Infinity"),
-                without=OPEN_F if row["without"] == "open f" else (),
-            )
-            for row in csv.DictReader(file)
-        )
+        return list(csv.DictReader(file))
 
 
-#: Every property of the shipped checkpoint's corpus, from the table in the package.
-PROPERTIES: tuple[Property, ...] = _read_properties()
+PROPERTIES: tuple[Property, ...] = tuple(
+    Property(
+        row["name"],
+        row["unit"],
+        row["transform"],
+        low=json.loads(row["low"] or "-Infinity"),
+        high=json.loads(row["high"] or "Infinity"),
+        without=OPEN_F if row["without"] == "open f" else (),
+    )
+    for row in read_property_table()
+)
+"""Every property of the shipped checkpoint's corpus, from the table in the package."""
 
 
 def build_corpus(

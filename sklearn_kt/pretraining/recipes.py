@@ -23,7 +23,7 @@ from .teachers import (
 __all__ = ["read_recipe", "run_recipe"]
 
 _KEYS = {"data_home", "corpus", "teachers", "pretrainer", "output", "card"}
-#: Makes the teacher of each kind from its entry in a recipe, and takes out what it needs.
+# makes the teacher of each kind from its entry in a recipe, and takes out what it needs
 TEACHERS: Mapping[str, Callable[[dict[str, Any]], Teacher]] = {
     "chgnet": lambda entry: CHGNetTeacher(),
     "text": lambda entry: TextTeacher(entry.pop("model")),

@@ -78,11 +78,13 @@ class Source:
     unless: str | None = None
 
 
-#: The allow-list: :func:`dft_tables` reads these files and nothing else, in this order. The first
-#: comes first because its energies above the hull are joined to the other files by id.
 SOURCES: tuple[Source, ...] = tuple(
     Source(**source) for source in json.loads((DATA / "sources.json").read_text(encoding="utf-8"))
 )
+"""The allow-list: :func:`dft_tables` reads these files and nothing else, in this order.
+
+The first comes first because its energies above the hull are joined to the other files by id.
+"""
 
 
 def dft_tables(data_home: str | Path) -> Iterator[CorpusTable]:

@@ -41,7 +41,6 @@ __all__ = [
     "relax_candidates",
 ]
 
-#: Columns of :func:`chgnet_outputs`'s features.
 FEATURE_NAMES: tuple[str, ...] = (
     *(f"crystal_{i}" for i in range(64)),
     *(f"atom_mean_{i}" for i in range(64)),
@@ -49,6 +48,7 @@ FEATURE_NAMES: tuple[str, ...] = (
     "magmom_mean",
     "magmom_max",
 )
+"""Columns of :func:`chgnet_outputs`'s features."""
 # trained on hydrogen to plutonium, without Po, At, Rn, Fr and Ra
 _KNOWN = frozenset(range(1, 95)) - {84, 85, 86, 87, 88}
 # relaxations that leave these bounds have flown apart or collapsed

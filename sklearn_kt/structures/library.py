@@ -26,7 +26,7 @@ from .symmetry import GRID, lattice_vectors, orbit_images, setting
 
 __all__ = ["PrototypeLibrary", "load_library"]
 
-#: Layout of a library file.
+# layout of a library file
 FORMAT_VERSION = 1
 _ARRAYS = {
     "hall": 1,

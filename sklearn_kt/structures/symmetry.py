@@ -26,9 +26,11 @@ __all__ = [
     "setting",
 ]
 
-#: Positions are multiples of this part of a lattice vector: every special position
-#: (halves to twenty-fourths) is exact.
 GRID = 65520
+"""Positions are multiples of this part of a lattice vector.
+
+Every special position (halves to twenty-fourths) is exact.
+"""
 # Images of a position closer than this (in grid units) are the same atom.
 _SAME = 40
 # Of spglib, in Angstrom.

@@ -23,8 +23,8 @@ _ELEMENTS = (
     "Pd As Co Np Tc Hg Pu Al Tm Tb Ho Nb Ge Zr Cd V Sr Ni Rh Th Na Ru La Re Y Er Ce Pt Ga Li Cs "
     "F Ba Te Mo Gd Pr Bi Sc Ag Rb Dy Yb Nd Au Os Pa Sm Be Ac Xe Kr He Ne Ar"
 )
-#: The first tokens.
 ELEMENT_TOKENS = tuple(_ELEMENTS.split())
+"""The first tokens."""
 _KEYWORDS = (
     "_cell_length_b _atom_site_occupancy _atom_site_attached_hydrogens _cell_length_a "
     "_cell_angle_beta _symmetry_equiv_pos_as_xyz _cell_angle_gamma _atom_site_fract_x "

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SHIPPED", "CrystaLLM", "Sample", "load_crystallm", "new_crystallm"]
 
-#: The model in the package.
 SHIPPED = DATA / "crystallm"
+"""The model in the package."""
 
 Allowed: TypeAlias = Callable[[Sequence[int]], Sequence[int]]
 

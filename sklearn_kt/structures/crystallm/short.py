@@ -30,8 +30,8 @@ __all__ = ["GROUP_KEY", "free_parameters", "lengthen", "short_fraction", "shorte
 
 _LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 _ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
-#: Key of the space group's line.
 GROUP_KEY = "_symmetry_space_group_name_H-M"
+"""Key of the space group's line."""
 _FREE_MONOCLINIC = (*_LENGTHS, _ANGLES[1])
 # Atoms that are nearer than this (Angstrom) cannot both be there.
 _OVERLAP = 0.8

@@ -47,7 +47,7 @@ _ANGLES = (10.0, 170.0)
 # A model of 1024 tokens writes about 40 rows.
 _MAX_SITES = 1_000
 _IDENTITY = "loop_\n_symmetry_equiv_pos_site_id\n_symmetry_equiv_pos_as_xyz\n1 'x, y, z'\n"
-#: Parameters of a cell.
+# parameters of a cell
 CELL = (
     "_cell_length_a",
     "_cell_length_b",
