@@ -35,6 +35,7 @@ from ._formula import ELEMENTS
 from .exceptions import InputError
 
 __all__ = [
+    "STDIN",
     "Batch",
     "CompositionColumns",
     "Table",
@@ -50,6 +51,7 @@ __all__ = [
     "writable_format",
 ]
 
+# what names stdin
 STDIN = "-"
 _TEXT = (".csv", ".tsv", ".jsonl")
 _FORMATS = (*_TEXT, *(f"{ending}.gz" for ending in _TEXT), ".parquet", ".xlsx")

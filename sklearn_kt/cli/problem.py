@@ -43,8 +43,8 @@ class Problem:
     target_names: list[str]
     units: list[str]
     elements: list[str]
+    # rows whose composition an earlier row has
     repeats: int
-    """Rows whose composition an earlier row has."""
 
 
 def table_problem(
