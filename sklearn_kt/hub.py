@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .exceptions import CheckpointError, reason_of
 
-__all__ = ["check_settings", "model_folder", "read_settings"]
+__all__ = ["check_settings", "model_folder", "quiet_transformers", "read_settings"]
 
 # what weights and tokenizers are made of, without pickles and without code
 _FILES = ["*.json", "*.model", "*.safetensors", "merges.txt", "vocab.txt"]
@@ -102,3 +103,19 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
             pending.extend(part.values())
         elif isinstance(part, list | tuple):
             pending.extend(part)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from bars and remarks about weights that are loaded or saved."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._files import DATA, file_digest, new_folder
 from sklearn_kt.exceptions import CheckpointError, InputError, reason_of
-from sklearn_kt.hub import model_folder, read_settings
+from sklearn_kt.hub import model_folder, quiet_transformers, read_settings
 from sklearn_kt.randomness import torch_generator_kept
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
     folder = model_folder(backbone, local_files_only=local_files_only)
     config = text_config(read_settings(folder, _CONFIG))
     try:
-        with torch_generator_kept(), _quiet_transformers():
+        with torch_generator_kept(), quiet_transformers():
             _check_extent(config, folder)
             model, report = model_class(config).from_pretrained(
                 folder,
@@ -486,19 +485,3 @@ def _check_sizes(config: dict[str, Any], weights: dict[str, Any]) -> None:
             raise ValueError(f"the property {str(entry)[:80]} is not name, unit, center and scale")
         if not max(abs(entry["center"]), abs(entry["scale"])) < _LARGEST:
             raise ValueError(f"center or scale of {entry['name'][:80]!r} is not finite")
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers from bars and remarks about weights that are loaded."""
-    from transformers.utils import logging
-
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,7 +14,7 @@ import numpy as np
 from sklearn_kt._files import DATA
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import CheckpointError, reason_of
-from sklearn_kt.hub import model_folder, read_settings
+from sklearn_kt.hub import model_folder, quiet_transformers, read_settings
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
 from sklearn_kt.structures.elements import element_features
 
@@ -292,7 +291,7 @@ def load_crystallm(
     from transformers import GPT2LMHeadModel
 
     try:
-        with without_bars():
+        with quiet_transformers():
             loaded: Any = GPT2LMHeadModel.from_pretrained(
                 folder,
                 local_files_only=True,
@@ -339,20 +338,6 @@ def new_crystallm(
             vectors = network.transformer.wte.weight[: len(rows)]
             vectors += network.config.initializer_range * projected
     return CrystaLLM(network)
-
-
-@contextlib.contextmanager
-def without_bars() -> Iterator[None]:
-    """Keep transformers from showing bars for files that take no time."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _network(

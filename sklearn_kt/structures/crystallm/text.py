@@ -355,6 +355,7 @@ def atom_properties(formula: str) -> str:
 
 
 def field(text: str, name: str) -> str:
+    """Take what stands behind a name on its line."""
     found = re.search(rf"^{re.escape(name)} (.+)$", text, re.MULTILINE)
     if found is None:
         raise CIFRejectedError("syntax", f"there is no {name}")
@@ -369,6 +370,7 @@ def _number(text: str, name: str) -> float:
 
 
 def sites_of(text: str) -> list[tuple[str, int, list[float]]]:
+    """Take element, multiplicity and coordinates of each site."""
     block = text.partition("_atom_site_type_symbol")[2]
     rows = [line.split() for line in block.splitlines() if line and not line.startswith("_")]
     if len(rows) > _MAX_SITES:

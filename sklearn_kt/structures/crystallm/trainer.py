@@ -19,10 +19,11 @@ import numpy as np
 
 from sklearn_kt._files import file_digest, replacing
 from sklearn_kt.exceptions import CheckpointError, CompositionWarning, InputError
+from sklearn_kt.hub import quiet_transformers
 from sklearn_kt.structures.reading import read_rows, read_structure, read_structures
 
 from .cif_tokenizer import CIFTokenizer
-from .model import CrystaLLM, load_crystallm, new_crystallm, without_bars
+from .model import CrystaLLM, load_crystallm, new_crystallm
 from .short import shorten
 from .text import text_of_crystal
 
@@ -209,7 +210,7 @@ def export_crystallm(folder: str | Path, output: str | Path | None = None) -> Cr
         raise CheckpointError(f"{folder} has no {STATE_FILE}: the run has not come so far yet.")
     state = read_state(folder / STATE_FILE)
     model.network.load_state_dict(state["average"])
-    with without_bars():
+    with quiet_transformers():
         model.network.to(torch.float16).save_pretrained(output, safe_serialization=True)
     parameters = sum(p.numel() for p in model.network.parameters())
     last = state["history"][-1]
