@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._cells import FORMULA_COLUMN
 from sklearn_kt._files import replacing
+from sklearn_kt._formula import file_stem
 from sklearn_kt.exceptions import InputError
 
 from .console import print_table, printable, tell
@@ -45,9 +47,11 @@ def add_parser(commands: Any) -> None:
         " ± standard deviation over the folds), an audit of what test rows share with training"
         " and pretraining, and differences with their intervals. Rows of one composition stay on"
         " one side of each fold; public benchmarks have their official folds, and MatBench its"
-        " leaderboard.",
+        " leaderboard. Of several targets each is learned and scored by itself, on the rows that"
+        " have it.",
         examples=(
             "evaluate --data gaps.csv --target gap --models imkt-fast,rf-magpie",
+            "evaluate --data measured.csv --target S,zT --conditions temperature --models et-magpie",
             "evaluate --dataset matbench_expt_gap --models imkt-fast --output-dir results",
         ),
     )
@@ -106,7 +110,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    tasks = _benchmarks(args) if args.dataset else [_table(args)]
+    tasks = _benchmarks(args) if args.dataset else _table(args)
 
     from sklearn_kt.evaluation import evaluate
 
@@ -134,22 +138,36 @@ def run(args: argparse.Namespace) -> None:
             tell("wrote", ", ".join(map(str, _write(result, folder, args))))
 
 
-def _table(args: argparse.Namespace) -> Task:
+def _table(args: argparse.Namespace) -> list[Task]:
+    """Make a task of each target, of the rows that have it."""
     problem = table_problem(args, args.data, args.n_samples)
+
+    import numpy as np
+    from sklearn.utils import _safe_indexing
 
     from sklearn_kt.evaluation import table_task
 
-    return table_task(
-        problem.inputs,
-        problem.target,
-        kind=problem.task,
-        composition_column=FORMULA_COLUMN if args.conditions else None,
-        n_splits=args.folds or 5,
-        random_state=args.random_state,
-        name=problem.title,
-        target=problem.target_names[0],
-        unit=problem.units[0],
-    )
+    several = len(problem.target_names) > 1
+    columns = problem.target.T if several else [problem.target]
+    tasks = []
+    for name, unit, column in zip(problem.target_names, problem.units, columns, strict=True):
+        rows = np.flatnonzero(~np.isnan(column)) if several else np.arange(len(column))
+        try:
+            task = table_task(
+                _safe_indexing(problem.inputs, rows),
+                column[rows],
+                kind=problem.task,
+                composition_column=FORMULA_COLUMN if args.conditions else None,
+                n_splits=args.folds or 5,
+                random_state=args.random_state,
+                name=name if several else problem.title,
+                target=name,
+                unit=unit,
+            )
+        except InputError as error:
+            raise InputError(f"Column {name!r}: {error}") from error
+        tasks.append(task)
+    return tasks
 
 
 def _benchmarks(args: argparse.Namespace) -> list[Task]:
@@ -311,6 +329,8 @@ def _score_tables(
     for kind, part in summary.groupby(kinds, sort=False):
         tasks = [result.tasks[name] for name in part["task"].unique()]
         text = summary_text(part, rows=rows == "unseen", times=times)
+        units = {task.name: f" ({task.unit})" if task.unit else "" for task in tasks}
+        text["task"] += part["task"].map(units)
         title = f"{len(tasks)} tasks of {kind}"
         if len(tasks) == 1:
             text = text.drop(columns="task")
@@ -360,9 +380,11 @@ def _write(result: EvaluationResult, folder: Path, args: argparse.Namespace) -> 
     written.append(folder / _PREDICTIONS)
     for name, task in result.tasks.items():
         kind = "parity" if task.kind == "regression" else "roc"
-        picture = f"{kind}.png" if len(result.tasks) == 1 else f"{kind}-{name}.png"
+        picture = f"{kind}.png" if len(result.tasks) == 1 else f"{kind}-{_stem(name)}.png"
         written.append(report.write_plot(result, folder / picture, task=name))
-    title = next(iter(result.tasks)) if len(result.tasks) == 1 else str(args.dataset)
+    title = next(iter(result.tasks))
+    if len(result.tasks) > 1:
+        title = args.dataset or printable(Path(args.data).name)
     written.append(
         report.write_html_report(result, folder / _REPORT, title=title, command=args.command_line)
     )
@@ -373,3 +395,8 @@ def _write(result: EvaluationResult, folder: Path, args: argparse.Namespace) -> 
         write_official(result, path, model, metadata={"command": args.command_line})
         written.append(path)
     return written
+
+
+def _stem(task: str) -> str:
+    """Name a file after a task; targets are called what columns are, "a/b" among others."""
+    return task if re.fullmatch(r"[\w.+-]+", task, re.ASCII) else file_stem(task)

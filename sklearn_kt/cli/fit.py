@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    problem = table_problem(args, args.data, None, several=True)
+    problem = table_problem(args, args.data)
 
     from sklearn.pipeline import Pipeline
 

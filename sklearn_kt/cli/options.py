@@ -84,7 +84,7 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="COLUMN",
-        help="column to predict; of fit also several, a,b,..., some cells of which may be empty",
+        help="column to predict, or several, a,b,..., some cells of which may be empty",
     )
     parser.add_argument(
         "--unit",

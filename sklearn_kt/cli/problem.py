@@ -47,12 +47,10 @@ class Problem:
     repeats: int
 
 
-def table_problem(
-    args: argparse.Namespace, source: str, n_samples: int | None, *, several: bool = False
-) -> Problem:
+def table_problem(args: argparse.Namespace, source: str, n_samples: int | None = None) -> Problem:
     """Read formulas and targets of a whole table, and find out what to predict.
 
-    Several targets, where they are allowed, are named with commas between them.
+    Several targets are named with commas between them.
     """
     import numpy as np
 
@@ -66,7 +64,7 @@ def table_problem(
     places: list[str] = []
     with open_table(source, BATCH_ROWS) as table:
         names = [args.target]
-        if several and args.target not in table.schema.names:
+        if args.target not in table.schema.names:
             names = [name.strip() for name in args.target.split(",")]
         targets_at = {name: table.column(name) for name in names}
         targets: dict[str, list[Any]] = {name: [] for name in names}

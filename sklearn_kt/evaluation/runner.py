@@ -359,8 +359,11 @@ def _progress(verbose: int, total: int) -> Iterator[Callable[[str], None]]:
 
 def _outcome(record: FoldRecord, task: Task) -> str:
     scores = record.score(task)
-    figures = ", ".join(f"{SCORES[name].label} {scores[name]:.4g}" for name in _OUTCOME[task.kind])
-    return f"{figures}, fit {record.fit_seconds:.1f} s"
+    figures = []
+    for name in _OUTCOME[task.kind]:
+        unit = f" {task.unit}" if task.unit and SCORES[name].in_target_units else ""
+        figures.append(f"{SCORES[name].label} {scores[name]:.4g}{unit}")
+    return f"{', '.join(figures)}, fit {record.fit_seconds:.1f} s"
 
 
 def _run_one(number: int, job: _Job, n_jobs: int) -> tuple[int, FoldRecord]:

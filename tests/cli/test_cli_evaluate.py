@@ -341,3 +341,35 @@ def test_evaluate_recorded_folds_of_thermoelectrics(run: Run) -> None:
     code, _, err = run("evaluate", "--dataset", "thermoelectrics", "--target", "gap")
     assert code == 2
     assert_one_line(err, "target must be one of S, sigma")
+
+
+def test_evaluate_several_targets(run: Run, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"formula": FORMULAS, "T": [300, 400, 500] * 4, "S/K": GAPS, "zT": GAPS})
+    frame.loc[:2, "zT"] = np.nan
+    frame.loc[11, "S/K"] = np.nan
+    frame.to_csv(tmp_path / "measured.csv", index=False)
+    arguments = ["evaluate", "--data", "measured.csv", "--target", "S/K, zT", "--models"]
+    arguments += ["dummy,et-fractions", "--conditions", "T", "--output-dir", "out"]
+    code, out, err = run(*arguments, "--unit", "uV/K,", "--folds", 3)
+    assert code == 0, err
+    rows = {tuple(line.split()[:2]): line.split() for line in out.splitlines()}
+    assert rows["dummy", "S/K"][2] == "(uV/K)"
+    # each as if it were alone
+    known = frame.dropna(subset="zT").rename(columns={"zT": "y"})
+    known.to_csv(tmp_path / "zT.csv", index=False)
+    alone = ["evaluate", "--data", "zT.csv", "--target", "y", "--models", "et-fractions"]
+    score = run(*alone, "--conditions", "T", "--folds", 3)[1].splitlines()[3].split()[1]
+    assert rows["et-fractions", "zT"][2] == score
+    assert "S/K, of 11 test rows" in out
+    assert "zT, of 9 test rows" in out
+    assert "dummy, S/K, fold 2: MAE" in err
+    assert " uV/K, R²" in err
+    content = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert [task["unit"] for task in content["tasks"].values()] == ["uV/K", ""]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<title>measured.csv</title>" in page
+    assert "S/K (uV/K)" in page
+    assert len([*(tmp_path / "out").glob("parity-*.png")]) == 2
+    code, _, err = run(*arguments[:-2], "--folds", 10)
+    assert code == 2
+    assert_one_line(err, "Column 'zT': The number of folds", "9; got 10")
