@@ -642,6 +642,22 @@ def test_property_against_a_condition(measured: tuple[pd.DataFrame, np.ndarray])
     ]:
         with pytest.raises(InputError, match=message):
             ConditionDisplay.from_estimator(model, *arguments)
+    # inside others, too
+    given = (["PbTe"], "temperature")
+    inside = ConditionDisplay.from_estimator(make_pipeline(model), *given)
+    np.testing.assert_allclose(inside.intervals, display.intervals[:1])
+
+    class Around:
+        def __init__(self) -> None:
+            self.model_ = model
+
+        def predict(self, X: pd.DataFrame) -> np.ndarray:
+            return self.model_.predict(X)
+
+    inside = ConditionDisplay.from_estimator(Around(), *given, coverage=None)
+    np.testing.assert_allclose(inside.predictions, display.predictions[:1])
+    with pytest.raises(InputError, match="gives no intervals; pass coverage=None"):
+        ConditionDisplay.from_estimator(Around(), *given)
     with pytest.raises(InputError, match="need predictions of shape"):
         ConditionDisplay([1, 2], [[1.0]], ["PbTe"])
 

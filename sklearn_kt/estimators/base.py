@@ -12,6 +12,7 @@ from sklearn.utils import InputTags, check_array
 from sklearn.utils.validation import has_fit_parameter, validate_data
 from tqdm.auto import tqdm
 
+from sklearn_kt._model_guards import objects_in
 from sklearn_kt._targets import read_groups, takes_gaps
 from sklearn_kt.compositions import (
     ELEMENTS,
@@ -31,6 +32,8 @@ from .readouts import for_targets
 __all__ = [
     "FormulaMixin",
     "FormulaTags",
+    "elements_of",
+    "encoder_of",
     "fit_in_groups",
     "reads_compositions",
 ]
@@ -49,6 +52,18 @@ def reads_compositions(model: Any) -> bool:
     first = model.steps[0][1] if isinstance(model, Pipeline) else model
     tags = first.__sklearn_tags__() if hasattr(first, "__sklearn_tags__") else None
     return isinstance(getattr(tags, "input_tags", None), FormulaTags)
+
+
+def encoder_of(model: Any) -> ConditionEncoder | None:
+    """Find what reads the conditions in a fitted model, or in one inside it, or None."""
+    found = (item for item in objects_in(model) if isinstance(item, ConditionEncoder))
+    return next((item for item in found if hasattr(item, "typical_")), None)
+
+
+def elements_of(model: Any) -> list[str] | None:
+    """Give the elements that a fitted model, or one inside it, was trained on, or None."""
+    found = (getattr(item, "elements_", None) for item in objects_in(model))
+    return next((list(symbols) for symbols in found if symbols is not None), None)
 
 
 def fit_in_groups(model: Any, X: Any, y: Any, groups: np.ndarray | None) -> Any:

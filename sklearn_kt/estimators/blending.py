@@ -32,7 +32,7 @@ from .html_repr import FittedReprMixin, Value, shares
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import MAX_KERNEL_ROWS, forests_in_order, smooth_readout
 from .selection import weigh
-from .uncertainty import ErrorModel
+from .uncertainty import ErrorModel, check_coverage, with_spreads
 
 __all__ = ["BlendedKTClassifier", "BlendedKTRegressor"]
 
@@ -309,8 +309,8 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
 
     @own_settings()
     def predict(
-        self, X: Any, return_std: bool = False
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        self, X: Any, return_std: bool = False, coverage: float | None = None
+    ) -> np.ndarray | tuple[np.ndarray, ...]:
         """Predict the property.
 
         Parameters
@@ -320,6 +320,8 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
         return_std : bool, default=False
             Also return the standard deviation of the error, calibrated on rows that
             the models were not fitted on.
+        coverage : float or None, default=None
+            Also return the intervals of :meth:`predict_interval`, from the same pass.
 
         Returns
         -------
@@ -327,19 +329,23 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
             In the rows' order and in the units of the targets.
         std : ndarray of the same shape
             Only with ``return_std=True``.
+        bounds : ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
+            Only with ``coverage``.
 
         Raises
         ------
         InputError
-            If ``return_std`` is asked of a model fitted on too few rows.
+            If ``return_std`` or ``coverage`` is asked of a model fitted on too few rows.
         """
         check_is_fitted(self)
-        errors = self._errors() if return_std else None
+        measures = []
+        if return_std or coverage is not None:
+            measures = self._errors().measures(return_std, coverage)
         data = self._read(X)
         blend = self._blend(data)
-        if errors is None:
-            return blend
-        return blend, errors.std(_error_features(data)).reshape(blend.shape)
+        known = _error_features(data) if measures else np.empty(0)
+        spreads = [measure(known).reshape(blend.shape) for measure in measures]
+        return with_spreads(blend, spreads, coverage)
 
     @own_settings()
     def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
@@ -368,12 +374,8 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
         As for :meth:`ImplicitKTRegressor.predict_interval`; weights were chosen on the
         rows that the errors are taken from, so that intervals are a little short.
         """
-        check_is_fitted(self)
-        errors = self._errors()
-        data = self._read(X)
-        blend = self._blend(data)
-        width = errors.width(_error_features(data), coverage).reshape(blend.shape)
-        return np.stack([blend - width, blend + width], axis=-1)
+        check_coverage(coverage)
+        return self.predict(X, coverage=coverage)[1]
 
     def _errors(self) -> ErrorModel:
         if self.error_model_ is None:

@@ -43,6 +43,7 @@ from .base import FormulaMixin, fit_in_groups
 from .html_repr import FittedReprMixin, Value
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import decide, with_seed
+from .uncertainty import check_coverage
 
 __all__ = ["ExplicitKTClassifier", "ExplicitKTRegressor"]
 
@@ -441,8 +442,12 @@ class ExplicitKTRegressor(GapRegressorMixin, _BaseExplicitKT):
 
     @own_settings()
     def predict(
-        self, X: Any, return_std: bool = False, structures: Sequence[Any] | None = None
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        self,
+        X: Any,
+        return_std: bool = False,
+        structures: Sequence[Any] | None = None,
+        coverage: float | None = None,
+    ) -> np.ndarray | tuple[np.ndarray, ...]:
         """Predict the property.
 
         Parameters
@@ -454,6 +459,8 @@ class ExplicitKTRegressor(GapRegressorMixin, _BaseExplicitKT):
             folds' errors.
         structures : sequence of length n_samples, optional
             Crystals in place of generated ones, as in :meth:`fit`.
+        coverage : float or None, default=None
+            Also return the intervals of :meth:`predict_interval`, from the same pass.
 
         Returns
         -------
@@ -461,29 +468,40 @@ class ExplicitKTRegressor(GapRegressorMixin, _BaseExplicitKT):
             In the rows' order and in the units of the targets.
         std : ndarray of the same shape
             Only with ``return_std=True``.
+        bounds : ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
+            Only with ``coverage``.
 
         Raises
         ------
         InputError
-            If ``return_std`` is asked of a model that has none.
+            If ``return_std`` or ``coverage`` is asked of a model that knows nothing of its errors.
         """
         check_is_fitted(self)
-        if not return_std:
-            return self._outputs(
-                X, structures, lambda model, rows: model.predict(rows), self.targets_.shape
-            )
+        asked: dict[str, Any] = {"return_std": True} if return_std else {}
+        asked |= {} if coverage is None else {"coverage": coverage}
+        shape = self.targets_.shape
+        if not asked:
+            return self._outputs(X, structures, lambda model, rows: model.predict(rows), shape)
 
-        def both(model: Any, rows: Any) -> np.ndarray:
+        def run(model: Any, rows: Any) -> np.ndarray:
             try:
-                return np.stack(model.predict(rows, return_std=True), axis=1)
+                y, *more = model.predict(rows, **asked)
             except TypeError as error:
+                what = "return_std" if coverage is None else "intervals"
                 raise InputError(
-                    f"{type(model).__name__} has no return_std; use another readout, "
+                    f"{type(model).__name__} has no {what}; use another readout, "
                     "composition_estimator or fallback."
                 ) from error
+            if coverage is not None:
+                more.extend(np.moveaxis(more.pop(), -1, 0))
+            return np.stack([y, *more], axis=1)
 
-        pair = self._outputs(X, structures, both, (2, *self.targets_.shape))
-        return pair[:, 0], pair[:, 1]
+        n_parts = 1 + return_std + 2 * (coverage is not None)
+        y, *more = np.moveaxis(self._outputs(X, structures, run, (n_parts, *shape)), 1, 0)
+        if coverage is not None:
+            *more, low, high = more
+            more.append(np.stack([low, high], axis=-1))
+        return (y, *more)
 
     @own_settings()
     def predict_interval(
@@ -511,17 +529,8 @@ class ExplicitKTRegressor(GapRegressorMixin, _BaseExplicitKT):
         InputError
             If a model in use has no inner folds to learn its errors from.
         """
-        check_is_fitted(self)
-
-        def interval(model: Any, rows: Any) -> np.ndarray:
-            if not hasattr(model, "predict_interval"):
-                raise InputError(
-                    f"{type(model).__name__} has no intervals; use another readout, "
-                    "composition_estimator or fallback."
-                )
-            return model.predict_interval(rows, coverage)
-
-        return self._outputs(X, structures, interval, (*self.targets_.shape, 2))
+        check_coverage(coverage)
+        return self.predict(X, coverage=coverage, structures=structures)[1]
 
     def _read_targets(self, y: Any) -> np.ndarray:
         self.targets_ = NumberTargets()

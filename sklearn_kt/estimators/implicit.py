@@ -8,7 +8,6 @@ scikit-learn model, or blend both.
 
 from __future__ import annotations
 
-from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,7 +27,7 @@ from sklearn_kt.exceptions import InputError
 
 from .implicit_base import CUSTOM, MIN_FOLDS, NETWORK, BaseImplicitKT, valid_chunks
 from .networks import fit_temperature
-from .uncertainty import ErrorModel
+from .uncertainty import ErrorModel, check_coverage, with_spreads
 
 if TYPE_CHECKING:
     pass
@@ -238,8 +237,8 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
 
     @own_settings()
     def predict(
-        self, X: Any, return_std: bool = False
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        self, X: Any, return_std: bool = False, coverage: float | None = None
+    ) -> np.ndarray | tuple[np.ndarray, ...]:
         """Predict the property.
 
         Parameters
@@ -249,6 +248,8 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         return_std : bool, default=False
             Also return the standard deviation of the error, calibrated on the inner
             folds' errors.
+        coverage : float or None, default=None
+            Also return the intervals of :meth:`predict_interval`, from the same pass.
 
         Returns
         -------
@@ -256,18 +257,22 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
             In the rows' order and in the units of the targets.
         std : ndarray of the same shape
             Only with ``return_std=True``.
+        bounds : ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
+            Only with ``coverage``.
 
         Raises
         ------
         InputError
-            If ``return_std`` is asked of a model without inner folds; see
+            If ``return_std`` or ``coverage`` is asked of a model without inner folds; see
             :meth:`predict_interval`.
         """
         check_is_fitted(self)
-        measure = self._errors().std if return_std else None
-        mean, spread = self._outputs(self._read(X, errors=self.errors), measure)
-        mean = self.targets_.decode(mean)
-        return mean if spread is None else (mean, self.targets_.decode_width(spread))
+        measures = []
+        if return_std or coverage is not None:
+            measures = self._errors().measures(return_std, coverage)
+        mean, spreads = self._outputs(self._read(X, errors=self.errors), measures)
+        widths = [self.targets_.decode_width(spread) for spread in spreads]
+        return with_spreads(self.targets_.decode(mean), widths, coverage)
 
     @own_settings()
     def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
@@ -308,12 +313,8 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         >>> model.predict_interval(["NaAt"], coverage=0.8).shape
         (1, 2)
         """
-        check_is_fitted(self)
-        width = partial(self._errors().width, coverage=coverage)
-        outputs, spread = self._outputs(self._read(X, errors=self.errors), width)
-        assert spread is not None
-        mean, half = self.targets_.decode(outputs), self.targets_.decode_width(spread)
-        return np.stack([mean - half, mean + half], axis=-1)
+        check_coverage(coverage)
+        return self.predict(X, coverage=coverage)[1]
 
     def _answers(self, outputs: np.ndarray) -> np.ndarray:
         return self.targets_.decode(outputs)

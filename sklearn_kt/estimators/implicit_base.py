@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -371,15 +371,15 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         )
 
     def _outputs(
-        self, data: Data, measure: Callable[[np.ndarray], np.ndarray] | None = None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Blended outputs and the size of their errors, if one is to measure it.
+        self, data: Data, measures: Sequence[Callable[[np.ndarray], np.ndarray]] = ()
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Blended outputs, and what is measured of the columns that errors depend on.
 
         Rows that are not compositions (``errors="nan"``) are NaN.
         """
         out = np.full((len(data), self.targets_.n_outputs), np.nan)
-        spread = None if measure is None else out.copy()
-        error_blocks = () if measure is None else self._error_blocks()
+        spreads = [out.copy() for _ in measures]
+        error_blocks = self._error_blocks() if measures else ()
         names = {block for blocks in self.readout_blocks_.values() for block in blocks}
         for part, rows in valid_chunks(data):
             features = self._features(part, names | {*error_blocks})
@@ -392,9 +392,9 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                 values = self._readout_outputs(name, fitted, columns[name])
                 blend = blend + self.readout_weights_[name] * values
             out[rows] = blend
-            if spread is not None and measure is not None:
+            for spread, measure in zip(spreads, measures, strict=True):
                 spread[rows] = measure(side_by_side(features, error_blocks))
-        return out, spread
+        return out, spreads
 
     def _ensemble(self, inputs: Inputs) -> np.ndarray:
         return self.targets_.combine(

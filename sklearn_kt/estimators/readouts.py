@@ -13,6 +13,7 @@ from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 from scipy.stats import trim_mean
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -464,6 +465,46 @@ def _one_thread(predict: Callable[[np.ndarray], np.ndarray], X: np.ndarray) -> n
     # settings are those of a thread
     with parallel_config("sequential"), own_settings():
         return predict(X)
+
+
+def offers_std(model: Any) -> bool:
+    """Tell whether ``predict`` of a model takes ``return_std``.
+
+    Parameters
+    ----------
+    model : estimator
+        Perhaps a Pipeline; then its last step counts.
+
+    Returns
+    -------
+    offers : bool
+        Never true for a constant guess, whose deviation of zero says nothing.
+    """
+    return _predict_takes(model, "return_std")
+
+
+def offers_intervals(model: Any) -> bool:
+    """Tell whether ``predict`` of a model, or of the last step of a Pipeline, takes ``coverage``.
+
+    Parameters
+    ----------
+    model : estimator
+        Perhaps a Pipeline.
+
+    Returns
+    -------
+    offers : bool
+        Whether it gives the bounds of intervals.
+    """
+    return _predict_takes(model, "coverage")
+
+
+def _predict_takes(model: Any, parameter: str) -> bool:
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    return (
+        not isinstance(last, DummyRegressor)
+        and parameter in inspect.signature(last.predict).parameters
+    )
 
 
 def decide(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-from typing import ClassVar
+from collections.abc import Callable
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -16,7 +18,7 @@ from sklearn_kt.fitting import fit_context
 
 from .readouts import predict_in_order
 
-__all__ = ["ErrorModel"]
+__all__ = ["ErrorModel", "check_coverage", "with_spreads"]
 
 _N_TREES = 100
 # Part of the columns that a tree chooses each split from.
@@ -100,12 +102,18 @@ class ErrorModel(BaseEstimator):
     def width(self, features: np.ndarray, coverage: float) -> np.ndarray:
         """Give half the width of intervals that cover that share of truths, (n, n_outputs)."""
         check_is_fitted(self)
-        if not 0 < coverage < 1:
-            raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
+        check_coverage(coverage)
         # the finite-sample quantile of split-conformal prediction
         ranks = [min(int(np.ceil(coverage * (len(r) + 1))), len(r)) - 1 for r in self.ratios_]
         quantiles = [r[rank] for r, rank in zip(self.ratios_, ranks, strict=True)]
         return self._expected(features) * quantiles
+
+    def measures(
+        self, return_std: bool, coverage: float | None
+    ) -> list[Callable[[np.ndarray], np.ndarray]]:
+        """Give what measures deviations, and widths, as far as they are asked for."""
+        found: list[Callable[[np.ndarray], np.ndarray]] = [self.std] if return_std else []
+        return found if coverage is None else [*found, partial(self.width, coverage=coverage)]
 
     def _learn(
         self, features: np.ndarray, errors: np.ndarray, groups: np.ndarray | None
@@ -143,3 +151,17 @@ class ErrorModel(BaseEstimator):
     def _expected(self, features: np.ndarray) -> np.ndarray:
         expected = [predict_in_order(f.predict, features, self.n_jobs) for f in self.forests_]
         return np.column_stack(expected)
+
+
+def check_coverage(coverage: Any) -> None:
+    """Refuse what is no share of the truths."""
+    if not isinstance(coverage, Real) or not 0 < float(coverage) < 1:
+        raise InputError(f"coverage must lie between 0 and 1, got {coverage!r}.")
+
+
+def with_spreads(y: np.ndarray, spreads: list[np.ndarray], coverage: float | None) -> Any:
+    """Give predictions alone, or with deviations and the bounds of intervals, as asked for."""
+    if coverage is not None:
+        *spreads, half = spreads
+        spreads.append(np.stack([y - half, y + half], axis=-1))
+    return (y, *spreads) if spreads else y

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import inspect
 import os
 import platform
 import re
@@ -26,12 +25,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
-from sklearn.dummy import DummyRegressor
-from sklearn.pipeline import Pipeline
 
 from sklearn_kt._files import file_digest
 from sklearn_kt._settings import own_settings
-from sklearn_kt.estimators.readouts import decide, forests_in_order
+from sklearn_kt.estimators.readouts import decide, forests_in_order, offers_std
 from sklearn_kt.exceptions import InputError
 
 from .audit import CompositionPool, audit_tasks, find_pool
@@ -501,26 +498,6 @@ def fit_and_predict(
         )
     return FoldPrediction(
         predictions, std, probabilities, fitted - start, predicted - fitted, model
-    )
-
-
-def offers_std(model: Any) -> bool:
-    """Tell whether ``predict`` of a model takes ``return_std``.
-
-    Parameters
-    ----------
-    model : estimator
-        Perhaps a Pipeline; then its last step counts.
-
-    Returns
-    -------
-    offers : bool
-        Never true for a constant guess, whose deviation of zero says nothing.
-    """
-    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    return (
-        not isinstance(last, DummyRegressor)
-        and "return_std" in inspect.signature(last.predict).parameters
     )
 
 

@@ -21,10 +21,11 @@ from sklearn_kt.compositions import (
     read_compositions,
 )
 from sklearn_kt.conditions import composition_column, has_conditions
+from sklearn_kt.estimators.base import elements_of, encoder_of
 from sklearn_kt.exceptions import ExplanationWarning, InputError
 
 from .baselines import BASELINES, Background, read_background, worth_of
-from .model import Model, trained_on
+from .model import Model
 from .values import APPROXIMATORS, INDICES, Options, chunks, game_of, play
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ def explain_dataset(
         raise InputError(f"min_support must be an integer of at least 1, got {min_support!r}.")
     conditions = None
     if has_conditions(X):
-        encoder = trained_on(estimator, "condition_encoder_")
+        encoder = encoder_of(estimator)
         column = composition_column(X, None if encoder is None else encoder.composition_column_)
         conditions = pd.DataFrame({n: X[n].to_list() for n in X.columns if n != column})
         X = X[column]
@@ -362,7 +363,7 @@ def _check_options(
 def _warn_unknown(batch: CompositionBatch, estimator: Any, background: Background | None) -> None:
     """Warn of elements and formulas that the model, as far as is known, knows nothing of."""
     present = np.unique(batch.atomic_numbers)
-    symbols = trained_on(estimator, "elements_")
+    symbols = elements_of(estimator)
     trained = None if symbols is None else [ELEMENTS.index(s) + 1 for s in symbols]
     known = present if trained is None else np.intersect1d(present, trained)
     if len(known) < len(present):

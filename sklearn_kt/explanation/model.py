@@ -15,14 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_kt._cells import FORMULA_COLUMN
 from sklearn_kt.compositions import CompositionBatch, composition_groups
 from sklearn_kt.conditions import typical_values
-from sklearn_kt.estimators.base import reads_compositions
+from sklearn_kt.estimators.base import encoder_of, reads_compositions
 from sklearn_kt.exceptions import ConditionWarning, ExplanationWarning, InputError, reason_of
 
-__all__ = ["Model", "trained_on"]
+__all__ = ["Model"]
 
 _SMALLEST_PROBABILITY = 1e-6
-# estimators of scikit-learn that hold another
-_WRAPPED = ("best_estimator_", "regressor_", "classifier_")
 
 
 class Model:
@@ -75,7 +73,7 @@ class Model:
 
     def check_conditions(self, given: pd.DataFrame) -> None:
         """Say what is wrong with conditions, or new, once for all coalitions."""
-        encoder = trained_on(self.estimator, "condition_encoder_")
+        encoder = encoder_of(self.estimator)
         new = {} if encoder is None else encoder.unlike_training(given)
         if new:
             warnings.warn(f"{'; '.join(new.values())}.", ConditionWarning, stacklevel=3)
@@ -110,7 +108,7 @@ class Model:
             return {}
         if background is not None:
             return typical_values(background)
-        encoder = trained_on(self.estimator, "condition_encoder_")
+        encoder = encoder_of(self.estimator)
         if encoder is None:
             raise InputError(
                 "what conditions typically are is not known of this model; pass the training "
@@ -236,18 +234,6 @@ class Model:
             return pd.DataFrame({names[0]: rows})
         # who counts features was fitted on a column, and some insist on one
         return rows[:, None] if hasattr(self.estimator, "n_features_in_") else rows
-
-
-def trained_on(estimator: Any, attribute: str) -> Any:
-    """Find what an estimator, or the one inside it, remembers of its training table, or None."""
-    while not hasattr(estimator, attribute):
-        inner = next((getattr(estimator, n) for n in _WRAPPED if hasattr(estimator, n)), None)
-        if inner is None and hasattr(estimator, "steps"):
-            inner = estimator.steps[-1][1]
-        if inner is None:
-            return None
-        estimator = inner
-    return getattr(estimator, attribute)
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from sklearn_kt.conditions import is_table
+from sklearn_kt.estimators.base import encoder_of
+from sklearn_kt.estimators.readouts import offers_intervals
 from sklearn_kt.exceptions import InputError
 
 from ._style import COLOURS, figure_of, formula_text, new_axes, plain_text
@@ -105,7 +107,7 @@ class ConditionDisplay:
         Parameters
         ----------
         estimator : fitted regressor
-            Of this package, fitted on a table of compositions and conditions.
+            Of this package, or around one, fitted on a table of compositions and conditions.
         compositions : sequence of str
             Formulas; a few, each has a line.
         condition : str
@@ -116,7 +118,8 @@ class ConditionDisplay:
             Values of the other conditions; those left out are what they typically are in the
             training table.
         coverage : float or None, default=0.9
-            Of the intervals; None draws none.
+            Of the intervals; None draws none, and is all that a search or a pipeline of another
+            regressor can give.
         measured, label, ax
             As for :meth:`plot`.
 
@@ -130,7 +133,7 @@ class ConditionDisplay:
         InputError
             If the estimator has no such condition.
         """
-        encoder: Any = getattr(estimator, "condition_encoder_", None)
+        encoder: Any = encoder_of(estimator)
         known = [] if encoder is None else encoder.numbers_
         if condition not in known:
             raise InputError(
@@ -154,12 +157,20 @@ class ConditionDisplay:
         for name in (*encoder.numbers_, *encoder.categories_):
             table[name] = others.get(name, encoder.typical_[name])
         table[condition] = np.tile(values, n)
-        predictions = np.asarray(estimator.predict(table))
+        intervals = None
+        if coverage is None:
+            predictions = np.asarray(estimator.predict(table))
+        elif offers_intervals(estimator):
+            predictions, intervals = estimator.predict(table, coverage=coverage)
+        else:
+            raise InputError(
+                f"{type(estimator).__name__} gives no intervals; pass coverage=None, or of a "
+                "search its best_estimator_."
+            )
         if predictions.ndim > 1:
             raise InputError("the model predicts several targets; fit one of a single target.")
-        intervals = None
-        if coverage is not None:
-            intervals = estimator.predict_interval(table, coverage).reshape(n, -1, 2)
+        if intervals is not None:
+            intervals = intervals.reshape(n, -1, 2)
         display = cls(values, predictions.reshape(n, -1), formulas, intervals, condition=condition)
         return display.plot(measured=measured, label=label, ax=ax)
 

@@ -14,8 +14,8 @@ from sklearn.linear_model import BayesianRidge, Ridge
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kt import CompositionTokenizer, ImplicitKTRegressor
+from sklearn_kt.estimators.readouts import offers_std
 from sklearn_kt.evaluation import MODELS, MagpieFeaturizer, make_model
-from sklearn_kt.evaluation.runner import offers_std
 from sklearn_kt.evaluation.scores import HEADLINES
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
 
