@@ -83,7 +83,8 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
     Columns of numbers come first, and stay as they are. A missing number becomes the median of
     the training table, and where that table lacks some, a column of its own says so. Then
     come categories, which are text, booleans or of a categorical type: a column of zeros and ones
-    for each. A missing category is one of its own, called ``missing``; so is that word.
+    for each. Blanks around a name do not count, and 3 and 3.0 are one category. A missing category
+    is one of its own, called ``missing``; so is that word.
 
     Parameters
     ----------
@@ -567,7 +568,13 @@ def _read_categories(column: Any) -> np.ndarray:
     """Names of categories, with a name for what is missing."""
     values = column.to_list()
     pairs = zip(values, _missing(values), strict=True)
-    return np.array([_MISSING if gap else str(value) for value, gap in pairs], dtype=object)
+    return np.array([_MISSING if gap else _spelled(value) for value, gap in pairs], dtype=object)
+
+
+def _spelled(value: Any) -> str:
+    """Spell a category: 3 and 3.0 are one, and so are names with and without blanks around."""
+    whole = _is_number(value) and _as_float(value).is_integer()
+    return str(int(value)) if whole else str(value).strip()
 
 
 def _missing(values: list) -> np.ndarray:

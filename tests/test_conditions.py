@@ -178,6 +178,26 @@ def test_tables_unlike_that_of_fit(changes: dict, message: str) -> None:
         encoder.read(SEEN.assign(**changes))
 
 
+@pytest.mark.parametrize(
+    ("trained", "met"),
+    [
+        ([" annealed", "cast"], ["annealed ", " cast"]),
+        (pd.Categorical([3, 4]), [3.0, np.float32(4)]),
+        (pd.Categorical([3.0, 4.0]), ["3", " 4"]),
+        (pd.Categorical(["3", "4"]), [Decimal(3), np.int8(4)]),
+        ([True, False], ["True", "False"]),
+    ],
+)
+def test_categories_are_met_however_they_are_spelled(trained: Any, met: Any) -> None:
+    encoder = ConditionEncoder().fit(beside(t=trained))
+    expected = encoder.transform(beside(t=trained))
+    assert len(expected.T) == 2
+    for values in (met, pd.Categorical(met)):
+        assert np.array_equal(
+            encoder.transform(beside(t=pd.Series(values, dtype=object))), expected
+        )
+
+
 def test_messages_stay_short() -> None:
     table = pd.DataFrame({"formula": ["NaCl"] * 300, "t": [f"route {i}" for i in range(300)]})
     encoder = ConditionEncoder().fit(table)

@@ -51,7 +51,7 @@ def add_parser(commands: Any) -> None:
         " have it.",
         examples=(
             "evaluate --data gaps.csv --target gap --models imkt-fast,rf-magpie",
-            "evaluate --data measured.csv --target S,zT --conditions temperature --models et-magpie",
+            "evaluate --data measured.csv --target S,zT --conditions temperature --models imkt",
             "evaluate --dataset matbench_expt_gap --models imkt-fast --output-dir results",
         ),
     )

@@ -16,11 +16,13 @@ from .options import (
     BATCH_ROWS,
     FORMATS,
     add_compositions,
+    add_decimal,
     add_model,
     add_seed,
     add_set,
     load_model,
     positive,
+    set_conditions,
 )
 from .problem import with_conditions
 
@@ -78,6 +80,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help=f"table of formulas, such as the training data: {FORMATS}",
     )
+    add_decimal(parser)
     add_compositions(parser)
     parser.add_argument(
         "--budget", type=positive, metavar="N", help="most coalitions to predict (default: 4096)"
@@ -136,7 +139,7 @@ def _explanations(args: argparse.Namespace) -> Iterator[CompositionInteractions]
     model = load_model(args)
     background = _background(args) if args.background else None
     conditions = {}
-    for name, values in args.conditions.items():
+    for name, values in set_conditions(model, args).items():
         if len(values) > 1:
             raise InputError(f"--set {name}: an explanation is of one value, got {len(values)}.")
         [conditions[name]] = values
@@ -175,7 +178,9 @@ def _background(args: argparse.Namespace) -> Any:
             where += map(batch.place, range(len(values)))
             for name, at in places.items():
                 conditions[name] += batch.values(at)
-    return with_conditions(formulas, conditions, lambda row: f"{table.name}, {where[row]}")
+    return with_conditions(
+        formulas, conditions, lambda row: f"{table.name}, {where[row]}", args.decimal
+    )
 
 
 def _target(model: Any, text: str | None) -> Any:

@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
         scores = _scores_of_targets(getattr(model, "held_out_scores_", {}), problem)
         about = {
             "target": name,
+            **({"targets": len(problem.units)} if len(problem.units) > 1 else {}),
             "unit": ",".join(problem.units),
             "task": problem.task,
             "fitted as": args.model,

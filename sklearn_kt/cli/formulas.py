@@ -154,8 +154,11 @@ def given_table(args: argparse.Namespace) -> Iterator[Table]:
         yield table
 
 
-def with_values(table: Table, conditions: dict[str, list[Any]]) -> Table:
-    """Add columns of conditions to a table: every row with every combination of their values."""
+def with_values(table: Table, reader: FormulaReader, conditions: dict[str, list[Any]]) -> Table:
+    """Add columns of conditions to a table: every row with every combination of their values.
+
+    Its reader reads the new rows.
+    """
     if not conditions:
         return table
     import numpy as np
@@ -169,17 +172,17 @@ def with_values(table: Table, conditions: dict[str, list[Any]]) -> Table:
     grid = pa.Table.from_pandas(grid_of(conditions), preserve_index=False)
     grid = grid.replace_schema_metadata()
 
-    def batches() -> Iterator[Batch]:
-        for batch in table.batches:
+    def repeated(batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
             rows = np.repeat(np.arange(len(batch.table)), len(grid))
-            repeated = batch.table.take(rows)
+            wider = batch.table.take(rows)
             values = grid.take(np.tile(np.arange(len(grid)), len(batch.table)))
             for field in grid.schema:
-                repeated = repeated.append_column(field, values.column(field.name))
-            yield Batch(repeated, batch.unit, [batch.numbers[row] for row in rows.tolist()])
+                wider = wider.append_column(field, values.column(field.name))
+            yield Batch(wider, batch.unit, [batch.numbers[row] for row in rows.tolist()])
 
-    schema = pa.schema([*table.schema, *grid.schema])
-    return replace(table, schema=schema, batches=batches())
+    reader.batches = repeated(reader.batches)
+    return replace(table, schema=pa.schema([*table.schema, *grid.schema]))
 
 
 def extended(
@@ -243,15 +246,17 @@ def extended(
         )
 
 
-def write_rows(rows: Iterator[pa.Table], schema: pa.Schema, output: str | None) -> None:
-    """Write a table part by part, and say how long it is unless it goes to stdout."""
+def write_rows(
+    rows: Iterator[pa.Table], schema: pa.Schema, output: str | None, more: str = ""
+) -> None:
+    """Write a table part by part, and say how long it is, and more, unless it goes to stdout."""
     n_rows = 0
     with table_writer(output, schema) as writer:
         for part in rows:
             writer.write_table(part)
             n_rows += len(part)
     if output is not None:
-        tell("wrote", f"{output}: {n_rows:,} rows")
+        tell("wrote", f"{output}: {n_rows:,} rows{more}")
 
 
 @contextlib.contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
-from sklearn_kt._cells import FORMULA_COLUMN
+from sklearn_kt._cells import FORMULA_COLUMN, as_number
 from sklearn_kt.exceptions import InputError
 
 BATCH_ROWS = 10_000
@@ -39,6 +41,24 @@ def load_model(args: argparse.Namespace) -> Any:
     if not hasattr(model, "predict"):
         raise InputError(f"{args.model} holds a {type(model).__name__}, which cannot predict.")
     return model
+
+
+def model_targets(about: Mapping[str, Any]) -> dict[str, str]:
+    """Give the targets of a saved model, by what it says of itself, and the unit of each.
+
+    There are none where whoever saved it told no name.
+    """
+    name, unit = str(about.get("target", "")), str(about.get("unit", ""))
+    if not name:
+        return {}
+    if about.get("targets", 1) == 1:
+        return {name: unit}
+    return dict(zip_longest(name.split(","), unit.split(","), fillvalue=""))
+
+
+def spell_units(targets: Mapping[str, str]) -> str:
+    """Say what the units of targets are, at the end of a line."""
+    return "".join(f"; {target} in {unit}" for target, unit in targets.items() if unit)
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -98,11 +118,16 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: numbers are regression, text is classification (default: auto)",
     )
+    add_decimal(parser)
+
+
+def add_decimal(parser: argparse.ArgumentParser) -> None:
+    """Take the mark before decimals in tables of text."""
     parser.add_argument(
         "--decimal",
         choices=(".", ","),
         default=".",
-        help="mark before the decimals of the target, as in 8,5 (default: .)",
+        help="mark before the decimals of targets and conditions, as in 8,5 (default: .)",
     )
 
 
@@ -254,8 +279,27 @@ class _SetConditions(argparse.Action):
         setattr(namespace, self.dest, conditions)
 
 
+def set_conditions(model: Any, args: argparse.Namespace) -> dict[str, list[Any]]:
+    """Give the values that ``add_set`` took: numbers, unless the model knows names of categories.
+
+    A model from elsewhere is given numbers where all values of a condition are.
+    """
+    from sklearn_kt.estimators.base import encoder_of
+
+    encoder = encoder_of(model)
+    given = {}
+    for name, values in args.conditions.items():
+        numbers = [as_number(value, ".") for value in values]
+        if encoder is not None and name in encoder.numbers_ and None in numbers:
+            text = values[numbers.index(None)]
+            raise InputError(f"--set {name}: {text!r} is not a number, as the model's {name!r} is.")
+        named = None in numbers or (encoder is not None and name in encoder.categories_)
+        given[name] = values if named else numbers
+    return given
+
+
 def _values(text: str) -> list[Any]:
-    """Read a value, several between commas, or numbers from first to last."""
+    """Take a value, several between commas, or numbers from first to last."""
     parts = text.split(":")
     if len(parts) == 3:
         first, last, step = map(float, parts)
@@ -268,10 +312,7 @@ def _values(text: str) -> list[Any]:
     values = [value.strip() for value in text.split(",")]
     if not all(values):
         raise ValueError(f"an empty value in {text!r}")
-    try:
-        return [float(value) for value in values]
-    except ValueError:
-        return values
+    return values
 
 
 def _names(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,19 @@ from sklearn_kt.exceptions import InputError
 
 from .console import spell_scores, tell
 from .formulas import FormulaReader, extended, given_table, with_values, write_rows
-from .options import add_errors, add_model, add_quiet, add_set, add_stream, load_model, positive
+from .options import (
+    add_decimal,
+    add_errors,
+    add_model,
+    add_quiet,
+    add_set,
+    add_stream,
+    load_model,
+    model_targets,
+    positive,
+    set_conditions,
+    spell_units,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,10 +41,10 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
         help="predict with a saved model",
-        description="Predict with a saved model: the columns of the table, then 'prediction' (and"
-        " probabilities of classes; prediction_S, prediction_zT, ... of several targets). Reads and"
-        " writes in batches, so tables may be larger than memory. Where the table has the column"
-        " that the model was fitted to, the predictions are scored as well.",
+        description="Predict with a saved model: the columns of the table, then 'prediction_TARGET'"
+        " for each target (and probabilities of classes). Reads and writes in batches, so tables"
+        " may be larger than memory. Where the table has a column that the model was fitted to, the"
+        " predictions of that target are scored as well.",
         examples=(
             "predict gap.model GaN CuInSe2",
             "predict gap.model new.csv --interval 0.9 -o predictions.xlsx",
@@ -44,14 +56,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--return-std",
         action="store_true",
-        help="add 'prediction_std', the standard deviation that the model predicts",
+        help="add 'prediction_std_TARGET', the standard deviation that the model predicts",
     )
     parser.add_argument(
         "--interval",
         type=_coverage,
         metavar="P",
-        help="add 'prediction_low' and 'prediction_high', between which a value lies with this"
-        " probability, such as 0.9",
+        help="add 'prediction_low_TARGET' and 'prediction_high_TARGET', between which a value lies"
+        " with this probability, such as 0.9",
     )
     parser.add_argument(
         "--digits",
@@ -59,6 +71,7 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="round what is added to so many significant digits (default: not at all)",
     )
+    add_decimal(parser)
     add_set(parser)
     add_errors(parser)
     add_quiet(parser)
@@ -72,21 +85,30 @@ def run(args: argparse.Namespace) -> None:
     if args.output is not None:
         writable_format(args.output)
     with given_table(args) as table:
-        table = with_values(table, args.conditions)
         # what is wrong with the columns is said before the seconds that libraries take
         reader = FormulaReader(table, args)
         model = load_model(args)
+        from sklearn_kt.evaluation.scores import HEADLINES
         from sklearn_kt.persistence import describe_model
 
+        table = with_values(table, reader, set_conditions(model, args))
         conditions = _conditions(model, args, table.schema.names)
         reader.batches = _checked(reader.batches, reader.name, conditions)
         about = describe_model(args.model)["about"]
-        predict = _predictor(model, args, conditions, str(about.get("target", "")).split(","))
+        targets = model_targets(about)
+        predict = _predictor(model, args, conditions, list(targets))
         rows = extended(table, reader, args, _added(predict), predict)
-        scorer = _Scorer(model, about, table)
+        task = str(about.get("task"))
+        scorers = [
+            _Scorer(model, task, target, unit, table, args.decimal)
+            for target, unit in targets.items()
+            if task in HEADLINES and table.schema.names.count(target) == 1
+        ]
         schema = next(rows).schema
-        write_rows(scorer.taking(_shown(rows, table, args)), schema, args.output)
-    scorer.tell()
+        parts = _taken(_shown(rows, table, args), scorers)
+        write_rows(parts, schema, args.output, spell_units(targets))
+    for scorer in scorers:
+        scorer.tell()
 
 
 def _coverage(text: str) -> float:
@@ -101,7 +123,7 @@ def _conditions(model: Any, args: argparse.Namespace, columns: Sequence[str]) ->
     """Find the model's conditions among the columns, of which some were set."""
     from sklearn_kt.screening.conditions import Conditions
 
-    conditions = Conditions.of(model, {}, columns)
+    conditions = Conditions.of(model, {}, columns, args.decimal)
     if unknown := sorted({*args.conditions} - {*(conditions.columns if conditions else ())}):
         raise InputError(f"The model in {args.model} has no condition {unknown[0]!r}.")
     return conditions
@@ -120,38 +142,35 @@ def _place(name: str, batch: Batch, row: int) -> str:
 
 
 def _predictor(
-    model: Any, args: argparse.Namespace, conditions: Conditions | None, names: list[str]
+    model: Any, args: argparse.Namespace, conditions: Conditions | None, targets: list[str]
 ) -> Callable[..., dict[str, pa.Array]]:
     """Make what predicts all columns that the options ask for."""
     import numpy as np
     import pyarrow as pa
 
-    from sklearn_kt.evaluation.runner import offers_std
-    from sklearn_kt.screening.conditions import conditions_checked
+    from sklearn_kt.estimators.readouts import offers_intervals, offers_std
     from sklearn_kt.screening.tasks import predictions
 
     if args.return_std and not offers_std(model):
         raise InputError(
             f"The model in {args.model} gives no standard deviation: leave out --return-std."
         )
-    if args.interval and not hasattr(model, "predict_interval"):
+    if args.interval and not offers_intervals(model):
         raise InputError(f"The model in {args.model} gives no intervals: leave out --interval.")
 
     def predict(
         batch: CompositionBatch, formulas: np.ndarray, rows: pa.Table | None = None
     ) -> dict[str, pa.Array]:
-        found = predictions(model, batch, formulas, args.return_std, conditions, rows)
-        if args.interval:
-            X = batch if conditions is None else conditions.table(formulas, rows)
-            with conditions_checked():
-                bounds = model.predict_interval(X, coverage=args.interval)
-            columns = bounds.reshape(len(batch), -1, 2)
-            for number in range(columns.shape[1]):
-                end = f"_{number}" if columns.shape[1] > 1 else ""
-                for at, side in enumerate(("low", "high")):
-                    found[f"prediction_{side}{end}"] = pa.array(columns[:, number, at])
-        if len(names) > 1:
-            found = {_named(key, names): column for key, column in found.items()}
+        found = predictions(
+            model,
+            batch,
+            formulas,
+            args.return_std,
+            conditions,
+            rows,
+            targets=targets,
+            coverage=args.interval,
+        )
         if args.digits:
             for name, column in found.items():
                 if pa.types.is_floating(column.type):
@@ -160,13 +179,6 @@ def _predictor(
         return found
 
     return predict
-
-
-def _named(column: str, targets: list[str]) -> str:
-    """Call a column of one of several targets by its name, not its number."""
-    stem, _, number = column.rpartition("_")
-    numbered = stem.startswith("prediction") and number.isdecimal()
-    return f"{stem}_{targets[int(number)]}" if numbered else column
 
 
 def _added(predict: Callable[..., dict[str, pa.Array]]) -> pa.Schema:
@@ -192,32 +204,37 @@ def _shown(rows: Iterator[pa.Table], table: Table, args: argparse.Namespace) -> 
             bar.update(len(part))
 
 
-class _Scorer:
-    """Compares predictions with the column that the model was fitted to, if the table has it."""
+def _taken(rows: Iterator[pa.Table], scorers: list[_Scorer]) -> Iterator[pa.Table]:
+    """Pass rows with their predictions on, and let each target be scored."""
+    for part in rows:
+        yield part
+        for scorer in scorers:
+            scorer.take(part)
 
-    def __init__(self, model: Any, about: Mapping[str, Any], table: Table) -> None:
+
+class _Scorer:
+    """Compares predictions with a column that the model was fitted to."""
+
+    def __init__(
+        self, model: Any, task: str, target: str, unit: str, table: Table, decimal: str
+    ) -> None:
         self.model = model
-        self.task, self.unit = about.get("task"), str(about.get("unit", ""))
-        name = about.get("target")
-        self.target = name if table.schema.names.count(name) == 1 else None
+        self.task = task
+        self.target = target
+        self.unit = unit
         self.name = table.name
+        self.decimal = decimal
         self.truth: list[Any] = []
         self.found: list[tuple[Any, ...]] = []
         self.missing = 0
 
-    def taking(self, parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        """Pass rows with their predictions on, and take them."""
-        for rows in parts:
-            yield rows
-            self._take(rows)
-
-    def _take(self, rows: pa.Table) -> None:
-        if self.target is None or "prediction" not in rows.schema.names:
-            return
-        names = ["prediction", *(f"probability_{c}" for c in getattr(self.model, "classes_", ()))]
-        columns = [rows.column(name).to_pylist() for name in names if name in rows.schema.names]
+    def take(self, rows: pa.Table) -> None:
+        """Take the measured values of some rows, and what is predicted of them."""
+        classes = [f"probability_{label}" for label in getattr(self.model, "classes_", ())]
+        names = [f"prediction_{self.target}", *(n for n in classes if n in rows.schema.names)]
+        columns = [rows.column(name).to_pylist() for name in names]
         for value, *found in zip(rows.column(self.target).to_pylist(), *columns, strict=True):
-            known = _number(value) if self.task == "regression" else _label(value)
+            known = _number(value, self.decimal) if self.task == "regression" else _label(value)
             if known is None or found[0] is None:
                 self.missing += 1
             else:
@@ -251,9 +268,9 @@ class _Scorer:
         )
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any, decimal: str) -> float | None:
     """Read a measured value; None where there is none."""
-    number = as_number(value, ".")
+    number = as_number(value, decimal)
     return number if number is not None and math.isfinite(number) else None
 
 

@@ -22,7 +22,10 @@ from .options import (
     add_quiet,
     add_set,
     load_model,
+    model_targets,
     property_names,
+    set_conditions,
+    spell_units,
 )
 
 _BATCH_ROWS = 65_536
@@ -38,7 +41,7 @@ def add_parser(commands: Any) -> None:
         examples=(
             "screen gap.model millions.parquet --top-k 1000 -o best.csv",
             "screen gap.model new.csv --properties 'energy above hull'"
-            " --where 'prediction > 1 and energy_above_hull < 0.05' -o good.csv",
+            " --where 'prediction_gap > 1 and energy_above_hull < 0.05' -o good.csv",
         ),
     )
     add_model(parser)
@@ -58,16 +61,16 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--where",
         metavar="FILTER",
-        help="rows to keep, as in 'prediction > 1.5 and energy_above_hull < 0.05'",
+        help="rows to keep, as in 'prediction_gap > 1.5 and energy_above_hull < 0.05'; names with"
+        ' blanks or signs are written col("prediction_gap (eV)")',
     )
     parser.add_argument(
         "--top-k", type=int, metavar="K", help="keep the K rows of the highest --sort-by"
     )
     parser.add_argument(
         "--sort-by",
-        default="prediction",
         metavar="COLUMN",
-        help="column that ranks (default: %(default)s)",
+        help="column that ranks (default: the prediction, of the first of several targets)",
     )
     parser.add_argument("--ascending", action="store_true", help="rank the lowest first")
     parser.add_argument(
@@ -113,7 +116,10 @@ def run(args: argparse.Namespace) -> None:
     model = load_model(args)
 
     from sklearn_kt.export import reduce_precision
+    from sklearn_kt.persistence import describe_model
     from sklearn_kt.screening import screen
+
+    targets = model_targets(describe_model(args.model)["about"])
 
     if args.bfloat16:
         model = reduce_precision(model)
@@ -128,7 +134,8 @@ def run(args: argparse.Namespace) -> None:
             numbers=None if args.numbers is None else args.numbers.split(","),
             return_std=not args.no_std,
             properties=property_names(args) or (),
-            conditions=args.conditions,
+            conditions=set_conditions(model, args),
+            targets=list(targets),
             where=args.where,
             top_k=args.top_k,
             sort_by=args.sort_by,
@@ -142,7 +149,7 @@ def run(args: argparse.Namespace) -> None:
     tell(
         "wrote",
         f"{result.path}: {result.n_written} rows, of {result.n_rows} with"
-        f" {result.n_rejected} that are no compositions",
+        f" {result.n_rejected} that are no compositions{spell_units(targets)}",
     )
 
 

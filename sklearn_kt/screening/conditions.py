@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 
 from sklearn_kt._cells import as_number, is_empty
-from sklearn_kt._model_guards import objects_in
 from sklearn_kt.conditions import ConditionEncoder
+from sklearn_kt.estimators.base import encoder_of
 from sklearn_kt.exceptions import ConditionWarning, InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Conditions", "conditions_checked", "encoder_of", "grid_of"]
+__all__ = ["Conditions", "conditions_checked", "grid_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,8 @@ class Conditions:
         none.
     columns : tuple of str
         Conditions that are columns of the table.
+    decimal : str
+        Mark before the decimals of numbers in columns of text.
     told : set
         What was warned of already, which is said once for all batches.
     """
@@ -43,11 +45,12 @@ class Conditions:
     encoder: ConditionEncoder
     grid: pd.DataFrame
     columns: tuple[str, ...]
+    decimal: str = "."
     told: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def of(
-        cls, model: Any, given: Mapping[str, Any], available: Sequence[str]
+        cls, model: Any, given: Mapping[str, Any], available: Sequence[str], decimal: str = "."
     ) -> Conditions | None:
         """Find the conditions of a model; None if it has none.
 
@@ -59,6 +62,8 @@ class Conditions:
             Those that are the same, or tried in turn, for every row.
         available : sequence of str
             Columns of the table.
+        decimal : str, default="."
+            Mark before the decimals of numbers in columns of text.
 
         Raises
         ------
@@ -87,7 +92,7 @@ class Conditions:
         if encoder is None:
             return None
         columns = tuple(name for name in names if name not in given)
-        found = cls(encoder, grid_of(given), columns)
+        found = cls(encoder, grid_of(given), columns, decimal)
         for name, values in found.grid.items():
             distinct = pd.DataFrame({name: list(dict.fromkeys(values))})
             found._check(distinct, lambda at: f"value {at + 1} given")
@@ -141,14 +146,13 @@ class Conditions:
         for name in self.columns:
             values = rows.column(name).to_pylist()
             if name in self.encoder.numbers_:
-                read = [np.nan if is_empty(v) else as_number(v, ".") for v in values]
+                read = [np.nan if is_empty(v) else as_number(v, self.decimal) for v in values]
                 # what is no number is named by who checks
                 pairs = zip(values, read, strict=True)
                 mixed = [value if number is None else number for value, number in pairs]
                 found[name] = pd.Series(mixed, dtype=object if None in read else float)
             else:
-                text = [None if value in (None, "") else str(value) for value in values]
-                found[name] = pd.Series(text, dtype=object)
+                found[name] = pd.Series(values, dtype=object)
         return found
 
 
@@ -158,12 +162,6 @@ def conditions_checked() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConditionWarning)
         yield
-
-
-def encoder_of(model: Any) -> ConditionEncoder | None:
-    """Find what reads the conditions in a fitted model, or None."""
-    found = (item for item in objects_in(model) if isinstance(item, ConditionEncoder))
-    return next((item for item in found if hasattr(item, "typical_")), None)
 
 
 def grid_of(given: Mapping[str, Any]) -> pd.DataFrame:

@@ -111,9 +111,10 @@ def screen(
     return_std: bool = True,
     properties: Sequence[str] = (),
     conditions: Mapping[str, Any] | None = None,
+    targets: str | Sequence[str] = (),
     where: str | Expression | None = None,
     top_k: int | None = None,
-    sort_by: str = "prediction",
+    sort_by: str | None = None,
     ascending: bool = False,
     deduplicate: bool = True,
     errors: str = "raise",
@@ -158,15 +159,19 @@ def screen(
         prediction counts (the lowest with `ascending`). They are columns of the output. The
         other conditions of the model are columns of the source; rows that differ in one are no
         duplicates.
+    targets : str or sequence of str, default=()
+        Name of what the estimator predicts, or of each of several targets: the columns are then
+        ``prediction_<target>`` and ``prediction_std_<target>``. Without names they are
+        ``prediction`` and ``prediction_std``, of several targets with the number of each.
     where : str, pyarrow.compute.Expression or None, default=None
-        Keep the rows for which this is true. It may name kept columns, ``prediction``,
-        ``prediction_std``, ``probability_<class>`` and properties; as text, for example
+        Keep the rows for which this is true. It may name kept columns and those that are added:
+        predictions, ``probability_<class>`` and properties; as text, for example
         ``"prediction > 1.5 and energy_above_hull < 0.05"``.
     top_k : int or None, default=None
         Keep so many rows with the highest ``sort_by``, best first; of rows with equal
-        predictions those with the smaller ``prediction_std``, then those read first.
-    sort_by : str, default="prediction"
-        Column that ranks.
+        predictions those with the smaller standard deviation, then those read first.
+    sort_by : str or None, default=None
+        Column that ranks; None is the prediction, of the first of several targets.
     ascending : bool, default=False
         Rank the lowest first instead.
     deduplicate : bool, default=True
@@ -250,9 +255,16 @@ def screen(
     opened = open_source(source, formula_column, amounts, columns, numbers or [], batch_rows)
     return_std = return_std and not hasattr(estimator, "classes_")
     wanted = tuple(properties)
+    names = (targets,) if isinstance(targets, str) else tuple(targets)
     found = Conditions.of(estimator, conditions or {}, opened.schema.names)
     probe = added_columns(
-        estimator, read_compositions(_PROBE), np.array(_PROBE, object), return_std, wanted, found
+        estimator,
+        read_compositions(_PROBE),
+        np.array(_PROBE, object),
+        return_std,
+        wanted,
+        found,
+        targets=names,
     )
     plan = Plan(
         formula_column,
@@ -262,11 +274,12 @@ def screen(
         wanted,
         parse_expression(where) if isinstance(where, str) else where,
         top_k,
-        sort_by,
+        sort_by or next(iter(probe)),
         ascending,
         deduplicate,
         errors,
         found,
+        names,
         batch_rows,
         kind,
         output_schema(opened.schema, probe),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,7 @@ class Plan:
     deduplicate: bool
     errors: str
     conditions: Conditions | None
+    targets: tuple[str, ...]
     batch_rows: int
     format: str
     """Of the output, by the ending of its name."""
@@ -111,10 +112,13 @@ def added_columns(
     conditions: Conditions | None = None,
     rows: pa.Table | None = None,
     *,
+    targets: Sequence[str] = (),
     lowest: bool = False,
 ) -> dict[str, pa.Array]:
     """Predict by the estimator and, in their units, the computed properties of the package."""
-    found = predictions(estimator, batch, formulas, return_std, conditions, rows, lowest=lowest)
+    found = predictions(
+        estimator, batch, formulas, return_std, conditions, rows, targets=targets, lowest=lowest
+    )
     if properties:
         heads = PropertyHeads.load(properties)
         if clash := sorted(found.keys() & heads.heads.keys()):
@@ -132,12 +136,16 @@ def predictions(
     conditions: Conditions | None = None,
     rows: pa.Table | None = None,
     *,
+    targets: Sequence[str] = (),
+    coverage: float | None = None,
     lowest: bool = False,
 ) -> dict[str, pa.Array]:
     """Predict, as columns of a table.
 
-    ``prediction``, then ``prediction_std`` or ``probability_<class>``; numbered
-    ``prediction_0``, ... for several targets. Estimators that are not ours get the formulas.
+    ``prediction``, then ``prediction_std``, the bounds of intervals ``prediction_low`` and
+    ``prediction_high``, or ``probability_<class>``; of each target ``prediction_<target>`` and so
+    on, by its name or, of several without names, its number. Estimators that are not ours get the
+    formulas.
 
     Conditions of the model are columns of `rows` (typical ones without), which
     :meth:`Conditions.check` has seen, or given; of several
@@ -149,15 +157,16 @@ def predictions(
     if conditions is not None:
         X, n_tried = conditions.table(formulas, rows), len(conditions.grid)
     given = {} if conditions is None else conditions.grid.to_dict("list")
+    asked: dict[str, Any] = {"return_std": True} if return_std else {}
+    asked |= {} if coverage is None else {"coverage": coverage}
     if n_tried > 1 and hasattr(estimator, "classes_"):
         raise InputError("Several values of a condition need a model of numbers.")
     try:
         with conditions_checked():
             if hasattr(estimator, "classes_"):
-                return _class_predictions(estimator, X) | _chosen(given, np.zeros(len(batch), int))
-            outputs = (
-                estimator.predict(X, return_std=True) if return_std else [estimator.predict(X)]
-            )
+                classes = _class_predictions(estimator, X, targets)
+                return _joined(classes, _chosen(given, np.zeros(len(batch), int)))
+            outputs = estimator.predict(X, **asked)
     except SklearnKTError:
         raise
     # a model from elsewhere, perhaps fitted on something else than formulas
@@ -165,7 +174,12 @@ def predictions(
         raise InputError(
             f"The model cannot predict from formulas{' with return_std=True' * return_std}: {error}"
         ) from error
-    found = {}
+    outputs = list(outputs) if asked else [outputs]
+    stems = ["prediction", *["prediction_std"] * return_std]
+    if coverage is not None:
+        bounds = outputs.pop()
+        outputs += [bounds[..., 0], bounds[..., 1]]
+        stems += ["prediction_low", "prediction_high"]
     chosen = np.zeros(len(batch), dtype=int)
     if n_tried > 1:
         tried = np.asarray(outputs[0], dtype=np.float64)
@@ -174,12 +188,37 @@ def predictions(
         tried = tried.reshape(len(batch), n_tried)
         chosen = tried.argmin(axis=1) if lowest else tried.argmax(axis=1)
     best = np.arange(len(batch)) * n_tried + chosen
-    for name, values in zip(("prediction", "prediction_std"), outputs, strict=False):
+    found: dict[str, pa.Array] = {}
+    for stem, values in zip(stems, outputs, strict=True):
         columns = np.asarray(values, dtype=np.float64)[best].reshape(len(batch), -1)
-        for number, column in enumerate(columns.T):
-            key = name if columns.shape[1] == 1 else f"{name}_{number}"
-            found[key] = pa.array(column, pa.float64())
-    return found | _chosen(given, chosen)
+        names = _named(stem, columns.shape[1], targets)
+        arrays = [pa.array(column, pa.float64()) for column in columns.T]
+        found = _joined(found, dict(zip(names, arrays, strict=True)))
+    return _joined(found, _chosen(given, chosen))
+
+
+def _named(stem: str, count: int, targets: Sequence[str]) -> list[str]:
+    """Name the columns of the targets."""
+    if len(targets) == 1 < count:
+        # one name for all, by who saved the model
+        targets = [f"{targets[0]}_{number}" for number in range(count)]
+    if targets and len(targets) != count:
+        raise InputError(
+            f"The model predicts {count} targets, and {len(targets)} are named: "
+            f"{', '.join(targets)}."
+        )
+    if not targets and count == 1:
+        return [stem]
+    return [f"{stem}_{name}" for name in targets or range(count)]
+
+
+def _joined(found: dict[str, pa.Array], more: dict[str, pa.Array]) -> dict[str, pa.Array]:
+    """Put columns beside others."""
+    if clash := sorted(found.keys() & more.keys()):
+        raise InputError(
+            f"Two columns would be called {clash[0]!r}: rename the target or the condition."
+        )
+    return found | more
 
 
 def _chosen(given: Mapping[str, list], rows: np.ndarray) -> dict[str, pa.Array]:
@@ -187,16 +226,18 @@ def _chosen(given: Mapping[str, list], rows: np.ndarray) -> dict[str, pa.Array]:
     return {name: pa.array(values).take(pa.array(rows)) for name, values in given.items()}
 
 
-def _class_predictions(estimator: Any, X: Any) -> dict[str, pa.Array]:
+def _class_predictions(estimator: Any, X: Any, targets: Sequence[str]) -> dict[str, pa.Array]:
     """Labels as the model decides, which need not be the most probable, and probabilities."""
     labels, probabilities = decide(estimator, X)
     if labels.ndim > 1:
         raise InputError("The model predicts several columns of classes; one can be written.")
-    found = {"prediction": pa.array(labels.tolist())}
-    if probabilities is not None:
-        for label, column in zip(estimator.classes_, probabilities.T, strict=True):
-            found[f"probability_{label}"] = pa.array(column, pa.float64())
-    return found
+    [name] = _named("prediction", 1, targets)
+    found = {name: pa.array(labels.tolist())}
+    if probabilities is None:
+        return found
+    names = [f"probability_{label}" for label in estimator.classes_]
+    arrays = [pa.array(column, pa.float64()) for column in probabilities.T]
+    return _joined(found, dict(zip(names, arrays, strict=True)))
 
 
 def write_part(
@@ -281,6 +322,7 @@ def _screened(
             plan.properties,
             plan.conditions,
             table.take(rows),
+            targets=plan.targets,
             lowest=plan.ascending,
         )
         if len(rows)

@@ -8,6 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from _commands import Run, assert_one_line
+from sklearn.linear_model import Ridge
+
+from sklearn_kt import ImplicitKTRegressor
+from sklearn_kt.persistence import save_model
 
 FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb") for b in ("F", "Cl", "Br", "I")]
 
@@ -37,7 +41,7 @@ def test_predict_with_columns(run: Run, fitted: str, tmp_path: Path) -> None:
     new.to_csv(tmp_path / "new.csv", index=False)
     code, _, err = run("predict", fitted, "new.csv", "-o", "out.csv")
     assert code == 0, err
-    np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")["prediction"], [25, 50], atol=2)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "out.csv")["prediction_S"], [25, 50], atol=2)
 
 
 def test_predict_with_values(run: Run, fitted: str, tmp_path: Path) -> None:
@@ -49,7 +53,7 @@ def test_predict_with_values(run: Run, fitted: str, tmp_path: Path) -> None:
     assert out["temperature"].tolist() == [300, 300, 400, 400, 500, 500] * 2
     assert out["route"].tolist() == ["SPS", "cast"] * 6
     expected = out["temperature"] / 10 - 5 * (out["route"] == "cast")
-    np.testing.assert_allclose(out["prediction"], expected, atol=2)
+    np.testing.assert_allclose(out["prediction_S"], expected, atol=2)
 
 
 def test_screening_takes_the_best_value(run: Run, fitted: str, tmp_path: Path) -> None:
@@ -79,7 +83,36 @@ def test_screening_takes_the_best_value(run: Run, fitted: str, tmp_path: Path) -
     pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
     code, _, err = run("screen", fitted, "rows.parquet", "--quiet", "--no-std", "-o", "all.csv")
     assert code == 0, err
-    np.testing.assert_allclose(pd.read_csv(tmp_path / "all.csv")["prediction"], [30, 50], atol=2)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "all.csv")["prediction_S"], [30, 50], atol=2)
+
+
+def test_names_of_categories_may_be_numbers(run: Run, tmp_path: Path) -> None:
+    routes = pd.Categorical([3, 4] * 16)
+    table = pd.DataFrame({"formula": np.repeat(FORMULAS, 2), "route": routes})
+    model = ImplicitKTRegressor(None, readout=Ridge(1e-6)).fit(table, [30.0, 40.0] * 16)
+    save_model(model, tmp_path / "m", about={"target": "S"})
+    code, out, err = run("predict", "m", "NaCl", "--set", "route=3,4")
+    assert code == 0, err
+    assert [line.split(",")[1] for line in out.splitlines()] == ["route", "3", "4"]
+    np.testing.assert_allclose(
+        [float(r.split(",")[2]) for r in out.splitlines()[1:]], [30, 40], atol=0.1
+    )
+    pd.DataFrame({"formula": ["NaCl"], "route": [" 4 "]}).to_csv(tmp_path / "s.csv", index=False)
+    for arguments in (["predict", "m", "s.csv"], ["screen", "m", "s.csv", "--no-std", "--quiet"]):
+        assert run(*arguments, "-o", f"{arguments[0]}.csv")[0] == 0
+        found = pd.read_csv(tmp_path / f"{arguments[0]}.csv")["prediction_S"]
+        np.testing.assert_allclose(found, [40], atol=0.1)
+
+
+def test_decimal_commas_of_conditions(run: Run, fitted: str, tmp_path: Path) -> None:
+    lines = ["formula;temperature;route;S", "NaCl;300,0;SPS;30,5"]
+    (tmp_path / "new.csv").write_text("\n".join(lines))
+    code, _, err = run("predict", fitted, "new.csv", "--decimal", ",")
+    assert code == 0, err
+    assert "scored: MAE " in err
+    code, _, err = run("predict", fitted, "new.csv")
+    assert code == 2
+    assert "holds '300,0', where the training table held numbers" in err
 
 
 def test_explanations_of_values(run: Run, fitted: str, tmp_path: Path) -> None:
@@ -105,6 +138,10 @@ def test_explanations_of_values(run: Run, fitted: str, tmp_path: Path) -> None:
         (
             ["screen", "S.model", "measured.csv", "--no-std", "-o", "o.csv", "--set", "pressure=1"],
             "no condition 'pressure'; it has 'temperature', 'route'",
+        ),
+        (
+            ["predict", "S.model", "NaCl", "--set", "temperature=300,hot", "--set", "route=SPS"],
+            "--set temperature: 'hot' is not a number",
         ),
         (
             ["explain", "S.model", "NaCl", "--set", "temperature=1,2", "--set", "route=SPS"],

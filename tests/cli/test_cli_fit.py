@@ -141,7 +141,7 @@ def test_columns_of_elements(run: Run, tmp_path: Path) -> None:
     assert run("fit", "t.csv", *options, "--amounts", "weight")[0] == 0
     code, out, _ = run("predict", "m", "t.csv", "--amounts", "weight")
     assert code == 0
-    assert read(out)[0] == ["name", "Fe", "Cr", "Ni", "gap", "prediction"]
+    assert read(out)[0] == ["name", "Fe", "Cr", "Ni", "gap", "prediction_gap"]
     # extra-trees remember what they were fitted on
     np.testing.assert_allclose([float(row[5]) for row in read(out)[1:5]], [1, 2, 3, 4])
     code, out, _ = run("tokenize", "t.csv", "--amounts", "weight")

@@ -33,7 +33,7 @@ def test_fit_and_predict(run: Run, table: Path, tmp_path: Path) -> None:
     assert "R²" in err
     assert f"against column 'gap' of {table} (12 rows)" in err
     rows = read(out)
-    assert rows[0] == ["id", "formula", "gap", "prediction"]
+    assert rows[0] == ["id", "formula", "gap", "prediction_gap"]
     assert [row[:3] for row in rows] == read(table.read_text())
     predictions = [float(row[3]) for row in rows[1:]]
     expected = load_model(tmp_path / "gap.model").predict(FORMULAS)
@@ -63,7 +63,7 @@ def test_fit_classifier_and_predict_from_stdin(run: Run, tmp_path: Path) -> None
     code, out, _ = run("predict", "m", "--formula-column", "c", stdin="c\nCo\nNaCl\n")
     assert code == 0
     rows = read(out)
-    assert rows[0] == ["c", "prediction", "probability_False", "probability_True"]
+    assert rows[0] == ["c", "prediction_metal", "probability_False", "probability_True"]
     assert [row[1] for row in rows[1:]] == ["True", "False"]
     assert all(float(row[2]) + float(row[3]) == pytest.approx(1) for row in rows[1:])
     code, _, err = run("predict", "m", "--formula-column", "c", "--return-std", stdin="c\nCo\n")
@@ -95,6 +95,48 @@ def test_several_targets_are_written_as_screen_writes_them(
     code, _, err = run("predict", "m", table, "--return-std")
     assert code == 2
     assert_one_line(err, "gives no standard deviation")
+
+
+def test_columns_are_called_by_their_targets(run: Run, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"formula": FORMULAS * 2, "gap": GAPS * 2, "S": GAPS[::-1] * 2})
+    frame.loc[[1, 2], "S"] = np.nan
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    fit = ["fit", "t.csv", "--target", "gap,S", "--unit", "eV,uV/K", "--model", "imkt-fast"]
+    assert run(*fit, "-o", "m")[0] == 0
+    code, _, err = run(
+        *("predict", "m", "t.csv", "--return-std", "--interval", 0.8, "-o", "p.csv", "--quiet")
+    )
+    assert code == 0, err
+    stems = ("prediction", "prediction_std", "prediction_low", "prediction_high")
+    columns = [f"{stem}_{name}" for stem in stems for name in ("gap", "S")]
+    found = pd.read_csv(tmp_path / "p.csv")
+    assert list(found) == [*frame, *columns]
+    model = load_model(tmp_path / "m")
+    y, std = model.predict(FORMULAS * 2, return_std=True)
+    low, high = np.moveaxis(model.predict_interval(FORMULAS * 2, coverage=0.8), -1, 0)
+    np.testing.assert_allclose(found[columns], np.hstack([y, std, low, high]))
+    # each is scored by the rows that have it
+    assert "wrote: p.csv: 24 rows; gap in eV; S in uV/K" in err
+    assert "against column 'gap' of t.csv (24 rows)" in err
+    mae = np.abs(y[:, 1] - frame["S"]).mean()
+    assert f"scored: MAE {mae:.3g} uV/K" in err
+    assert "'S' of t.csv (22 rows; 2 rows lack a value or a prediction)" in err
+    assert run("screen", "m", "t.csv", "-o", "s.csv", "--quiet", "--sort-by", columns[1])[0] == 0
+    assert list(pd.read_csv(tmp_path / "s.csv")) == [*frame, *columns[:4]]
+    code, _, err = run("screen", "m", "t.csv", "-o", "s.parquet", "--top-k", 1, "--quiet")
+    assert code == 0
+    assert "gap in eV" in err
+    [best] = pd.read_parquet(tmp_path / "s.parquet")["formula"]
+    assert best == FORMULAS[y[:12, 0].argmax()]
+
+
+def test_columns_of_one_name_are_refused(run: Run, table: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(table, keep_default_na=False).assign(std_gap=GAPS)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert run("fit", "t.csv", "--target", "gap,std_gap", "--model", "imkt-fast", "-o", "m")[0] == 0
+    code, _, err = run("predict", "m", "NaCl", "--return-std")
+    assert code == 2
+    assert_one_line(err, "Two columns would be called 'prediction_std_gap'")
 
 
 def test_predict_std(run: Run, table: Path, model: Path) -> None:
@@ -238,11 +280,13 @@ def test_intervals_and_what_is_remembered_of_a_fit(run: Run, tmp_path: Path) -> 
     assert (code, err) == (0, "")
     for part in ("gap (eV)", "imkt-fast", "24", "ImplicitKTRegressor", about["date"]):
         assert part in out
-    code, out, _ = run("predict", "m", "LiCl", "BN", "--interval", 0.8, "-o", "p.xlsx")
+    code, out, err = run("predict", "m", "LiCl", "BN", "--interval", 0.8, "-o", "p.xlsx")
     assert code == 0
     found = pd.read_excel(tmp_path / "p.xlsx", keep_default_na=False)
-    assert list(found) == ["formula", "prediction", "prediction_low", "prediction_high"]
-    assert (found["prediction_low"] < found["prediction_high"]).all()
+    stems = ("prediction", "prediction_low", "prediction_high")
+    assert list(found) == ["formula", *(f"{stem}_gap (eV)" for stem in stems)]
+    assert (found["prediction_low_gap (eV)"] < found["prediction_high_gap (eV)"]).all()
+    assert "p.xlsx: 2 rows; gap (eV) in eV" in err
     # of a table, the rows that have a value
     (tmp_path / "new.csv").write_text("formula,gap (eV)\nNaCl,8.5\nKCl,\nMgO,none\n")
     code, _, err = run("predict", "m", "new.csv")
