@@ -25,10 +25,11 @@ from sklearn_kt.exceptions import InputError
 from sklearn_kt.plotting import ParityDisplay
 from sklearn_kt.plotting._style import COLOURS, GREY, image_format, plain_text
 
+from .by_condition import errors_by_condition, worst_rows
 from .result import EvaluationResult
 from .scores import SCORES, scores_of
 from .task import Task
-from .text import audit_lines, summary_text
+from .text import audit_lines, figure, summary_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -180,25 +181,69 @@ def write_html_report(
 
 def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
     """Gather what the page says of one task."""
-    figure, alt = _figure(result, task), "Predicted against true values"
+    drawn, alt = _figure(result, task), "Predicted against true values"
     if task.kind == "classification":
         alt = "ROC curves and confusion matrices"
-    buffer = io.BytesIO()
-    _write_figure(figure, buffer, format="png")
     sample_model, sample = prediction_sample(result, task=task.name)
     summary = _summary(result, task)
+    tables = errors_by_condition(result, task.name)
+    losses = _losses(result, task)
+    best_model = min(losses, key=lambda name: losses[name])
     return {
         "task": task,
         "rows": sum(len(test) for _, test in task.folds.values()),
         "paragraphs": task.description.strip().split("\n\n") if task.description.strip() else [],
         "table": summary_text(summary).drop(columns="task"),
         "best": _best_rows(summary, task),
-        "figure": base64.b64encode(buffer.getvalue()).decode("ascii"),
+        "figure": _embedded(drawn),
         "alt": alt,
-        "width": round(96 * figure.get_figwidth()),
+        "width": round(96 * drawn.get_figwidth()),
+        "conditions": {name: _spelled(table) for name, table in tables.items()},
+        "condition_figure": _embedded(_condition_figure(tables, task)) if tables else "",
+        "condition_width": round(96 * _PANEL * min(len(tables), _MAX_COLUMNS)),
+        "error": _error_label(task),
+        "worst_model": best_model,
+        "worst": format_sample(worst_rows(result, task.name, best_model)),
         "sample_model": sample_model,
         "sample": format_sample(sample),
     }
+
+
+def _embedded(drawn: Figure) -> str:
+    """Spell a picture for a page that needs no other file."""
+    buffer = io.BytesIO()
+    _write_figure(drawn, buffer, format="png")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _error_label(task: Task) -> str:
+    if task.kind == "classification":
+        return "share of wrong classes"
+    return f"mean absolute error ({task.unit})" if task.unit else "mean absolute error"
+
+
+def _spelled(table: pd.DataFrame) -> pd.DataFrame:
+    """Turn the numbers of :func:`errors_by_condition` into text."""
+    text = table.astype(str)
+    for model in table.columns[2:]:
+        text[model] = [figure(error) for error in table[model]]
+    return text
+
+
+def _condition_figure(tables: dict[str, pd.DataFrame], task: Task) -> Figure:
+    """Draw the errors of each model against each condition."""
+    drawn, axes = _panels(len(tables))
+    for axis, (name, table) in zip(axes, tables.items(), strict=True):
+        places = range(len(table))
+        for number, model in enumerate(table.columns[2:]):
+            colour = COLOURS[number % len(COLOURS)]
+            axis.plot(places, table[model], "o-", color=colour, label=plain_text(model))
+        labels = [plain_text(value, _MAX_TICK) for value in table["values"]]
+        axis.set_xticks(places, labels, rotation=30, ha="right", fontsize=8)
+        axis.set(xlabel=plain_text(name), ylabel=plain_text(_error_label(task)))
+        axis.set_ylim(bottom=0)
+    axes[0].legend(fontsize=7.5)
+    return drawn
 
 
 def format_sample(table: pd.DataFrame) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from sklearn_kt.evaluation import (
     write_html_report,
     write_plot,
 )
+from sklearn_kt.evaluation.by_condition import worst_rows
 from sklearn_kt.evaluation.report import format_sample, prediction_sample
 from sklearn_kt.evaluation.text import summary_text
 from sklearn_kt.exceptions import InputError
@@ -266,7 +267,14 @@ def test_page_is_complete(make: Any, tmp_path: Path) -> None:
     assert page.cells[0] == table.columns.tolist()
     assert page.cells[1 : 1 + len(table)] == table.to_numpy().tolist()
     sample = format_sample(prediction_sample(evaluated)[1])
-    assert page.cells[1 + len(table) :] == [sample.columns.tolist(), *sample.to_numpy().tolist()]
+    rest = page.cells[1 + len(table) :]
+    assert rest[:6] == [sample.columns.tolist(), *sample.to_numpy().tolist()]
+    # the worst of the best model, none of which is wrong about classes; no conditions, no table
+    name = "sure" if make is regression else "forest"
+    worst = format_sample(worst_rows(evaluated, "made", name)).to_numpy().tolist()
+    assert rest[7:] == worst
+    assert len(worst) == (10 if make is regression else 0)
+    assert "by condition" not in page.text
     for part in (
         "Band gaps",
         "gap (eV)",
