@@ -21,6 +21,7 @@ from .options import (
     add_seed,
     add_set,
     load_model,
+    model_targets,
     positive,
     set_conditions,
 )
@@ -86,7 +87,7 @@ def add_parser(commands: Any) -> None:
         "--budget", type=positive, metavar="N", help="most coalitions to predict (default: 4096)"
     )
     parser.add_argument(
-        "--target", metavar="NAME", help="class of a classifier, or number of an output"
+        "--target", metavar="NAME", help="class of a classifier, or one of several targets"
     )
     parser.add_argument(
         "--response",
@@ -135,8 +136,10 @@ def _explanations(args: argparse.Namespace) -> Iterator[CompositionInteractions]
     from sklearn.exceptions import NotFittedError
 
     from sklearn_kt.explanation import explain
+    from sklearn_kt.persistence import describe_model
 
     model = load_model(args)
+    targets = [*model_targets(describe_model(args.model)["about"])]
     background = _background(args) if args.background else None
     conditions = {}
     for name, values in set_conditions(model, args).items():
@@ -155,7 +158,7 @@ def _explanations(args: argparse.Namespace) -> Iterator[CompositionInteractions]
                 baseline=args.baseline,
                 background=background,
                 budget=args.budget,
-                target=_target(model, args.target),
+                target=_target(model, args.target, targets),
                 response=args.response,
                 random_state=args.random_state,
             )
@@ -183,10 +186,12 @@ def _background(args: argparse.Namespace) -> Any:
     )
 
 
-def _target(model: Any, text: str | None) -> Any:
-    """Find a class by its spelling, or the number of an output."""
+def _target(model: Any, text: str | None, targets: list[str]) -> Any:
+    """Find a class by its spelling, or the number of one of several targets."""
     if text is None:
         return None
+    if len(targets) > 1 and text in targets:
+        return targets.index(text)
     for label in getattr(model, "classes_", ()):
         if str(label) == text:
             return label

@@ -88,6 +88,14 @@ def test_output_by_number(run: Run, tmp_path: Path) -> None:
     assert run("two.model", "NaCl", "--target", "1")[0] == 0
 
 
+def test_output_by_name(run: Run, tmp_path: Path) -> None:
+    two = fitted(np.column_stack([GAPS, GAPS[::-1]]), Ridge())
+    save_model(two, tmp_path / "m", about={"target": "gap,S", "targets": 2})
+    code, named, _ = run("m", "NaCl", "--target", "S")
+    assert code == 0
+    assert named == run("m", "NaCl", "--target", 1)[1] != run("m", "NaCl", "--target", 0)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
