@@ -86,15 +86,14 @@ html_theme_options = {
     "show_toc_level": 2,
     # code of the gallery needs the width
     "secondary_sidebar_items": {
-        page: ["page-toc"]
-        for page in ("index", "install", "first_steps", "changelog", "guide/*", "api/**")
+        page: ["page-toc"] for page in ("index", "install", "changelog", "guide/*", "api/**")
     },
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
     "navbar_align": "left",
     "header_links_before_dropdown": 7,
 }
-html_sidebars = {"index": [], "install": [], "first_steps": [], "changelog": []}
+html_sidebars = {"index": [], "install": [], "changelog": []}
 
 
 def skip_foreign(

@@ -11,10 +11,11 @@ a prediction out among the elements of a formula, exactly, for any model of form
 # -------
 
 from sklearn_kt import ImplicitKTRegressor
-from sklearn_kt.datasets import load_seebeck
+from sklearn_kt.datasets import load_expt_gap
 
-data = load_seebeck(n_samples=500, random_state=0)
-model = ImplicitKTRegressor(readout="fast", random_state=0).fit(data.data, data.target)
+gaps = load_expt_gap()
+X, y = gaps.data[::6], gaps.target[::6]
+model = ImplicitKTRegressor(readout="fast", random_state=0).fit(X, y)
 
 # %%
 # One formula
@@ -35,7 +36,7 @@ print(f"baseline + values = {total:.2f}, prediction = {model.predict(['LiFePO4']
 
 from sklearn_kt.plotting import InteractionDisplay
 
-label = "Seebeck coefficient (µV/K)"
+label = "band gap (eV)"
 InteractionDisplay(values).plot("waterfall", label=label)
 
 # %%
@@ -50,7 +51,7 @@ InteractionDisplay(values).plot("network", label=label)
 # compounds of the table, in turn, and the empty coalition is their mean. That question is closer
 # to the data, and its answer is another.
 
-background = explain(model, "LiFePO4", baseline="background", background=data.data[:60])
+background = explain(model, "LiFePO4", baseline="background", background=X[:60])
 print(background)
 
 # %%
@@ -62,19 +63,20 @@ print(background)
 from sklearn_kt.explanation import explain_dataset
 from sklearn_kt.plotting import plot_pair_matrix, plot_periodic_table
 
-table = explain_dataset(model, data.data[:250], min_support=3)
-print(table.groupby("order").head(5).round(1).to_string(index=False))
+table = explain_dataset(model, X[:250], min_support=3)
+print(table.groupby("order").head(5).round(2).to_string(index=False))
 
 # %%
 
-plot_periodic_table(table, label="mean effect on the Seebeck coefficient (µV/K)")
+plot_periodic_table(table, label="mean effect on the band gap (eV)")
 
 # %%
 # Pairs tell what single elements cannot: what two elements do together beyond the sum of their own
-# effects. An alkali metal with a halogen raises the prediction, for together they make a salt. Two
-# non-metals lower it, because each alone has already raised it to that of an insulator.
+# effects. A metal with oxygen raises the prediction, for together they make an oxide. Phosphorus
+# with sulfur or selenium lowers it, because each alone has already raised it to that of an
+# insulator.
 
-plot_pair_matrix(table, max_elements=16, label="mean interaction (µV/K)")
+plot_pair_matrix(table, max_elements=16, label="mean interaction (eV)")
 
 # %%
 # An explanation speaks of the model and not of nature. Where the model is wrong, so are its

@@ -34,20 +34,20 @@ print(best.structure)
 # %%
 # Predict through structures
 # --------------------------
-# The explicit and the implicit model on the same 120 rows. Rows without a candidate are predicted
-# by a model of the formula alone; a warning counts them, and ``fallback_rows_`` lists them.
+# The explicit and the implicit model on the same 150 measured band gaps. Rows without a candidate
+# are predicted by a model of the formula alone; a warning counts them, and ``fallback_rows_``
+# lists them.
 
 import warnings
 
-from sklearn.model_selection import GroupShuffleSplit
+from sklearn.model_selection import train_test_split
 
 from sklearn_kt import ExplicitKTRegressor, ImplicitKTRegressor
-from sklearn_kt.datasets import load_seebeck
+from sklearn_kt.datasets import load_expt_gap
 from sklearn_kt.exceptions import CompositionWarning
 
-data = load_seebeck(n_samples=200, random_state=0)
-splitter = GroupShuffleSplit(n_splits=1, test_size=0.4, random_state=0)
-[(train, test)] = splitter.split(data.data, groups=data.groups)
+X_all, y_all = load_expt_gap(return_X_y=True)
+X, X_new, y, y_new = train_test_split(X_all, y_all, train_size=150, test_size=100, random_state=0)
 
 models = {
     "explicit": ExplicitKTRegressor(random_state=0),
@@ -57,11 +57,11 @@ with warnings.catch_warnings():
     # they are counted below
     warnings.simplefilter("ignore", CompositionWarning)
     for model in models.values():
-        model.fit(data.data[train], data.target[train])
-    predictions = {name: model.predict(data.data[test]) for name, model in models.items()}
+        model.fit(X, y)
+    predictions = {name: model.predict(X_new) for name, model in models.items()}
 
 missing = models["explicit"].fallback_rows_
-print(f"{len(missing)} of {len(test)} test rows have no structure: {data.data[test][missing[:3]]}")
+print(f"{len(missing)} of {len(X_new)} test rows have no structure: {X_new[missing[:3]]}")
 
 # %%
 
@@ -71,8 +71,8 @@ from sklearn_kt.plotting import ParityDisplay
 
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
 for ax, (name, predicted) in zip(axes, predictions.items(), strict=True):
-    display = ParityDisplay(data.target[test], predicted)
-    display.plot(label="Seebeck coefficient (µV/K)", ax=ax)
+    display = ParityDisplay(y_new, predicted)
+    display.plot(label="band gap (eV)", ax=ax)
     ax.set_title(f"{name}: {ax.get_title()}", fontsize=11)
 
 # %%
@@ -85,5 +85,5 @@ for ax, (name, predicted) in zip(axes, predictions.items(), strict=True):
 #
 #    from sklearn_kt import BlendedKTRegressor
 #
-#    model = BlendedKTRegressor(random_state=0).fit(data.data[train], data.target[train])
+#    model = BlendedKTRegressor(random_state=0).fit(X, y)
 #    print(model.weights_)

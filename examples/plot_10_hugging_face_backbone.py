@@ -39,16 +39,15 @@ print(composition_text(read_compositions(["LiFePO4", "Co", "CO"])))
 
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import mean_absolute_error
-from sklearn.model_selection import GroupShuffleSplit
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_kt import CompositionEmbedder
-from sklearn_kt.datasets import load_seebeck
+from sklearn_kt.datasets import load_expt_gap
 
-data = load_seebeck(n_samples=600, random_state=0)
-splitter = GroupShuffleSplit(n_splits=1, test_size=0.4, random_state=0)
-[(train, test)] = splitter.split(data.data, groups=data.groups)
+X_all, y_all = load_expt_gap(return_X_y=True)
+X, X_new, y, y_new = train_test_split(X_all, y_all, train_size=400, test_size=400, random_state=0)
 
 embedders = {
     "MiniLM": CompositionEmbedder(None, backbone=folder, blocks=["embedding"]),
@@ -61,9 +60,9 @@ embedders = {
 scores = {}
 for name, embedder in embedders.items():
     model = make_pipeline(embedder, StandardScaler(), RidgeCV([1, 10, 100, 1000]))
-    model.fit(data.data[train], data.target[train])
-    scores[name] = mean_absolute_error(data.target[test], model.predict(data.data[test]))
-    print(f"{name:22} MAE {scores[name]:.1f} µV/K")
+    model.fit(X, y)
+    scores[name] = mean_absolute_error(y_new, model.predict(X_new))
+    print(f"{name:22} MAE {scores[name]:.3f} eV")
 
 # %%
 
@@ -71,9 +70,9 @@ import matplotlib.pyplot as plt
 
 fig, ax = plt.subplots(figsize=(5.6, 2.8), layout="constrained")
 bars = ax.barh(list(scores), list(scores.values()), color="#0072B2")
-ax.bar_label(bars, fmt="%.0f", padding=3)
+ax.bar_label(bars, fmt="%.2f", padding=3)
 ax.invert_yaxis()
-ax.set(xlabel="mean absolute error (µV/K)", xlim=(0, 1.15 * max(scores.values())))
+ax.set(xlabel="mean absolute error (eV)", xlim=(0, 1.15 * max(scores.values())))
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
@@ -91,5 +90,5 @@ ax.spines[["top", "right"]].set_visible(False)
 #    from sklearn_kt import ImplicitKTRegressor
 #
 #    model = ImplicitKTRegressor(None, backbone=folder, readout="head", n_estimators=1, verbose=1)
-#    model.fit(data.data[train], data.target[train])
+#    model.fit(X, y)
 #    model.save_pretrained("my-fine-tuned-encoder")

@@ -417,8 +417,9 @@ def load_matbench(
     data_dir : path-like or None, default=None
         Folder with ``<task>.csv``, ``<task>.csv.gz`` or matminer's
         ``<task>.json.gz``. With None the folders looked in are, in this order:
-        ``$SKLEARN_KT_DATA``, its subfolder ``matbench``, ``$MATMINER_DATA`` and the
-        folder matminer downloads to.
+        ``$SKLEARN_KT_DATA``, its subfolder ``matbench``, ``$MATMINER_DATA``, the folder
+        matminer downloads to, and that of the package, which holds
+        ``"matbench_expt_gap"``.
     download : bool, default=False
         Let matminer download the official file when none is found, into ``data_dir``,
         else into ``$MATMINER_DATA``, else into its own folder. Without it the network
@@ -591,6 +592,7 @@ def _matbench_folders(data_dir: str | os.PathLike[str] | None) -> Iterator[Path]
     if matminer := os.environ.get("MATMINER_DATA"):
         yield Path(matminer).expanduser()
     yield _matminer_folder() / "datasets"
+    yield DATA
 
 
 def _download(task: str, data_dir: str | os.PathLike[str] | None) -> Path:
