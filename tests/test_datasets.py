@@ -214,6 +214,7 @@ def test_seebeck_other_table(monkeypatch: pytest.MonkeyPatch) -> None:
         load_seebeck()
 
 
+@pytest.mark.slow
 def test_loading_imports_no_matminer() -> None:
     code = (
         "import sys; from sklearn_kt.datasets import load_seebeck; load_seebeck(n_samples=1);"
@@ -429,6 +430,7 @@ def test_matbench_download_fails(
 # --- MatBench: the real tables ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MATBENCH_TASKS)
 def test_matbench_real(name: str, data_dir: Path) -> None:
     folder = data_dir / "matbench"

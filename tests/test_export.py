@@ -44,6 +44,7 @@ def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow
 def test_reduced_precision_changes_little_and_leaves_the_model_alone(
     embedder: CompositionEmbedder,
 ) -> None:

@@ -156,6 +156,7 @@ for i in range(150):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_cache(tmp_path: Path) -> None:
     writers = [
         subprocess.Popen([sys.executable, "-W", "error", "-c", _WRITER, tmp_path, name])

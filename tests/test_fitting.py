@@ -174,12 +174,14 @@ def check_cuts(model: Any, fit: Callable[[Any], Any], use: Callable[[Any], Any],
     use(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ON_FORMULAS)
 def test_cut_fit_of_formulas(name: str) -> None:
     model, y, method = ON_FORMULAS[name]
     check_cuts(model, lambda m: m.fit(FORMULAS, y), lambda m: getattr(m, method)(FORMULAS), 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [CrystalGraphRegressor, CrystalGraphClassifier])
 def test_cut_fit_of_crystals(kind: type) -> None:
     model = kind(max_epochs=1, device="cpu", early_stopping=True)

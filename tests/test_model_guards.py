@@ -486,6 +486,7 @@ EDITS: dict[str, tuple[Any, Callable[[Any], None]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", EDITS)
 def test_edited_estimators_are_refused(case: str, tmp_path: Path) -> None:
     model, edit = EDITS[case]
@@ -551,6 +552,7 @@ def words(minilm_dir: Path) -> dict[str, Any]:
     return json.loads((minilm_dir / "tokenizer.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -461,6 +461,7 @@ def test_a_pickle_inside_an_array_is_refused(saved: Path, tmp_path: Path) -> Non
     assert not trace.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("member", ["bomb.npy", "schema.json", "sklearn_kt.json"])
 def test_zip_bombs_are_refused_at_once(member: str, saved: Path) -> None:
     with zipfile.ZipFile(saved) as archive:

@@ -94,6 +94,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_cut_off(case: str, kind: str) -> None:
@@ -342,6 +343,7 @@ def noisy() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return truth, truth + std * rng.normal(size=2000), std
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["parity", "residuals"])
 @pytest.mark.parametrize("n_rows", [1, 100, 1000, 2000])
 @pytest.mark.parametrize("uncertain", [False, True])

@@ -87,6 +87,7 @@ def weights(fitted: CrossModalPretrainer) -> dict[str, np.ndarray]:
     return {key: value.numpy() for key, value in fitted.model_.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_every_objective_improves(corpus: Corpus) -> None:
     fitted = pretrainer(max_steps=300, checkpoint_every=50, teachers={"teacher": 1.0}).fit(corpus)
     first, last = fitted.history_[0], fitted.history_[-1]

@@ -156,6 +156,7 @@ def test_kernel_predicts_as_that_of_scikit_learn() -> None:
     assert_array_equal(ours.predict(X), SVR(C=3.0, epsilon=0.02).fit(X, y.ravel()).predict(X))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("disorder")
 @pytest.mark.parametrize(
     ("model", "y", "method"),
@@ -189,6 +190,7 @@ def test_errors_and_intervals_are_the_same_bits() -> None:
     assert_array_equal(four.std(X[:1]), one.std(X)[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("disorder")
 @pytest.mark.parametrize("kind", ["regression", "classification"])
 def test_forests_to_compare_with_are_the_same_bits(kind: Any) -> None:

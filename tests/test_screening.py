@@ -265,6 +265,7 @@ def test_csv_and_the_formula_nan(ending: str, tmp_path: Path) -> None:
         assert sorted(pd.read_csv(sink)["price"]) == [3.0, 4.0]
 
 
+@pytest.mark.slow
 def test_text_that_looks_like_other_things_survives(tmp_path: Path) -> None:
     # the type of a column does not depend on its first megabyte
     ids = ["00123", *map(str, range(200_000)), "NA", "true", "x"]
@@ -1121,6 +1122,7 @@ def test_a_cluster_that_loses_a_worker_writes_the_same(
     assert result.n_predicted == straight.n_predicted
 
 
+@pytest.mark.slow
 def test_a_cluster_reads_csv(client: Any, tmp_path: Path) -> None:
     pd.DataFrame({"formula": FORMULAS}).to_csv(tmp_path / "in.csv", index=False)
     for name, options in (("straight", {}), ("cluster", {"client": client})):

@@ -552,6 +552,7 @@ def test_feature_names_are_checked_after_fit_on_a_frame() -> None:
     CompositionTokenizer().transform(FORMULA_FRAME)
 
 
+@pytest.mark.slow
 def test_torch_and_transformers_load_only_on_use() -> None:
     code = (
         "import sys; from sklearn_kt import CompositionTokenizer as T; T().transform(['Fe2O3']); "

@@ -69,6 +69,7 @@ def change(path: Path, column: str, row: int, value: Any) -> None:
     table.to_csv(path, index=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", LLM4MAT_DATASETS)
 def test_every_property_runs(dataset: str, tmp_path: Path) -> None:
     write(tmp_path, dataset)

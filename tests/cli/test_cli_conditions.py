@@ -56,6 +56,7 @@ def test_predict_with_values(run: Run, fitted: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(out["prediction_S"], expected, atol=2)
 
 
+@pytest.mark.slow
 def test_screening_takes_the_best_value(run: Run, fitted: str, tmp_path: Path) -> None:
     pd.DataFrame({"formula": ["NaCl", "Na2Cl2", "KBr"]}).to_csv(tmp_path / "s.csv", index=False)
     arguments = [
@@ -125,6 +126,7 @@ def test_explanations_of_values(run: Run, fitted: str, tmp_path: Path) -> None:
     assert {"Na", "Cl", "temperature", "route"} < {row[0] for row in rows if row}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -157,6 +159,7 @@ def test_conditions_that_are_wrong(
     assert_one_line(err.splitlines(keepends=True)[-1], message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [

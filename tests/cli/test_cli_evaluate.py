@@ -138,6 +138,7 @@ def test_evaluate_matbench(run: Run, data_dir: Path) -> None:
     assert "0.5000 ± 0.0000" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -195,6 +195,7 @@ SEVERAL = "formula,S [uV/K],zT\n" + "".join(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["dummy", "imkt-fast"])
 def test_several_targets_with_empty_cells(run: Run, tmp_path: Path, model: str) -> None:
     (tmp_path / "t.csv").write_text(SEVERAL)

@@ -89,6 +89,7 @@ def test_light_start() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -151,6 +152,7 @@ def test_module_and_version() -> None:
     assert done.stdout == f"sklearn-kt {__version__}\n"
 
 
+@pytest.mark.slow
 def test_reader_that_goes_away(tmp_path: Path) -> None:
     path = tmp_path / "many.csv"
     path.write_text("formula\n" + "Fe2O3\n" * 20_000)
@@ -168,6 +170,7 @@ def test_reader_that_goes_away(tmp_path: Path) -> None:
     assert process.wait(60) == 141
 
 
+@pytest.mark.slow
 def test_ctrl_c(tmp_path: Path) -> None:
     output = tmp_path / "tokens.csv"
     output.write_text("precious")
@@ -197,6 +200,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
     assert output.read_text() == "precious"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("redirected", "message"),
     [

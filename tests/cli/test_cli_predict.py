@@ -259,6 +259,7 @@ def test_formulas_as_arguments(run: Run, model: Path) -> None:
     assert_one_line(err, "formula 2", "NaKl")
 
 
+@pytest.mark.slow
 def test_intervals_and_what_is_remembered_of_a_fit(run: Run, tmp_path: Path) -> None:
     gaps = pd.DataFrame(
         {"formula": FORMULAS * 2, "gap (eV)": [*GAPS, *(gap + 0.1 for gap in GAPS)]}

@@ -81,6 +81,7 @@ def test_networks() -> None:
         assert (points <= [260, 90]).all()
 
 
+@pytest.mark.slow
 def test_readouts() -> None:
     model = ImplicitKTRegressor(None, readout="fast", random_state=0).fit(FORMULAS, TARGETS)
     rows = Table(fitted_html(model)).rows
@@ -105,6 +106,7 @@ def test_numbers_and_classes() -> None:
     assert rows["started from"] == "random weights"
 
 
+@pytest.mark.slow
 def test_text_encoder(minilm_dir) -> None:
     model = ImplicitKTRegressor(
         None, backbone=minilm_dir, readout="head", n_estimators=1, max_epochs=1, random_state=0

@@ -188,6 +188,7 @@ def test_sample_text_has_equal_decimals() -> None:
 # --- figures ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_rows", "count"), [(40, 1), (40, 2), (40, 4), (2000, 1), (2000, 5)], ids=str
 )
@@ -333,6 +334,7 @@ def test_page_escapes_what_users_write(tmp_path: Path) -> None:
     assert page.text.count(evil) >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["cost $_{US$", "$5 and $6", r"\$_", "a\n" * 500, "\0"])
 def test_pictures_take_any_text(text: str, tmp_path: Path) -> None:
     evaluated = regression(models=(text,), target=text, unit=text)

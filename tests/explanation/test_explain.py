@@ -240,6 +240,7 @@ def test_masks_are_those_of_pretraining(regressor) -> None:
     assert values[(1,)] == pytest.approx((oxygen - empty + whole - iron) / 2, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_who_cannot_see_masks_says_so(magpie, minilm_dir) -> None:
     trees = ImplicitKTRegressor(None, readout=Ridge()).fit(FORMULAS, TARGETS)
     text = ImplicitKTRegressor(**{**TINY, "backbone": minilm_dir, "max_epochs": 1})
@@ -392,6 +393,7 @@ def test_functions_get_formulas_as_text() -> None:
 # ---------------------------------------------------------------- budgets
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(UNSEEN)
 @pytest.mark.parametrize(
     ("index", "approximator"),
@@ -598,6 +600,7 @@ def test_function_of_another_shape() -> None:
         explain(lambda formulas: [1.0], "NaCl")
 
 
+@pytest.mark.slow
 def test_shapiq_is_optional() -> None:
     code = (
         "import sys; sys.modules['shapiq'] = None\n"

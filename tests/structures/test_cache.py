@@ -102,6 +102,7 @@ def plain(found: list[list[Any]]) -> list[str]:
 
 
 class TestCached:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "generator",
         [

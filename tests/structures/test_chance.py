@@ -80,6 +80,7 @@ def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
         QUICK.generate(["NaCl"])
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     arguments = ["--generator", "random", "--n", "1", "--output-dir", str(tmp_path)]
     assert main(["structures", "NaCl", *arguments]) == 0

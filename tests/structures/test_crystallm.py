@@ -154,6 +154,7 @@ class TestText:
             if checked == 40:
                 break
 
+    @pytest.mark.slow
     def test_thousands_of_texts_round_trip(self) -> None:
         tokenizer = CIFTokenizer()
         for text in library_texts(1500):
@@ -264,6 +265,7 @@ class TestShortForm:
         )
         assert lengthen(SHORT) == TEXT
 
+    @pytest.mark.slow
     def test_library_crystals_round_trip(self) -> None:
         matcher = StructureMatcher(scale=False, ltol=0.05, stol=0.05, angle_tol=2)
         for text in [t for t in library_texts(120) if t.count(" 1\n") < 12][:60]:
@@ -496,6 +498,7 @@ class TestGenerator:
         with pytest.raises(InputError, match="'Fm3m' has no token"):
             CrystaLLMGenerator(space_group="Fm3m").generate(["NaCl"])
 
+    @pytest.mark.slow
     def test_short_texts_are_read(self, parrot: Parrot) -> None:
         parrot.texts, parrot.form = [Sample(SHORT, -0.1, True)], "short"
         [[candidate]] = CrystaLLMGenerator(n_samples=1, z=4).generate(["NaCl"])
@@ -675,6 +678,7 @@ class TestShippedModel:
         assert "must not be scored on" in (SHIPPED / "README.md").read_text(encoding="utf-8")
         assert load_crystallm().form == "short"
 
+    @pytest.mark.slow
     def test_command(self, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         arguments = ["structures", "MgO", "--n", "2", "--generator", "both"]
         assert main([*arguments, "--output-dir", str(tmp_path)]) == 0
@@ -745,6 +749,7 @@ PLAN = TrainingPlan(**TINY, context=80, batch_tokens=160, steps=6, save_every=2,
 
 
 class TestTraining:
+    @pytest.mark.slow
     @pytest.mark.parametrize("changes", [{}, {"bf16": True}, {"form": "full", "context": 400}])
     def test_loss_falls_and_the_model_loads(
         self, tmp_path: Path, untouched_globals: None, changes: dict
@@ -764,6 +769,7 @@ class TestTraining:
         found = CrystaLLMGenerator(tmp_path / "model", n_samples=1, max_new_tokens=5, z=4)
         assert found.generate(["NaCl"]) == [[]]
 
+    @pytest.mark.slow
     def test_a_model_that_knows_a_crystal_writes_it(self, tmp_path: Path) -> None:
         plan = TrainingPlan(
             n_layer=2, n_head=2, n_embd=64, context=80, batch_tokens=320, steps=120,
