@@ -18,7 +18,7 @@ from sklearn_kt.fitting import fit_context
 
 from .readouts import predict_in_order
 
-__all__ = ["ErrorModel", "check_coverage", "with_spreads"]
+__all__ = ["ErrorModel"]
 
 _N_TREES = 100
 # Part of the columns that a tree chooses each split from.

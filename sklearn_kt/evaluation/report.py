@@ -256,7 +256,7 @@ def format_sample(table: pd.DataFrame) -> pd.DataFrame:
     text = table.astype(str)
     if all(pd.api.types.is_float_dtype(dtype) for dtype in numbers.dtypes):
         decimals = _decimals(float(numbers.abs().max(axis=None)), 4)
-        text[numbers.columns] = numbers.map(lambda number: f"{number:.{decimals}f}")
+        text[numbers.columns] = numbers.map(lambda number: f"{number:z.{decimals}f}")
     if "probability" in table:
         text["probability"] = table["probability"].map(lambda number: f"{number:.3f}")
     return text
