@@ -38,6 +38,8 @@ __all__ = [
     "class_counts",
     "most_probable",
     "read_groups",
+    "read_weights",
+    "relative_weights",
     "takes_gaps",
     "votes",
 ]
@@ -84,11 +86,13 @@ class GapRegressorMixin(RegressorMixin):
         y = as_numbers(y)
         if y.ndim == 1 or y.shape[1] == 1 or not np.isnan(y).any():
             return super().score(X, y, sample_weight)
-        check_known(y)
+        weights = read_weights(sample_weight, len(y))
         found = self.predict(X)
-        weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+        if weights is not None:
+            y, found, weights = (values[weights > 0] for values in (y, found, weights))
+        check_known(y, rows="" if weights is None else " with a weight")
         scores = [
-            r2_score(y[rows, at], found[rows, at], sample_weight=weights[rows])
+            r2_score(y[rows, at], found[rows, at], sample_weight=_of_rows(weights, rows))
             for rows, at in _known(y)
         ]
         return float(np.mean(scores))
@@ -159,9 +163,9 @@ class NumberTargets:
         self.n_outputs = self.n_targets = int(np.prod(self.shape, dtype=int))
         return y
 
-    def standardise(self, y: np.ndarray) -> None:
+    def standardise(self, y: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Learn mean and deviation of each target, of the rows that are trained on."""
-        self.scaler = StandardScaler().fit(y.reshape(len(y), -1))
+        self.scaler = StandardScaler().fit(y.reshape(len(y), -1), sample_weight=weights)
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         """Give what models learn, (n, n_outputs); y itself if it is not standardised."""
@@ -189,26 +193,36 @@ class NumberTargets:
         """Let the networks of an ensemble vote as their loss demands."""
         return (np.mean if self.loss == "squared_error" else np.median)(members, axis=0)
 
-    def score(self, truth: np.ndarray, outputs: np.ndarray) -> float:
+    def score(
+        self, truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None
+    ) -> float:
         """Loss of outputs, a mean over the targets; truth is encoded."""
-        return float(self.losses(truth, outputs).mean())
+        return float(self.losses(truth, outputs, weights).mean())
 
-    def losses(self, truth: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    def losses(
+        self, truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None
+    ) -> np.ndarray:
         """Loss of the outputs for each target, (n_targets,), of the rows that have it."""
         errors = np.abs(outputs - truth).reshape(len(truth), -1)
         if self.loss == "squared_error":
             errors = errors**2
-        return np.array([np.mean(errors[known]) for known in _known(truth)])
+        return self._means(errors, truth, weights)
 
-    def held_out(self, truth: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
+    def held_out(
+        self, truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None
+    ) -> dict[str, Any]:
         """Score outputs for the user, in the units of the targets; truth is encoded.
 
         Of several targets, arrays of their scores.
         """
         y, answers = (self.decode(values).reshape(len(truth), -1) for values in (truth, outputs))
-        errors, known = np.abs(y - answers), _known(y)
-        mae = np.array([errors[rows].mean() for rows in known])
-        r2 = np.array([r2_score(y[rows], answers[rows]) for rows in known])
+        mae = self._means(np.abs(y - answers), truth, weights)
+        r2 = np.array(
+            [
+                r2_score(y[known], answers[known], sample_weight=_of_rows(weights, known[0]))
+                for known in _known(y)
+            ]
+        )
         if self.n_targets == 1:
             return {"mae": float(mae[0]), "r2": float(r2[0])}
         return {"mae": mae, "r2": r2}
@@ -238,6 +252,16 @@ class NumberTargets:
         )
         return list(splitter.split(encoded, groups=groups))
 
+    def _means(
+        self, errors: np.ndarray, truth: np.ndarray, weights: np.ndarray | None
+    ) -> np.ndarray:
+        """Mean of each target's errors, (n_targets,), of the rows that have it."""
+        means = [
+            np.average(errors[known], weights=_of_rows(weights, known[0]))
+            for known in _known(truth)
+        ]
+        return np.array(means)
+
 
 class ClassTargets:
     """Targets of a classification.
@@ -266,7 +290,7 @@ class ClassTargets:
         self.n_outputs = len(self.classes)
         return y
 
-    def standardise(self, y: np.ndarray) -> None:
+    def standardise(self, y: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Labels have no units."""
 
     def encode(self, y: np.ndarray) -> np.ndarray:
@@ -281,14 +305,19 @@ class ClassTargets:
         """Give the mean of probabilities."""
         return np.mean(members, axis=0)
 
-    def score(self, truth: np.ndarray, probabilities: np.ndarray) -> float:
+    def score(
+        self, truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
+    ) -> float:
         """Loss of probabilities; truth is encoded."""
-        return float(log_loss(truth, probabilities, labels=np.arange(self.n_outputs)))
+        labels = np.arange(self.n_outputs)
+        return float(log_loss(truth, probabilities, labels=labels, sample_weight=weights))
 
-    def held_out(self, truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    def held_out(
+        self, truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
+    ) -> dict[str, float]:
         """Score probabilities for the user; truth is encoded."""
-        accuracy = float((probabilities.argmax(axis=1) == truth).mean())
-        return {"accuracy": accuracy, "log_loss": self.score(truth, probabilities)}
+        accuracy = float(np.average(probabilities.argmax(axis=1) == truth, weights=weights))
+        return {"accuracy": accuracy, "log_loss": self.score(truth, probabilities, weights)}
 
     def folds(
         self,
@@ -339,6 +368,10 @@ def _known(truth: np.ndarray) -> list[tuple[np.ndarray, int]]:
     return [(np.flatnonzero(~np.isnan(column)), at) for at, column in enumerate(columns)]
 
 
+def _of_rows(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if weights is None else weights[rows]
+
+
 def _spread(
     known: np.ndarray, most: int, least: int, seed: int, groups: np.ndarray | None
 ) -> Folds:
@@ -386,8 +419,50 @@ def read_groups(groups: Any, n_rows: int) -> np.ndarray:
     return codes
 
 
-def as_numbers(y: Any) -> np.ndarray:
-    """Targets as float64; dates, which NumPy would count in some unit, are none."""
+def read_weights(sample_weight: Any, n_rows: int) -> np.ndarray | None:
+    """Read weights of rows as float64, one for all or one for each; None if there are none."""
+    if sample_weight is None:
+        return None
+    weights = as_numbers(sample_weight, "sample_weight", "weights")
+    if weights.ndim == 0:
+        weights = np.full(n_rows, weights)
+    if weights.shape != (n_rows,):
+        raise InputError(
+            f"sample_weight has the shape {weights.shape}, but X has {n_rows} rows; pass one "
+            "column, with a weight for each row."
+        )
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if weights.dtype.kind == "c" or len(bad):
+        row = bad[0] if len(bad) else 0
+        raise InputError(
+            f"row {row} of sample_weight holds {weights[row]:g}; weights are finite numbers, and "
+            "none is negative. Leave such a row out, or give it the weight 0."
+        )
+    if not weights.any():
+        raise InputError(
+            f"the weights of all {n_rows} rows are zero, which leaves none to learn from; pass "
+            "a positive one, or sample_weight=None."
+        )
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weights.sum()):
+            raise InputError(
+                f"the weights add up to more than double precision holds (row {weights.argmax()} "
+                f"of sample_weight: {weights.max():g}); divide them by a number."
+            )
+    return weights
+
+
+def relative_weights(weights: np.ndarray | None) -> np.ndarray | None:
+    """Give weights a mean of 1: only their ratios count. None if all rows have the same."""
+    if weights is None or (weights == weights[0]).all():
+        return None
+    # without denormal numbers
+    weights = weights / weights.max()
+    return weights / weights.mean()
+
+
+def as_numbers(y: Any, name: str = "y", what: str = "the targets of a regression") -> np.ndarray:
+    """Values as float64; dates, which NumPy would count in some unit, are none."""
     array = np.asarray(y)
     if array.dtype.kind in "biufc":
         # scikit-learn refuses complex ones
@@ -399,10 +474,9 @@ def as_numbers(y: Any) -> np.ndarray:
                 raise TypeError
             numbers[place] = np.nan if value is None or value is pd.NA else float(value)
         except (TypeError, ValueError, OverflowError):
-            row = f"row {place[0]} of y holds" if place else "y is"
+            row = f"row {place[0]} of {name} holds" if place else f"{name} is"
             raise InputError(
-                f"the targets of a regression must be numbers, but {row} {value!r}, of type "
-                f"{type(value).__name__}."
+                f"{what} must be numbers, but {row} {value!r}, of type {type(value).__name__}."
             ) from None
     return numbers
 

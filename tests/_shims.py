@@ -32,14 +32,14 @@ def spell(X: np.ndarray) -> list[str]:
 
 
 class _Spelled:
-    def fit(self, X: Any, y: Any = None) -> Any:
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         X = validate_data(self, X, dtype=np.float64)
         numeric = {
             name: getattr(self, name)
             for name in ("n_features_in_", "feature_names_in_")
             if hasattr(self, name)
         }
-        super().fit(spell(X), y)  # type: ignore[misc]
+        super().fit(spell(X), y, **params)  # type: ignore[misc]
         # the real fit saw one column
         self.__dict__.update(numeric)
         return self
@@ -67,6 +67,9 @@ class SpelledTransformer(_Spelled):
 class SpelledRegressor(_Spelled):
     """Mixin for regressors."""
 
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        return super().fit(X, y, sample_weight=sample_weight)
+
     def predict(self, X: Any) -> Any:
         return super().predict(self._spelled(X))  # type: ignore[misc]
 
@@ -79,6 +82,9 @@ class SpelledRegressor(_Spelled):
 
 class SpelledClassifier(_Spelled):
     """Mixin for classifiers."""
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        return super().fit(X, y, sample_weight=sample_weight)
 
     def predict(self, X: Any) -> Any:
         return super().predict(self._spelled(X))  # type: ignore[misc]

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
     from sklearn.pipeline import Pipeline
 
-    from sklearn_kt.estimators.base import fit_in_groups
+    from sklearn_kt.estimators.base import fit_rows
     from sklearn_kt.evaluation import make_model
     from sklearn_kt.persistence import save_model
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     name = ",".join(problem.target_names)
     with replacing(Path(args.output)) as path:
         # baselines take no gaps, and are fitted to one target at a time
-        model = fit_in_groups(model, problem.inputs, problem.target, None)
+        model = fit_rows(model, problem.inputs, problem.target)
         scores = _scores_of_targets(getattr(model, "held_out_scores_", {}), problem)
         about = {
             "target": name,

@@ -216,7 +216,12 @@ class Encoder:
         return cls(spec, reader, FrozenEncoder(spec, weights))
 
     @classmethod
-    def of_numbers(cls, X: np.ndarray, backbone: str | Path | None = None) -> Encoder:
+    def of_numbers(
+        cls,
+        X: np.ndarray,
+        backbone: str | Path | None = None,
+        sample_weight: np.ndarray | None = None,
+    ) -> Encoder:
         """Make an encoder of rows of numbers, which has no pretrained weights."""
         preset = str(backbone or "small")
         if preset not in PRESETS:
@@ -225,7 +230,8 @@ class Encoder:
                 "formulas, or a preset as backbone."
             )
         config = {"n_features": X.shape[1], "hidden_size": PRESETS[preset]["hidden_size"]}
-        return cls({"kind": "features", "config": config}, NumberInputs(StandardScaler().fit(X)))
+        scaler = StandardScaler().fit(X, sample_weight=sample_weight)
+        return cls({"kind": "features", "config": config}, NumberInputs(scaler))
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -296,11 +302,12 @@ class Encoder:
         spec, weights = without_heads(self.spec, state)
         return spec, weights or None
 
-    def for_rows(self, data: Data) -> Encoder:
+    def for_rows(self, data: Data, sample_weight: np.ndarray | None = None) -> Encoder:
         """Scale conditions as those of these rows, if they have any."""
         if not isinstance(data, MeasuredBatch):
             return self
-        return replace(self, scaler=StandardScaler().fit(data.conditions))
+        scaler = StandardScaler().fit(data.conditions, sample_weight=sample_weight)
+        return replace(self, scaler=scaler)
 
     def without_network(self) -> Encoder:
         """Leave out the weights, for what predicts without them."""

@@ -10,7 +10,7 @@ import copy
 import math
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -73,6 +73,8 @@ class Inputs(Dataset):
         Scaled targets (float32), or class indices (int64).
     conditions : ndarray of shape (n, n_conditions), optional
         Scaled conditions (float32), which a head reads beside the backbone's output.
+    weights : ndarray of shape (n,), optional
+        Of the rows in the loss; only their ratios count.
     """
 
     def __init__(
@@ -81,30 +83,48 @@ class Inputs(Dataset):
         lengths: np.ndarray | None = None,
         targets: np.ndarray | None = None,
         conditions: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.arrays = arrays
         self.lengths = lengths
         self.targets = targets
         self.conditions = conditions
+        self.weights = None
+        if weights is not None:
+            known = np.ones(len(weights)) if targets is None else ~np.isnan(targets)
+            counts = known.reshape(len(weights), -1).sum(axis=1)
+            # those of all known targets have a mean of 1
+            self.weights = (weights / np.average(weights, weights=counts)).astype(np.float32)
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
-    def __getitem__(self, rows: Any) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Batch of the given rows, cut to its longest row."""
+    def __getitem__(self, rows: Any) -> tuple[dict[str, torch.Tensor], Any]:
+        """Batch of the given rows, cut to its longest row, and what the loss takes of them."""
         width = None if self.lengths is None else int(self.lengths[rows].max())
         batch = {key: torch.from_numpy(a[rows, :width]) for key, a in self.arrays.items()}
         if self.conditions is not None:
             batch["conditions"] = torch.from_numpy(self.conditions[rows])
-        targets = torch.zeros(len(rows)) if self.targets is None else self.targets[rows]
-        return batch, torch.as_tensor(targets)
+        return batch, self.truth(rows)
 
-    def take(self, rows: np.ndarray, targets: np.ndarray | None = None) -> Inputs:
-        """Select rows, and give them targets."""
+    def truth(self, rows: np.ndarray) -> Any:
+        """Targets of rows, and their weights if they have some; zeros without targets."""
+        if self.targets is None:
+            return torch.zeros(len(rows))
+        targets = torch.as_tensor(self.targets[rows])
+        return targets if self.weights is None else (targets, torch.as_tensor(self.weights[rows]))
+
+    def take(
+        self,
+        rows: np.ndarray,
+        targets: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> Inputs:
+        """Select rows, and give them targets and weights."""
         lengths = None if self.lengths is None else self.lengths[rows]
         arrays = {key: array[rows] for key, array in self.arrays.items()}
         conditions = None if self.conditions is None else self.conditions[rows]
-        return Inputs(arrays, lengths, targets, conditions)
+        return Inputs(arrays, lengths, targets, conditions, weights)
 
 
 @dataclass(frozen=True)
@@ -139,7 +159,7 @@ class _Batches:
     def __len__(self) -> int:
         return math.ceil(len(self.dataset) / self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], Any]]:
         n = len(self.dataset)
         order = torch.randperm(n).numpy() if self.shuffle else np.arange(n)
         lengths = self.dataset.lengths
@@ -176,6 +196,24 @@ class _KnownLoss(nn.Module):
     def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         known = ~torch.isnan(targets)
         return self.loss(outputs[known], targets[known])
+
+
+class _WeighedLoss(nn.Module):
+    """Mean loss of the targets that are known, each times the weight of its row.
+
+    The mean is not one over the weights of a batch: batches of light rows have to count less.
+    """
+
+    def __init__(self, loss: type[nn.Module]) -> None:
+        super().__init__()
+        self.loss = loss(reduction="none")
+
+    def forward(self, outputs: torch.Tensor, truth: Sequence[torch.Tensor]) -> torch.Tensor:
+        targets, weights = truth
+        known = ~torch.isnan(targets)
+        # alike for each of several targets
+        weights = weights.reshape(-1, *[1] * (targets.ndim - 1)).expand_as(targets)
+        return (weights[known] * self.loss(outputs[known], targets[known])).mean()
 
 
 class _FiniteLoss(Callback):
@@ -351,7 +389,7 @@ def _train(
         net = NeuralNet(
             module,
             **{f"module__{name}": value for name, value in parameters.items()},
-            **_criterion(settings.loss, data.targets),
+            **_criterion(settings.loss, data, validation),
             optimizer=torch.optim.AdamW,
             optimizer__param_groups=[
                 ("backbone.*", {"lr": settings.backbone_learning_rate}),
@@ -441,10 +479,13 @@ def one_thread(module: nn.Module) -> Iterator[None]:
             torch.set_num_threads(_hosts_threads.number)
 
 
-def _criterion(loss: str, targets: np.ndarray | None) -> dict[str, Any]:
-    """Give skorch the loss; that of known targets where rows lack some."""
-    if targets is not None and targets.dtype.kind == "f" and np.isnan(targets).any():
-        return {"criterion": _KnownLoss, "criterion__loss": _LOSSES[loss]}
+def _criterion(loss: str, data: Inputs, validation: Inputs | None) -> dict[str, Any]:
+    """Give skorch the loss; that of known targets where rows lack some, weighed if rows are."""
+    if data.weights is not None:
+        return {"criterion": _WeighedLoss, "criterion__loss": _LOSSES[loss]}
+    for rows in (data, validation):
+        if rows is not None and rows.targets is not None and np.isnan(rows.targets).any():
+            return {"criterion": _KnownLoss, "criterion__loss": _LOSSES[loss]}
     return {"criterion": _LOSSES[loss]}
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils import InputTags, check_array
+from sklearn.utils import InputTags, _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import has_fit_parameter, validate_data
 from tqdm.auto import tqdm
 
 from sklearn_kt._model_guards import objects_in
-from sklearn_kt._targets import read_groups, takes_gaps
+from sklearn_kt._targets import read_groups, read_weights, takes_gaps
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
@@ -23,20 +24,42 @@ from sklearn_kt.compositions import (
 )
 from sklearn_kt.conditions import ConditionEncoder, MeasuredBatch, has_conditions, is_table
 from sklearn_kt.encoder.encoder import Data
-from sklearn_kt.exceptions import InputError
+from sklearn_kt.exceptions import ConditionWarning, InputError
 from sklearn_kt.tokenizer import batch_from_tokens, is_token_matrix
 
 from .html_repr import each
-from .readouts import for_targets
+from .readouts import for_targets, weight_params
 
 __all__ = [
     "FormulaMixin",
     "FormulaTags",
+    "Rows",
     "elements_of",
     "encoder_of",
-    "fit_in_groups",
+    "fit_rows",
     "reads_compositions",
 ]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a model is fitted on: as many entries of each.
+
+    Groups are None if no rows repeat, and weights if there are none.
+    """
+
+    data: Data
+    targets: np.ndarray
+    groups: np.ndarray | None
+    weights: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, rows: np.ndarray) -> Rows:
+        groups = None if self.groups is None else self.groups[rows]
+        weights = None if self.weights is None else self.weights[rows]
+        return Rows(self.data[rows], self.targets[rows], groups, weights)
 
 
 @dataclass(slots=True)
@@ -66,8 +89,14 @@ def elements_of(model: Any) -> list[str] | None:
     return next((list(symbols) for symbols in found if symbols is not None), None)
 
 
-def fit_in_groups(model: Any, X: Any, y: Any, groups: np.ndarray | None) -> Any:
-    """Fit a model, and tell it which rows stay together if it splits them, as ours do.
+def fit_rows(
+    model: Any,
+    X: Any,
+    y: Any,
+    groups: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> Any:
+    """Fit a model, with weights of rows, and tell it which stay together if it splits them.
 
     In a pipeline it is the last step that splits, which no longer sees compositions.
     """
@@ -79,7 +108,7 @@ def fit_in_groups(model: Any, X: Any, y: Any, groups: np.ndarray | None) -> Any:
     params = {f"{prefix}groups": groups} if takes_groups else {}
     if not takes_gaps(last):
         model = for_targets(model, y)
-    return model.fit(X, y, **params)
+    return model.fit(X, y, **params, **weight_params(model, weights))
 
 
 class FormulaMixin:
@@ -94,6 +123,37 @@ class FormulaMixin:
     condition_encoder_: ConditionEncoder
     condition_names_: np.ndarray
     repeated_rows_: int
+
+    def _read_rows(
+        self, X: Any, y: Any, groups: Any, sample_weight: Any
+    ) -> tuple[Rows, np.ndarray]:
+        """Read what ``fit`` is given, and tell which rows of X are learned from.
+
+        Rows of weight zero must be readable, and are then as if they were not there.
+        """
+        y = self._read_targets(y)
+        weights = read_weights(sample_weight, len(y))
+        kept = np.ones(len(y), dtype=bool) if weights is None else weights > 0
+        if kept.all():
+            data = self._read(X, reset=True)
+            check_consistent_length(range(len(data)), y)
+            return Rows(data, y, self._read_groups(data, groups), weights), kept
+        with warnings.catch_warnings():
+            # the rows that are kept say so below
+            warnings.simplefilter("ignore", ConditionWarning)
+            data = self._read(X, reset=True)
+        check_consistent_length(range(len(data)), y)
+        if groups is not None:
+            groups = read_groups(groups, len(y))[kept]
+        # what has a shape may have names of columns too
+        X = _safe_indexing(X, kept) if hasattr(X, "shape") else data[kept]
+        data = self._read(X, reset=True)
+        y = self._read_targets(y[kept])
+        assert weights is not None
+        return Rows(data, y, self._read_groups(data, groups), weights[kept]), kept
+
+    def _read_targets(self, y: Any) -> np.ndarray:
+        raise NotImplementedError
 
     def _read(self, X: Any, *, reset: bool = False, errors: str = "raise") -> Data:
         """Compositions as a batch or rows of numbers; ``reset`` is for ``fit``."""

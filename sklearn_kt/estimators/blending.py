@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -12,13 +13,21 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.base import ClassifierMixin, clone
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
-from sklearn.utils import Bunch, check_consistent_length
-from sklearn.utils._param_validation import Interval
+from sklearn.model_selection import PredefinedSplit, check_cv
+from sklearn.utils import Bunch
+from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import MIN_FOLD_ROWS, ClassTargets, GapRegressorMixin, NumberTargets
+from sklearn_kt._targets import (
+    MIN_FOLD_ROWS,
+    ClassTargets,
+    Folds,
+    GapRegressorMixin,
+    NumberTargets,
+    relative_weights,
+)
 from sklearn_kt.conditions import MeasuredBatch
 from sklearn_kt.descriptors import elemental_descriptors
 from sklearn_kt.encoder.encoder import Data
@@ -26,7 +35,7 @@ from sklearn_kt.exceptions import InputError, MissingStructureWarning
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 
-from .base import FormulaMixin, fit_in_groups
+from .base import FormulaMixin, Rows, fit_rows
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .html_repr import FittedReprMixin, Value, shares
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
@@ -44,7 +53,11 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         "estimators": [list, None],
-        "cv": [Interval(Integral, 2, None, closed="left")],
+        "cv": [
+            Interval(Integral, 2, None, closed="left"),
+            HasMethods(["split", "get_n_splits"]),
+            "array-like",
+        ],
         "composition_column": [str, None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
@@ -55,7 +68,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         self,
         estimators: list[tuple[str, Any]] | None = None,
         *,
-        cv: int = 3,
+        cv: Any = 3,
         composition_column: str | None = None,
         random_state: Any = None,
         n_jobs: int | None = None,
@@ -70,7 +83,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Any:
         """Fit every model on folds to weigh it, then on all rows.
 
         Parameters
@@ -83,6 +96,9 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         groups : array-like of shape (n_samples,), optional
             Rows that stay together, as in :meth:`ImplicitKTRegressor.fit`; models that split
             rows themselves get them too.
+        sample_weight : array-like of shape (n_samples,), optional
+            How much each row counts, as in :meth:`ImplicitKTRegressor.fit`: all models get
+            the weights, and are weighed and scored with them.
 
         Returns
         -------
@@ -94,17 +110,16 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         CompositionError
             If a row is not a composition.
         InputError
-            If the estimators are not named pairs.
+            If the estimators are not named pairs; if a weight is negative or no number, all
+            are 0, or a model takes none; if ``cv`` splits rows that stay together.
         """
-        y = self._read_targets(y)
-        data = self._read(X, reset=True)
-        check_consistent_length(range(len(data)), y)
-        together = self._read_groups(data, groups)
+        table, kept = self._read_rows(X, y, groups, sample_weight)
+        data = table.data
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         n_conditions = len(data.names) if isinstance(data, MeasuredBatch) else 0
         named = self._named(seed, len(data), n_conditions)
-        encoded = self.targets_.encode(y)
-        folds = self.targets_.folds(encoded, self.cv, self.cv, seed, together)
+        encoded = self.targets_.encode(table.targets)
+        folds = self._folds(table, encoded, seed, kept)
         self.error_model_: ErrorModel | None = None
         self.scores_: dict[str, Any] = {}
         self.held_out_scores_: dict[str, Any] = {}
@@ -114,28 +129,26 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             jobs = [(name, fold) for name in named for fold in folds]
             for name, (train, test) in tqdm(jobs, "folds", disable=not self.verbose):
                 with _others_stand_in():
-                    part = None if together is None else together[train]
-                    model = fit_in_groups(clone(named[name]), data[train], y[train], part)
-                    fitted = forests_in_order(model)
+                    fitted = _fitted(named[name], table[train])
                     outputs[name].append(self._output(fitted, data[test]))
             filled = _filled({name: np.concatenate(parts) for name, parts in outputs.items()})
-            truth = encoded[held_out]
-            self.weights_: dict[str, Any] = weigh(self.targets_, filled, truth)
+            truth, judged = encoded[held_out], table[held_out]
+            weights = relative_weights(judged.weights)
+            self.weights_: dict[str, Any] = weigh(self.targets_, filled, truth, weights)
             blended = sum(w * filled[name] for name, w in self.weights_.items())
             filled["blend"] = blended
             # targets are not standardised here: no mean over their units
             loss = self.targets_.losses if self.targets_.n_targets > 1 else self.targets_.score
-            self.scores_ = {name: loss(truth, out) for name, out in filled.items()}
-            self.held_out_scores_ = self.targets_.held_out(truth, blended)
-            part = None if together is None else together[held_out]
-            self._fit_error_model(data[held_out], truth, blended, part, seed)
+            self.scores_ = {name: loss(truth, out, weights) for name, out in filled.items()}
+            self.held_out_scores_ = self.targets_.held_out(truth, blended, weights)
+            self._fit_error_model(replace(judged, weights=weights), truth, blended, seed)
             if (stand_in := self._stand_in(named)) is not None:
                 self.weights_[stand_in] = 0.0
         else:
             # too few rows to compare anything on
             self.weights_ = {name: 1 / len(named) for name in named}
         self.estimators_ = [
-            forests_in_order(fit_in_groups(clone(named[name]), data, y, together))
+            _fitted(named[name], table)
             for name in tqdm(self.weights_, "models", disable=not self.verbose)
         ]
         return self
@@ -164,6 +177,35 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         if not named:
             raise InputError("estimators must be a list of pairs, one of which is not 'drop'.")
         return named
+
+    def _folds(self, table: Rows, encoded: np.ndarray, seed: int, kept: np.ndarray) -> Folds:
+        """Split rows, or take the user's folds, of which only the rows that are kept count."""
+        if isinstance(self.cv, Integral):
+            return self.targets_.folds(encoded, self.cv, self.cv, seed, table.groups)
+        groups = np.arange(len(table)) if table.groups is None else table.groups
+        splitter, everything = check_cv(self.cv), np.arange(len(kept))
+        if hasattr(self.cv, "split") and not isinstance(self.cv, PredefinedSplit):
+            with warnings.catch_warnings():
+                # what comes of that is looked at below
+                warnings.filterwarnings("ignore", "The groups parameter is ignored")
+                folds = list(splitter.split(encoded, encoded, groups))
+        else:
+            places = np.cumsum(kept) - 1
+            parts = [[everything[rows] for rows in fold] for fold in splitter.split()]
+            folds = [(places[a[kept[a]]], places[b[kept[b]]]) for a, b in parts]
+        folds = [(train, test) for train, test in folds if len(test)]
+        if not folds:
+            raise InputError(f"cv={self.cv!r} gives no fold that rows are held out of.")
+        for train, test in folds:
+            shared = np.flatnonzero(np.isin(groups[test], groups[train]))
+            if len(shared):
+                row = everything[kept][test[shared[0]]]
+                raise InputError(
+                    f"cv puts row {row} on the other side of a fold than rows of its composition "
+                    "or group; pass a number of folds or GroupKFold, or groups=range(len(X)) to "
+                    "say that rows stand alone."
+                )
+        return folds
 
     def _stand_in(self, named: Mapping[str, Any]) -> str | None:
         """Name the best model that always predicts, if no model with a weight does."""
@@ -232,8 +274,9 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
         stands in, with a warning. ``set_params(name=other)`` replaces one,
         ``set_params(name="drop")`` leaves it out, ``set_params(name__alpha=1)`` sets
         a parameter of it.
-    cv : int, default=3
-        Folds to judge the models on. Each model is fitted ``cv + 1`` times.
+    cv : int, splitter or list of (train, test), default=3
+        Folds to judge the models on; an integer is how many, in which rows of one composition or
+        group stay together. Each model is fitted once for each, and once more.
     composition_column : str or None, default=None
         Column of compositions in a table with conditions beside them; None finds it.
     random_state : int, RandomState instance or None, default=None
@@ -380,7 +423,7 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
     def _errors(self) -> ErrorModel:
         if self.error_model_ is None:
             raise InputError(
-                f"there are no out-of-fold errors to take uncertainties from; fit on at least "
+                "there are no out-of-fold errors to take uncertainties from; fit on at least "
                 f"{MIN_FOLD_ROWS * self.cv} rows of different compositions or groups."
             )
         return self.error_model_
@@ -422,16 +465,13 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
         return np.asarray(estimator.predict(data), float).reshape(len(data), *self.targets_.shape)
 
     def _fit_error_model(
-        self,
-        data: Data,
-        truth: np.ndarray,
-        output: np.ndarray,
-        groups: np.ndarray | None,
-        seed: int,
+        self, rows: Rows, truth: np.ndarray, output: np.ndarray, seed: int
     ) -> None:
         residuals = (truth - output).reshape(len(truth), -1)
         errors = ErrorModel(seed, self.n_jobs)
-        self.error_model_ = errors.fit(_error_features(data), residuals, groups)
+        self.error_model_ = errors.fit(
+            _error_features(rows.data), residuals, rows.groups, rows.weights
+        )
 
 
 class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
@@ -441,8 +481,8 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
     ----------
     estimators : list of (str, classifier) or None, default=None
         As for :class:`BlendedKTRegressor`, with ``predict_proba``.
-    cv : int, default=3
-        Stratified folds to judge the models on.
+    cv : int, splitter or list of (train, test), default=3
+        Folds to judge the models on, stratified if it is how many.
     composition_column : str or None, default=None
         Column of compositions in a table with conditions beside them; None finds it.
     random_state : int, RandomState instance or None, default=None
@@ -586,6 +626,12 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
 
     def _fit_error_model(self, *unused: Any) -> None:
         """Probabilities are their own uncertainty."""
+
+
+def _fitted(model: Any, table: Rows) -> Any:
+    """Fit a copy of a model that predicts to the same bits each time."""
+    fitted = fit_rows(clone(model), table.data, table.targets, table.groups, table.weights)
+    return forests_in_order(fitted)
 
 
 def _may_lack_rows(model: Any) -> bool:

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -39,7 +38,7 @@ from sklearn_kt.structures import (
 )
 from sklearn_kt.structures.candidate import candidates_of_rows
 
-from .base import FormulaMixin, fit_in_groups
+from .base import FormulaMixin, fit_rows
 from .html_repr import FittedReprMixin, Value
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import decide, with_seed
@@ -103,7 +102,12 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
     @own_settings()
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X: Any, y: Any, structures: Sequence[Any] | None = None, groups: Any = None
+        self,
+        X: Any,
+        y: Any,
+        structures: Sequence[Any] | None = None,
+        groups: Any = None,
+        sample_weight: Any = None,
     ) -> Any:
         """Fit to compositions and their property.
 
@@ -126,6 +130,9 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         groups : array-like of shape (n_samples,), optional
             Rows that stay together, as in :meth:`ImplicitKTRegressor.fit`; models that split
             rows themselves get them too.
+        sample_weight : array-like of shape (n_samples,), optional
+            How much each row counts, as in :meth:`ImplicitKTRegressor.fit`. Readout and
+            composition model get the weights as they are.
 
         Returns
         -------
@@ -139,17 +146,17 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         CheckpointError
             If the package chgnet is missing.
         InputError
-            If a row has no structure and ``fallback="raise"``, or none has one.
+            If a row has no structure and ``fallback="raise"``, or none has one; if a weight is
+            negative or no number, all are 0, or a model takes none.
 
         Warns
         -----
         CompositionWarning
             If rows have no structure.
         """
-        y = self._read_targets(y)
-        data = self._read(X, reset=True)
-        check_consistent_length(range(len(data)), y)
-        together = self._read_groups(data, groups)
+        table, kept = self._read_rows(X, y, groups, sample_weight)
+        given = _given(structures, len(kept))
+        data, y, places = table.data, table.targets, np.flatnonzero(kept)
         self.structure_model_: Any = None
         self.composition_model_: Any = None
         self.fallback_rows_: list[int] = []
@@ -164,7 +171,8 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                     f"{type(self.readout).__name__} reads crystals, and X holds numbers; pass "
                     "compositions, or another readout."
                 )
-            self.structure_model_ = fit_in_groups(self._model(self.readout), data, y, together)
+            model = self._model(self.readout)
+            self.structure_model_ = fit_rows(model, data, y, table.groups, table.weights)
             return self
         if network and isinstance(data, MeasuredBatch):
             raise InputError(
@@ -173,15 +181,15 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             )
         if not network:
             self.encoder_ = Encoder.load(self.checkpoint).for_rows(data)
-        features, has_structure = self._features(data, structures)
-        self._report(data, ~has_structure, "fit")
+        features, has_structure = self._features(data, [given[row] for row in places])
+        self._report(data, ~has_structure, "fit", places)
         rows = np.flatnonzero(has_structure)
         if self.fallback == "composition":
             estimator = self.composition_estimator
             if estimator is None:
                 estimator = self._model("fast").set_params(checkpoint=self.checkpoint)
             estimator = with_seed(clone(estimator), _seed(self.random_state))
-            self.composition_model_ = fit_in_groups(estimator, data, y, together)
+            self.composition_model_ = fit_rows(estimator, data, y, table.groups, table.weights)
         elif not len(rows):
             raise InputError(
                 "none of the rows has a structure to learn from; pass structures=, another "
@@ -190,15 +198,15 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         if len(rows):
             seed = _seed(self.random_state)
             model = with_seed(clone(self.readout), seed) if network else self._model(self.readout)
-            part = None if together is None else together[rows]
+            part = table[rows]
             if y.ndim == 2:
-                check_known(y[rows], rows=" with a structure")
-            self.structure_model_ = fit_in_groups(model, _rows_of(features, rows), y[rows], part)
+                check_known(part.targets, rows=" with a structure")
+            self.structure_model_ = fit_rows(
+                model, _rows_of(features, rows), part.targets, part.groups, part.weights
+            )
         return self
 
-    def _features(
-        self, data: CompositionBatch, structures: Sequence[Any] | None
-    ) -> tuple[Any, np.ndarray]:
+    def _features(self, data: CompositionBatch, given: list[Any]) -> tuple[Any, np.ndarray]:
         """Prepare what the readout reads, and tell which rows have structures.
 
         A network reads graphs, others read columns of structures and of what formulas say.
@@ -206,12 +214,6 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         rows = np.flatnonzero(data.valid)
         if not len(rows):
             return np.empty((len(data), 0)), np.zeros(len(data), bool)
-        given: list[Any] = [None] * len(data) if structures is None else list(structures)
-        if len(given) != len(data):
-            raise InputError(
-                f"structures has {len(given)} rows, but X has {len(data)}; pass None where a row "
-                "has no structure."
-            )
         asked = [i for i in rows.tolist() if given[i] is None]
         if asked:
             generator = self.generator_
@@ -250,14 +252,16 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         has_structure[rows] = np.isfinite(columns).all(axis=1)
         return features, has_structure
 
-    def _report(self, data: CompositionBatch, missing: np.ndarray, method: str) -> None:
-        """Raise or warn about rows that have no structure, and list them."""
+    def _report(
+        self, data: CompositionBatch, missing: np.ndarray, method: str, places: np.ndarray
+    ) -> None:
+        """Raise or warn about rows that have no structure, and list their places in X."""
         rows = np.flatnonzero(missing & data.valid)
-        self.fallback_rows_ = rows.tolist()
+        self.fallback_rows_ = places[rows].tolist()
         if not len(rows):
             return
         shown = ", ".join(
-            f"row {row} ({name})"
+            f"row {places[row]} ({name})"
             for row, name in zip(rows[:_SHOWN], data[rows[:_SHOWN]].formulas(), strict=True)
         )
         more = ", ..." if len(rows) > _SHOWN else ""
@@ -299,8 +303,8 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         if isinstance(data, np.ndarray):
             self.fallback_rows_ = []
             return run(self.structure_model_, data)
-        features, has_structure = self._features(data, structures)
-        self._report(data, ~has_structure, "predict")
+        features, has_structure = self._features(data, _given(structures, len(data)))
+        self._report(data, ~has_structure, "predict", np.arange(len(data)))
         has_structure &= self.structure_model_ is not None
         parts: list[tuple[Any, np.ndarray, Any]] = [
             (self.structure_model_, np.flatnonzero(has_structure), features)
@@ -719,6 +723,17 @@ def _about(model: Any) -> list[str]:
     learned = model._learned() if isinstance(model, FittedReprMixin) else {}
     parts = learned.get("prediction")
     return [type(model).__name__, *(parts if isinstance(parts, list) else [])]
+
+
+def _given(structures: Sequence[Any] | None, n_rows: int) -> list[Any]:
+    """List the structures of rows, None where there is none."""
+    given: list[Any] = [None] * n_rows if structures is None else list(structures)
+    if len(given) != n_rows:
+        raise InputError(
+            f"structures has {len(given)} rows, but X has {n_rows}; pass None where a row has no "
+            "structure."
+        )
+    return given
 
 
 def _rows_of(columns: Any, rows: np.ndarray) -> Any:

@@ -321,11 +321,12 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
 
     def _read_targets(self, y: Any) -> np.ndarray:
         self.targets_ = NumberTargets(self.loss)
-        y = self.targets_.read(self, y)
-        self.targets_.standardise(y)
-        return y
+        return self.targets_.read(self, y)
 
-    def _calibrate(self, truth: np.ndarray, raw: np.ndarray) -> None:
+    def _learn_targets(self, y: np.ndarray, weights: np.ndarray | None) -> None:
+        self.targets_.standardise(y, weights)
+
+    def _calibrate(self, truth: np.ndarray, raw: np.ndarray, weights: np.ndarray | None) -> None:
         """Networks for numbers need none."""
 
     def _net_outputs(self, raw: np.ndarray) -> np.ndarray:
@@ -624,14 +625,18 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         y = self.targets_.read(self, y)
         self.classes_ = self.targets_.classes
         self.temperature_ = 1.0
-        _check_class_weight(self.class_weight)
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        # no share of 0, which would leave a certain row without any probability
-        self.class_weights_ = np.maximum(weights, np.finfo(float).tiny)
         return y
 
-    def _calibrate(self, truth: np.ndarray, raw: np.ndarray) -> None:
-        self.temperature_ = fit_temperature(self.targets_, truth, raw)
+    def _learn_targets(self, y: np.ndarray, weights: np.ndarray | None) -> None:
+        _check_class_weight(self.class_weight)
+        shares = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=y, sample_weight=weights
+        )
+        # no share of 0, which would leave a certain row without any probability
+        self.class_weights_ = np.maximum(shares, np.finfo(float).tiny)
+
+    def _calibrate(self, truth: np.ndarray, raw: np.ndarray, weights: np.ndarray | None) -> None:
+        self.temperature_ = fit_temperature(self.targets_, truth, raw, weights)
 
     def _net_outputs(self, raw: np.ndarray) -> np.ndarray:
         return softmax(raw / self.temperature_, axis=1)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt._targets import Folds
+from sklearn_kt._targets import Folds, relative_weights
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.encoder import Encoder, save_checkpoint
 from sklearn_kt.encoder.encoder import Data, chunks, side_by_side
@@ -26,7 +25,7 @@ from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 
-from .base import FormulaMixin
+from .base import FormulaMixin, Rows
 from .html_repr import FittedReprMixin, LossCurve, Value, shares
 from .networks import run_network, train_networks
 from .readouts import Readout, default_readouts, predict_in_order
@@ -53,18 +52,6 @@ MIN_FOLDS = 3
 _MAX_TREE_ROWS = 50_000
 NETWORK = "network"
 CUSTOM = "estimator"
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What a model is fitted on: as many entries of each; groups are None if no rows repeat."""
-
-    data: Data
-    targets: np.ndarray
-    groups: np.ndarray | None
-
-    def __len__(self) -> int:
-        return len(self.data)
 
 
 class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
@@ -94,7 +81,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Any:
         """Fit to compositions and their property.
 
         Parameters
@@ -111,6 +98,10 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         groups : array-like of shape (n_samples,), optional
             Rows of one group are on one side of each inner fold and wherever else rows are
             split. None groups rows of one composition; rows of numbers stand alone.
+        sample_weight : array-like of shape (n_samples,), optional
+            How much each row counts, in everything that is learned, weighed or scored. Only
+            ratios matter, except to a readout of your own, which gets them as they are. Rows of
+            weight 0 are as if they were not there, but must be readable.
 
         Returns
         -------
@@ -125,12 +116,12 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             If pretrained weights are missing or damaged.
         TrainingError
             If the training loss is not finite.
+        InputError
+            If a weight is negative or no number, all are 0, or the readout takes none.
         """
-        y = self._read_targets(y)
-        data = self._read(X, reset=True)
-        check_consistent_length(range(len(data)), y)
-        together = self._read_groups(data, groups)
-        self.encoder_ = self._load_encoder(data)
+        table, _ = self._read_rows(X, y, groups, sample_weight)
+        self._learn_targets(table.targets, table.weights)
+        self.encoder_ = self._load_encoder(table.data, table.weights)
         rng = random_state_of(self.random_state)
         seeds = [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=self.n_estimators + 1)]
 
@@ -142,11 +133,13 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.held_out_scores_: dict[str, Any] = {}
         self.error_model_: ErrorModel | None = None
         if isinstance(self.readout, str):
-            self._fit_blend(_Rows(data, self.targets_.encode(y), together), seeds)
+            encoded, weights = self.targets_.encode(table.targets), relative_weights(table.weights)
+            self._fit_blend(replace(table, targets=encoded, weights=weights), seeds)
         else:
             self.readout_weights_: dict[str, Any] = {CUSTOM: 1.0}
             own = {CUSTOM: Readout(self.encoder_.blocks, clone(self.readout))}
-            self._fit_readouts(own, self._features(data, self.encoder_.blocks), y, seeds[-1])
+            features = self._features(table.data, self.encoder_.blocks)
+            self._fit_readouts(own, features, table, seeds[-1])
         return self
 
     def save_pretrained(self, folder: str | Path, *, member: int = 0) -> Path:
@@ -197,12 +190,12 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         check_is_fitted(self)
         return self._answers(self._ensemble(inputs))
 
-    def _load_encoder(self, data: Data) -> Encoder:
+    def _load_encoder(self, data: Data, weights: np.ndarray | None) -> Encoder:
         if isinstance(data, CompositionBatch):
             encoder = Encoder.load(
                 self.checkpoint, self.backbone, local_files_only=self.local_files_only
             )
-            return encoder.for_rows(data)
+            return encoder.for_rows(data, weights)
         if self.checkpoint is not None:
             warnings.warn(
                 f"X is a numeric matrix: the checkpoint {str(self.checkpoint)!r} reads "
@@ -210,12 +203,12 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                 CompositionWarning,
                 stacklevel=3,
             )
-        return Encoder.of_numbers(data, self.backbone)
+        return Encoder.of_numbers(data, self.backbone, weights)
 
     def _features(self, data: Data, names: Collection[str]) -> dict[str, np.ndarray]:
         return self.encoder_.features(data, names, device=self.device)
 
-    def _fit_blend(self, table: _Rows, seeds: list[int]) -> None:
+    def _fit_blend(self, table: Rows, seeds: list[int]) -> None:
         """Fit networks and readouts, and weigh them by inner folds that neither saw."""
         networks = self.readout != "fast"
         readouts: dict[str, Readout] = {}
@@ -248,56 +241,58 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             best_guess = dict(list(readouts.items())[:1])
             self.readout_weights_ = dict.fromkeys(best_guess, 1.0)
             features = self._features(table.data, _blocks_of(best_guess))
-            self._fit_readouts(best_guess, features, table.targets, seeds[-1])
+            self._fit_readouts(best_guess, features, table, seeds[-1])
         if not self.readouts_ and self.error_model_ is None:
             self.encoder_ = self.encoder_.without_network()
 
     def _fit_and_weigh(
-        self, table: _Rows, readouts: dict[str, Readout], seeds: list[int], folds: Folds
+        self, table: Rows, readouts: dict[str, Readout], seeds: list[int], folds: Folds
     ) -> None:
-        seed, targets = seeds[-1], table.targets
+        seed = seeds[-1]
         error_blocks = self._error_blocks()
         features = self._features(table.data, _blocks_of(readouts) | {*error_blocks})
         outputs = {}
         if self.readout != "fast":
             outputs[NETWORK] = self._networks_out_of_fold(table, seeds, folds)
-        outputs.update(self._readouts_out_of_fold(readouts, features, targets, seed, folds))
+        outputs.update(self._readouts_out_of_fold(readouts, features, table, seed, folds))
         held_out = np.concatenate([test for _, test in folds])
-        truth = targets[held_out]
-        self.readout_weights_ = weigh(self.targets_, outputs, truth)
+        judged = table[held_out]
+        truth, weights = judged.targets, judged.weights
+        self.readout_weights_ = weigh(self.targets_, outputs, truth, weights)
         blended = np.sum([w * outputs[name] for name, w in self.readout_weights_.items()], axis=0)
         outputs["blend"] = blended
-        self.readout_scores_ = {k: self.targets_.score(truth, v) for k, v in outputs.items()}
-        self.held_out_scores_ = self.targets_.held_out(truth, blended)
+        self.readout_scores_ = {
+            name: self.targets_.score(truth, out, weights) for name, out in outputs.items()
+        }
+        self.held_out_scores_ = self.targets_.held_out(truth, blended, weights)
         if NETWORK not in self.readout_weights_:
             self.nets_, self.history_ = [], []
         elif self.n_estimators == 1:
             # the scout did without a fifth of the rows; the one network kept sees them all
             self._fit_nets(table, seeds, [np.arange(len(table))])
         chosen = {k: readout for k, readout in readouts.items() if k in self.readout_weights_}
-        self._fit_readouts(chosen, features, targets, seed)
+        self._fit_readouts(chosen, features, table, seed)
         if error_blocks:
             known = side_by_side(features, error_blocks)[held_out]
-            together = None if table.groups is None else table.groups[held_out]
             errors = ErrorModel(seed, self.n_jobs)
-            self.error_model_ = errors.fit(known, truth - blended, together)
+            self.error_model_ = errors.fit(known, truth - blended, judged.groups, weights)
 
-    def _networks_out_of_fold(self, table: _Rows, seeds: list[int], folds: Folds) -> np.ndarray:
+    def _networks_out_of_fold(self, table: Rows, seeds: list[int], folds: Folds) -> np.ndarray:
         """Train a network on each fold, calibrate them, and run each on the rest."""
         self._fit_nets(table, seeds, [train for train, _ in folds])
         raw = [
             run_network(net, self.encoder_.inputs(table.data[test]), self.device)
             for net, (_, test) in zip(self.nets_, folds, strict=True)
         ]
-        truth = np.concatenate([table.targets[test] for _, test in folds])
-        self._calibrate(truth, np.concatenate(raw))
+        judged = table[np.concatenate([test for _, test in folds])]
+        self._calibrate(judged.targets, np.concatenate(raw), judged.weights)
         return np.concatenate([self._net_outputs(values) for values in raw])
 
     def _readouts_out_of_fold(
         self,
         readouts: dict[str, Readout],
         features: dict[str, np.ndarray],
-        targets: np.ndarray,
+        table: Rows,
         seed: int,
         folds: Folds,
     ) -> dict[str, np.ndarray]:
@@ -306,7 +301,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         columns = _columns(features, {name: r.blocks for name, r in readouts.items()})
         jobs = [(name, fold) for name in readouts for fold in folds]
         for name, (train, test) in tqdm(jobs, "readouts", disable=not self.verbose):
-            fitted = readouts[name].fitted(columns[name][train], targets[train], seed)
+            part = table[train]
+            fitted = readouts[name].fitted(columns[name][train], part.targets, seed, part.weights)
             outputs[name].append(self._readout_outputs(name, fitted, columns[name][test]))
         return {name: np.concatenate(values) for name, values in outputs.items()}
 
@@ -314,22 +310,22 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self,
         readouts: dict[str, Readout],
         features: dict[str, np.ndarray],
-        targets: np.ndarray,
+        table: Rows,
         seed: int,
     ) -> None:
         self.readout_blocks_ = {name: readout.blocks for name, readout in readouts.items()}
         columns = _columns(features, self.readout_blocks_)
         self.readouts_ = {
-            name: readout.fitted(columns[name], targets, seed) for name, readout in readouts.items()
+            name: readout.fitted(columns[name], table.targets, seed, table.weights)
+            for name, readout in readouts.items()
         }
 
-    def _fit_nets(self, table: _Rows, seeds: list[int], members: list[np.ndarray]) -> None:
+    def _fit_nets(self, table: Rows, seeds: list[int], members: list[np.ndarray]) -> None:
         """Train one network on each set of rows."""
         results = train_networks(
             self.encoder_,
             self.encoder_.inputs(table.data),
-            table.targets,
-            table.groups,
+            table,
             members,
             seeds,
             self._settings(len(members[0])),

@@ -14,6 +14,8 @@ from tqdm.auto import tqdm
 from sklearn_kt._targets import ClassTargets
 from sklearn_kt.encoder import Encoder
 
+from .base import Rows
+
 if TYPE_CHECKING:
     from skorch import NeuralNet
 
@@ -32,8 +34,7 @@ Trained = tuple["NeuralNet", list[dict[str, float]]]
 def train_networks(
     encoder: Encoder,
     inputs: Inputs,
-    targets: np.ndarray,
-    groups: np.ndarray | None,
+    table: Rows,
     members: list[np.ndarray],
     seeds: list[int],
     settings: TrainingSettings,
@@ -44,8 +45,9 @@ def train_networks(
 ) -> list[Trained]:
     """Train a network on each set of rows, of inputs that the encoder has made of the table.
 
-    Targets are encoded, rows of one group are on one side where a network stops early, there are
-    at least as many seeds as members, and ``settings.patience`` counts where one stops.
+    Targets of the table are encoded, rows of one group are on one side where a network stops
+    early, there are at least as many seeds as members, and ``settings.patience`` counts where one
+    stops.
     """
     from sklearn_kt.encoder.modeling import PropertyNetwork
     from sklearn_kt.encoder.training import split_off, train
@@ -58,22 +60,27 @@ def train_networks(
         "amp": settings.device != "cpu",
         "n_conditions": encoder.n_conditions,
     }
+
+    def taken(rows: np.ndarray) -> Inputs:
+        part = table[rows]
+        return inputs.take(rows, part.targets, part.weights)
+
     jobs: list[dict[str, Any]] = []
     for rows, seed in zip(members, seeds, strict=False):
-        labels = targets[rows] if targets.ndim == 1 else None
-        together = None if groups is None else groups[rows]
-        fit_rows, watched = split_off(
-            rows, seed, early_stopping, _MIN_EARLY_STOPPING_ROWS, labels, together
+        part = table[rows]
+        labels = part.targets if part.targets.ndim == 1 else None
+        fitted, watched = split_off(
+            rows, seed, early_stopping, _MIN_EARLY_STOPPING_ROWS, labels, part.groups
         )
         patience, validation = None, None
         if watched is not None:
-            patience, validation = settings.patience, inputs.take(watched, targets[watched])
+            patience, validation = settings.patience, taken(watched)
         jobs.append(
             {
                 "module": PropertyNetwork,
                 "parameters": module,
                 "weights": weights,
-                "data": inputs.take(fit_rows, targets[fit_rows]),
+                "data": taken(fitted),
                 "settings": replace(settings, seed=seed, patience=patience),
                 "validation": validation,
             }
@@ -105,7 +112,9 @@ def run_network(net: NeuralNet, inputs: Inputs, device: str) -> np.ndarray:
     return forward(net.module_, inputs, device=resolve_device(device)).astype(np.float64)
 
 
-def fit_temperature(targets: ClassTargets, truth: np.ndarray, logits: np.ndarray) -> float:
+def fit_temperature(
+    targets: ClassTargets, truth: np.ndarray, logits: np.ndarray, weights: np.ndarray | None
+) -> float:
     """Fit the temperature of the softmax to rows that the networks have not seen.
 
     C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On calibration of modern neural
@@ -113,7 +122,8 @@ def fit_temperature(targets: ClassTargets, truth: np.ndarray, logits: np.ndarray
     """
 
     def loss(log_temperature: float) -> float:
-        return targets.score(truth, softmax(logits / np.exp(log_temperature), axis=1))
+        probabilities = softmax(logits / np.exp(log_temperature), axis=1)
+        return targets.score(truth, probabilities, weights)
 
     best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
     return float(np.exp(best.x))

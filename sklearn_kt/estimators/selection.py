@@ -68,7 +68,10 @@ def select_weights(
 
 
 def weigh(
-    targets: NumberTargets | ClassTargets, outputs: Mapping[str, np.ndarray], truth: np.ndarray
+    targets: NumberTargets | ClassTargets,
+    outputs: Mapping[str, np.ndarray],
+    truth: np.ndarray,
+    sample_weight: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Weigh models by their scores, for each of several targets by itself.
 
@@ -80,6 +83,8 @@ def weigh(
         Out-of-fold outputs of each model.
     truth : ndarray
         Encoded; NaN where a row lacks one of several targets.
+    sample_weight : ndarray of shape (n,), optional
+        Weights of the rows in the scores.
 
     Returns
     -------
@@ -87,11 +92,12 @@ def weigh(
         Weights of the models that were chosen, for any target; those of a target sum to 1.
     """
     if targets.n_targets == 1:
-        return select_weights(outputs, partial(targets.score, truth))
+        return select_weights(outputs, partial(targets.score, truth, weights=sample_weight))
     weights = {name: np.zeros(targets.n_targets) for name in outputs}
     for at in range(targets.n_targets):
         of_target = {name: values[:, [at]] for name, values in outputs.items()}
-        chosen = select_weights(of_target, partial(targets.score, truth[:, [at]]))
+        score = partial(targets.score, truth[:, [at]], weights=sample_weight)
+        chosen = select_weights(of_target, score)
         for name, weight in chosen.items():
             weights[name][at] = weight
     return {name: weight for name, weight in weights.items() if weight.any()}

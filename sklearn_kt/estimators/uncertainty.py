@@ -37,7 +37,7 @@ class ErrorModel(BaseEstimator):
     Intervals are conformal: the quantile of out-of-fold errors, each divided by the error
     that a forest expects for its row [1]_. Forest and quantile see different rows, since
     the forest speaks for a row only with those trees that have not seen it; where rows belong
-    together, it is forests that have not seen any of its group. Errors below a
+    together, or have weights, it is forests that have not seen any of its group. Errors below a
     twentieth of the mean error count as that, so that intervals have a width; where many
     errors are 0, they cover more than they have to. Each of several targets has a forest and
     quantiles of its own.
@@ -66,7 +66,11 @@ class ErrorModel(BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
-        self, features: np.ndarray, residuals: np.ndarray, groups: np.ndarray | None = None
+        self,
+        features: np.ndarray,
+        residuals: np.ndarray,
+        groups: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
     ) -> ErrorModel:
         """Learn from out-of-fold residuals.
 
@@ -78,6 +82,9 @@ class ErrorModel(BaseEstimator):
             Truth minus prediction; NaN where a row lacks one of several targets.
         groups : ndarray of int, shape (n,), optional
             Rows that belong together, such as those of one composition; two groups or more.
+        sample_weight : ndarray of shape (n,), optional
+            Weights of the rows, all positive: what is expected, and how often it is exceeded, is
+            counted with them. Only their ratios matter.
 
         Returns
         -------
@@ -86,26 +93,32 @@ class ErrorModel(BaseEstimator):
         """
         self.forests_: list[ExtraTreesRegressor] = []
         self.ratios_: list[np.ndarray] = []
+        self.counts_: list[np.ndarray] = []
         for column in residuals.T:
             rows = np.flatnonzero(~np.isnan(column))
             part = None if groups is None else groups[rows]
-            forest, ratios = self._learn(features[rows], np.abs(column[rows]), part)
+            weights = None if sample_weight is None else sample_weight[rows]
+            forest, kept, ratios = self._learn(features[rows], np.abs(column[rows]), part, weights)
+            counts = np.ones(len(kept)) if weights is None else weights[kept]
+            order = np.argsort(ratios)
             self.forests_.append(forest)
-            self.ratios_.append(ratios)
+            self.ratios_.append(ratios[order])
+            self.counts_.append(counts[order] / counts.mean())
         return self
 
     def std(self, features: np.ndarray) -> np.ndarray:
         """Give the standard deviation of each error, (n, n_outputs)."""
         check_is_fitted(self)
-        return self._expected(features) * [np.sqrt((r**2).mean()) for r in self.ratios_]
+        pairs = zip(self.ratios_, self.counts_, strict=True)
+        return self._expected(features) * [np.sqrt(np.average(r**2, weights=n)) for r, n in pairs]
 
     def width(self, features: np.ndarray, coverage: float) -> np.ndarray:
         """Give half the width of intervals that cover that share of truths, (n, n_outputs)."""
         check_is_fitted(self)
         check_coverage(coverage)
-        # the finite-sample quantile of split-conformal prediction
-        ranks = [min(int(np.ceil(coverage * (len(r) + 1))), len(r)) - 1 for r in self.ratios_]
-        quantiles = [r[rank] for r, rank in zip(self.ratios_, ranks, strict=True)]
+        quantiles = [
+            _quantile(r, n, coverage) for r, n in zip(self.ratios_, self.counts_, strict=True)
+        ]
         return self._expected(features) * quantiles
 
     def measures(
@@ -116,37 +129,49 @@ class ErrorModel(BaseEstimator):
         return found if coverage is None else [*found, partial(self.width, coverage=coverage)]
 
     def _learn(
-        self, features: np.ndarray, errors: np.ndarray, groups: np.ndarray | None
-    ) -> tuple[ExtraTreesRegressor, np.ndarray]:
-        """Fit the forest of one target, and sort the ratios of errors to what it expects."""
+        self,
+        features: np.ndarray,
+        errors: np.ndarray,
+        groups: np.ndarray | None,
+        weights: np.ndarray | None,
+    ) -> tuple[ExtraTreesRegressor, np.ndarray, np.ndarray]:
+        """Fit the forest of one target to some rows; their errors in parts of what it expects."""
+        rows = np.arange(len(errors))
         if len(errors) > _MAX_ROWS:
             rng = np.random.default_rng(self.random_state)
             rows = rng.choice(len(errors), _MAX_ROWS, replace=False)
             features, errors = features[rows], errors[rows]
             groups = None if groups is None else groups[rows]
+            weights = None if weights is None else weights[rows]
         # where most errors are 0, as for metals' gaps, half of them would make intervals of width 0
-        errors = np.maximum(errors, max(_SMALLEST * errors.mean(), np.finfo(float).tiny))
+        typical = np.average(errors, weights=weights)
+        errors = np.maximum(errors, max(_SMALLEST * typical, np.finfo(float).tiny))
+        # a forest draws heavy rows for every tree, and none of them could speak for such a row
+        whole = groups is None and weights is None
         forest = ExtraTreesRegressor(
             _N_TREES,
             max_features=_COLUMNS,
             min_samples_leaf=5,
             bootstrap=True,
-            oob_score=groups is None,
+            oob_score=whole,
             random_state=self.random_state,
             n_jobs=self.n_jobs,
         )
-        if groups is not None:
+        if not whole:
+            groups = np.arange(len(errors)) if groups is None else groups
             cv = GroupKFold(min(_FOLDS, len(np.unique(groups))))
             expected = np.empty_like(errors)
             for train, test in cv.split(features, groups=groups):
-                part = clone(forest).fit(features[train], errors[train])
+                part = clone(forest).fit(
+                    features[train], errors[train], None if weights is None else weights[train]
+                )
                 expected[test] = predict_in_order(part.predict, features[test], self.n_jobs)
-        forest.fit(features, errors)
-        if groups is None:
+        forest.fit(features, errors, weights)
+        if whole:
             expected = forest.oob_prediction_
             # one number a row is enough from here on
             del forest.oob_prediction_
-        return forest, np.sort(errors / expected)
+        return forest, rows, errors / expected
 
     def _expected(self, features: np.ndarray) -> np.ndarray:
         expected = [predict_in_order(f.predict, features, self.n_jobs) for f in self.forests_]
@@ -165,3 +190,13 @@ def with_spreads(y: np.ndarray, spreads: list[np.ndarray], coverage: float | Non
         *spreads, half = spreads
         spreads.append(np.stack([y - half, y + half], axis=-1))
     return (y, *spreads) if spreads else y
+
+
+def _quantile(ratios: np.ndarray, counts: np.ndarray, coverage: float) -> float:
+    """Give the finite-sample quantile of split-conformal prediction; ratios are sorted.
+
+    Counts, whose mean is 1, say how often each ratio is counted; that of the new row is 1.
+    """
+    held = np.cumsum(counts)
+    rank = np.searchsorted(held, coverage * (held[-1] + 1))
+    return ratios[min(rank, len(ratios) - 1)]

@@ -22,6 +22,8 @@ from sklearn_kt._targets import (
     NumberTargets,
     check_known,
     read_groups,
+    read_weights,
+    relative_weights,
 )
 from sklearn_kt.compositions import composition_groups
 from sklearn_kt.exceptions import CompositionWarning, InputError
@@ -91,7 +93,7 @@ class _BaseCrystalGraph(BaseEstimator):
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Any:
         """Fine-tune the network.
 
         Parameters
@@ -104,6 +106,9 @@ class _BaseCrystalGraph(BaseEstimator):
         groups : array-like of shape (n_samples,), optional
             Rows of one group are on one side where training stops early. None groups rows
             whose crystals are of one composition.
+        sample_weight : array-like of shape (n_samples,), optional
+            How much each row counts in the loss and in what stops training; only ratios matter,
+            and rows of weight 0 are as if they were not there.
 
         Returns
         -------
@@ -115,7 +120,8 @@ class _BaseCrystalGraph(BaseEstimator):
         CheckpointError
             If the package chgnet is missing.
         InputError
-            If no row has a crystal that CHGNet can take.
+            If no row has a crystal that CHGNet can take, a weight is negative or no number, or
+            all are 0.
         TrainingError
             If the loss is not finite.
 
@@ -131,13 +137,19 @@ class _BaseCrystalGraph(BaseEstimator):
         y = self._read_targets(y)
         data = self._graphs(X)
         check_consistent_length(range(len(data)), y)
-        known = np.flatnonzero(data.lengths)
+        weights = read_weights(sample_weight, len(data))
+        places = np.arange(len(data))
         if groups is not None:
-            together = read_groups(groups, len(data))[known]
+            together = read_groups(groups, len(data))
+        if weights is not None and not weights.all():
+            # the others are as if they were not there
+            places = np.flatnonzero(weights)
+            data, y, weights = data.take(places), self._read_targets(y[places]), weights[places]
+        known = np.flatnonzero(data.lengths)
         if not len(known):
             raise InputError("none of the rows has a crystal that CHGNet can take.")
         if len(known) < len(data):
-            missing = np.flatnonzero(data.lengths == 0)[:3].tolist()
+            missing = places[data.lengths == 0][:3].tolist()
             warnings.warn(
                 f"{len(data) - len(known)} of {len(data)} rows have no crystal that CHGNet can "
                 f"take and are left out (first rows: {missing}).",
@@ -146,11 +158,18 @@ class _BaseCrystalGraph(BaseEstimator):
             )
         if groups is None:
             together = composition_groups(data.take(known).compositions())
+        else:
+            together = together[places[known]]
         self.repeated_rows_ = len(known) - len(np.unique(together))
         if y.ndim == 2:
             check_known(y[known], rows=" with a crystal")
-        self.targets_.standardise(y[known])
+        weights = relative_weights(weights)
+        self.targets_.standardise(y[known], None if weights is None else weights[known])
         encoded = self.targets_.encode(y)
+
+        def taken(rows: np.ndarray) -> Any:
+            return data.take(rows, encoded[rows], None if weights is None else weights[rows])
+
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         fit_rows, watched = split_off(
             known,
@@ -159,8 +178,8 @@ class _BaseCrystalGraph(BaseEstimator):
             _MIN_EARLY_STOPPING_ROWS,
             groups=together if self.repeated_rows_ else None,
         )
-        validation = None if watched is None else data.take(watched, encoded[watched])
-        config, weights = pretrained_backbone()
+        validation = None if watched is None else taken(watched)
+        config, pretrained = pretrained_backbone()
         self.module_ = {
             "config": config,
             "n_outputs": self.targets_.n_outputs,
@@ -180,8 +199,8 @@ class _BaseCrystalGraph(BaseEstimator):
             net, self.history_ = train(
                 CrystalNetwork,
                 self.module_,
-                weights if self.pretrained else None,
-                data.take(fit_rows, encoded[fit_rows]),
+                pretrained if self.pretrained else None,
+                taken(fit_rows),
                 settings,
                 validation=validation,
                 on_epoch=on_epoch,
@@ -189,7 +208,8 @@ class _BaseCrystalGraph(BaseEstimator):
         self.weights_ = {key: value.numpy() for key, value in net.module_.state_dict().items()}
         self.n_features_in_ = 1
         if watched is not None:
-            self._learn_error(data.take(watched), y[watched])
+            share = None if weights is None else weights[watched]
+            self._learn_error(data.take(watched), y[watched], share)
         return self
 
     @own_settings()
@@ -448,11 +468,12 @@ class CrystalGraphRegressor(GapRegressorMixin, _BaseCrystalGraph):
         self.targets_ = NumberTargets(self.loss)
         return self.targets_.read(self, y)
 
-    def _learn_error(self, rows: Any, y: np.ndarray) -> None:
+    def _learn_error(self, rows: Any, y: np.ndarray, weights: np.ndarray | None) -> None:
         found = self.targets_.decode(self._run(rows)[0])
         errors = np.ma.masked_invalid(found - y)
         # NaN for a target that none of these rows has
-        self.error_ = np.atleast_1d(np.ma.filled(np.sqrt((errors**2).mean(axis=0)), np.nan))
+        mean = np.ma.average(errors**2, axis=0, weights=weights)
+        self.error_ = np.atleast_1d(np.ma.filled(np.sqrt(mean), np.nan))
 
 
 class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
@@ -571,5 +592,5 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
             raise InputError("y has one class only; a classifier needs two or more.")
         return y
 
-    def _learn_error(self, rows: Any, y: np.ndarray) -> None:
+    def _learn_error(self, rows: Any, y: np.ndarray, weights: np.ndarray | None) -> None:
         """Probabilities tell the error."""

@@ -42,6 +42,8 @@ class CrystalRows(Inputs):
         In eV/atom, of each row's crystals.
     targets : ndarray of shape (n, n_outputs) or (n,), optional
         Scaled targets (float32), or class indices (int64).
+    weights : ndarray of shape (n,), optional
+        Of the rows in the loss.
 
     Attributes
     ----------
@@ -56,9 +58,10 @@ class CrystalRows(Inputs):
         graphs: list[list[dict[str, Any]]],
         energies: list[np.ndarray],
         targets: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         lengths = np.array([sum(len(g["edges"]) for g in row) for row in graphs], int)
-        super().__init__({}, lengths, targets)
+        super().__init__({}, lengths, targets, weights=weights)
         self.graphs = graphs
         self.energies = energies
 
@@ -83,7 +86,7 @@ class CrystalRows(Inputs):
     def __len__(self) -> int:
         return len(self.graphs)
 
-    def __getitem__(self, rows: Any) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def __getitem__(self, rows: Any) -> tuple[dict[str, torch.Tensor], Any]:
         """Batch of the given rows, their graphs side by side."""
         rows = np.asarray(rows)
         parts: dict[str, list[Any]] = {name: [] for name in (*_INDICES, "vectors", "crystal")}
@@ -110,20 +113,23 @@ class CrystalRows(Inputs):
         batch |= {"row": torch.tensor(owner), "energies": torch.tensor(energies).float()}
         # skorch asks for the length of an entry of this name how many rows there are
         batch["input_ids"] = torch.from_numpy(rows)
-        targets = torch.zeros(len(rows)) if self.targets is None else self.targets[rows]
-        return batch, torch.as_tensor(targets)
+        return batch, self.truth(rows)
 
     def compositions(self) -> CompositionBatch:
         """Compositions of the first crystals of rows, each of which has one."""
         counts = [Counter(row[0]["numbers"].tolist()) for row in self.graphs]
         return read_compositions([{ELEMENTS[z - 1]: n for z, n in row.items()} for row in counts])
 
-    def take(self, rows: np.ndarray, targets: np.ndarray | None = None) -> CrystalRows:
-        """Select rows, and give them targets."""
+    def take(
+        self,
+        rows: np.ndarray,
+        targets: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> CrystalRows:
+        """Select rows, and give them targets and weights."""
         chosen = rows.tolist()
-        return CrystalRows(
-            [self.graphs[i] for i in chosen], [self.energies[i] for i in chosen], targets
-        )
+        graphs, energies = [self.graphs[i] for i in chosen], [self.energies[i] for i in chosen]
+        return CrystalRows(graphs, energies, targets, weights)
 
 
 class CrystalNetwork(nn.Module):

@@ -96,6 +96,59 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
     assert_allclose(reached, min(losses), rtol=1e-5)
 
 
+EXACT = (
+    PropertyNetwork,
+    {**NETWORK[1], "spec": {"kind": "features", "config": {**SPEC["config"], "dropout": 0.0}}},
+)
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "huber", "squared_error"])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_weights_are_repeated_rows(loss: str, gaps: bool) -> None:
+    data, counts = rows(12), np.arange(12) % 3 + 1
+    targets = np.hstack([data.targets, -data.targets])
+    targets[::2, 1] = np.nan if gaps else 1
+    parameters = {**EXACT[1], "n_outputs": 2}
+    # one batch of all rows
+    once = settings(loss=loss, n_outputs=2, batch_size=64, max_epochs=10, learning_rate=1e-2)
+    everything = np.arange(12)
+    outputs, losses = [], []
+    for some, weights in (
+        (everything, counts),
+        (everything, 100 * counts),
+        (everything.repeat(counts), None),
+        (everything, None),
+    ):
+        part = data.take(some, targets[some], weights)
+        net, history = train(EXACT[0], parameters, None, part, once, validation=part)
+        outputs.append(forward(net.module_, data, device="cpu"))
+        losses.append([epoch["valid_loss"] for epoch in history])
+    assert_allclose(outputs[1], outputs[0], rtol=1e-5, atol=1e-6)
+    assert_allclose(outputs[2], outputs[0], rtol=1e-3, atol=1e-4)
+    assert_allclose(losses[2], losses[0], rtol=1e-3)
+    assert np.abs(outputs[3] - outputs[0]).max() > 1e-2
+
+
+def test_weights_of_classes() -> None:
+    data, counts = rows(12), np.arange(12) % 3 + 1
+    labels, everything = (data.targets[:, 0] > 0).astype(np.int64), np.arange(12)
+    parameters = {**EXACT[1], "n_outputs": 2}
+    once = settings(loss="log_loss", n_outputs=2, batch_size=64, max_epochs=10)
+    outputs = []
+    for some, weights in ((everything, counts), (everything.repeat(counts), None)):
+        part = data.take(some, labels[some], weights)
+        net, _ = train(EXACT[0], parameters, None, part, once)
+        outputs.append(forward(net.module_, data, device="cpu"))
+    assert_allclose(outputs[1], outputs[0], rtol=1e-3, atol=1e-4)
+
+
+def test_gaps_of_watched_rows_alone() -> None:
+    data, watched = rows(), rows(seed=1)
+    watched.targets[::2] = np.nan
+    _, history = train(*NETWORK, None, data, settings(patience=5), validation=watched)
+    assert np.isfinite([epoch["valid_loss"] for epoch in history]).all()
+
+
 @pytest.mark.parametrize("patience", [None, 5])
 def test_keyboard_interrupt_propagates(patience: int | None) -> None:
     def interrupt(loss: float) -> None:
