@@ -116,7 +116,7 @@ def _binned(column: pd.Series) -> tuple[np.ndarray, list[str]]:
             inner = edges[1:]
         else:
             edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)))
-            labels = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+            labels = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
             inner = edges[1:-1]
         codes = np.searchsorted(inner, numbers, side="right")
     if gaps.any():

@@ -241,7 +241,7 @@ def _condition_figure(tables: dict[str, pd.DataFrame], task: Task) -> Figure:
         labels = [plain_text(value, _MAX_TICK) for value in table["values"]]
         axis.set_xticks(places, labels, rotation=30, ha="right", fontsize=8)
         axis.set(xlabel=plain_text(name), ylabel=plain_text(_error_label(task)))
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * float(np.nanmax(table.iloc[:, 2:].to_numpy())) or 1)
     axes[0].legend(fontsize=7.5)
     return drawn
 
@@ -254,12 +254,19 @@ def format_sample(table: pd.DataFrame) -> pd.DataFrame:
     """
     numbers = table[[name for name in ("true", "predicted", "std") if name in table]]
     text = table.astype(str)
+    # conditions; empty cells stay empty
+    for name in table.columns.difference([*numbers, "formula", "probability"], sort=False):
+        text[name] = ["" if pd.isna(value) else _short(value) for value in table[name]]
     if all(pd.api.types.is_float_dtype(dtype) for dtype in numbers.dtypes):
         decimals = _decimals(float(numbers.abs().max(axis=None)), 4)
         text[numbers.columns] = numbers.map(lambda number: f"{number:z.{decimals}f}")
     if "probability" in table:
         text["probability"] = table["probability"].map(lambda number: f"{number:.3f}")
     return text
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _decimals(scale: float, figures: int) -> int:

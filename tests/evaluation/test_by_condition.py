@@ -11,6 +11,7 @@ from test_report import Page, classification, records, task
 
 from sklearn_kt.evaluation import EvaluationResult, write_html_report
 from sklearn_kt.evaluation.by_condition import errors_by_condition, worst_rows
+from sklearn_kt.evaluation.report import format_sample
 
 N = 60
 TEMPERATURE = np.linspace(300, 890, N)
@@ -31,7 +32,7 @@ def test_errors_by_condition(measured: EvaluationResult) -> None:
     tables = errors_by_condition(measured, "made")
     assert list(tables) == ["temperature", "route", "kept"]
     hot = tables["temperature"]
-    assert hot["values"].iloc[0] == "300 to 398.333"
+    assert hot["values"].iloc[0] == "300 to 398.3"
     assert hot["rows"].tolist() == [10] * 6
     assert hot["hot"].tolist() == pytest.approx(np.arange(45, 600, 100))
     route = tables["route"].set_index("values")
@@ -65,6 +66,13 @@ def test_worst_rows(measured: EvaluationResult) -> None:
     wrong = worst_rows(classes, "made", "forest", 100)
     assert (wrong["true"] != wrong["predicted"]).all()
     assert wrong["probability"].is_monotonic_decreasing
+
+
+def test_conditions_of_rows_are_spelled_short(measured: EvaluationResult) -> None:
+    measured.tasks["made"].conditions["temperature"] += 1 / 3
+    text = format_sample(worst_rows(measured, "made", "hot", 4))
+    assert text["temperature"].tolist() == ["890.333", "880.333", "870.333", "860.333"]
+    assert text["route"].tolist() == ["", "SPS", " cast", "cast"]
 
 
 def test_page_names_conditions(measured: EvaluationResult, tmp_path: Path) -> None:
