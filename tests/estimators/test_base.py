@@ -15,6 +15,7 @@ import pytest
 import sklearn
 from _crystals import Cubes, Size
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -37,7 +38,7 @@ from sklearn_kt import (
 )
 from sklearn_kt.compositions import composition_groups
 from sklearn_kt.conditions import ConditionEncoder
-from sklearn_kt.estimators.base import reads_compositions
+from sklearn_kt.estimators.base import elements_of, encoder_of, reads_compositions
 from sklearn_kt.estimators.readouts import default_readouts, smooth_readout
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, ConditionWarning, InputError
 from sklearn_kt.structures import CrystalGraphRegressor
@@ -269,6 +270,22 @@ def test_conditions_in_searches_and_folds() -> None:
     search = GridSearchCV(model, grid, cv=GroupKFold(3)).fit(MEASURED, EFFECT, groups=groups)
     assert search.best_params_ == {"readout__min_samples_leaf": 1}
     assert search.predict(MEASURED).shape == (120,)
+
+
+def test_what_a_model_remembers_is_found_inside_others() -> None:
+    grid = {"readout__min_samples_leaf": [1]}
+    search = GridSearchCV(quick_forest, grid, cv=GroupKFold(2))
+    search.fit(MEASURED, EFFECT, groups=composition_groups(MEASURED["formula"]))
+    scaled = TransformedTargetRegressor(quick_forest).fit(MEASURED, EFFECT)
+    piped = make_pipeline(CompositionEmbedder(None), Ridge()).fit(MEASURED, EFFECT)
+    expected = ConditionEncoder().fit(MEASURED).typical_
+    for model in (search, scaled, piped):
+        assert encoder_of(model).typical_ == expected
+        assert elements_of(model) == search.best_estimator_.elements_.tolist()
+    beside = make_column_transformer((ConditionEncoder(), slice(None)))
+    forest = make_pipeline(beside, Ridge()).fit(MEASURED, EFFECT)
+    assert encoder_of(forest).typical_ == expected
+    assert elements_of(forest) is encoder_of(Ridge()) is None
 
 
 def test_embedder_passes_conditions_through() -> None:
