@@ -143,6 +143,8 @@ class NumberTargets:
             gaps = np.isnan(y) if y.ndim == 2 and y.shape[1] > 1 else gaps
         # NaN is refused in a single column
         filled = np.where(gaps, 0, y) if np.any(gaps) else y
+        if y is not None and y.ndim:
+            _check_finite(filled)
         y = validate_data(estimator, y=filled, multi_output=True, y_numeric=True)
         if np.any(gaps):
             y = np.where(gaps, np.nan, y)
@@ -342,6 +344,19 @@ class ClassTargets:
         # a group so large that the others of its class fell into its fold leaves none to learn from
         whole = all(len(np.unique(encoded[train])) == len(counts) for train, _ in folds)
         return folds if whole else []
+
+
+def _check_finite(y: np.ndarray) -> None:
+    """Refuse what is no number to learn, by its first row."""
+    bad = np.argwhere(~np.isfinite(y))
+    if len(bad):
+        what = "NaN" if np.isnan(y[tuple(bad[0])]) else "infinity"
+        rows = np.unique(bad[:, 0])
+        more = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
+        raise InputError(
+            f"y contains {what} in row {rows[0]}{more}; a target is a finite number: correct such "
+            "rows, or leave them out."
+        )
 
 
 def check_known(y: np.ndarray, names: Sequence[Any] = (), rows: str = "") -> None:
