@@ -32,6 +32,12 @@ def add_parser(commands: Any) -> None:
     add_conditions(parser)
     add_model_name(parser)
     add_training(parser)
+    parser.add_argument(
+        "--weights",
+        metavar="COLUMN",
+        help="how much each row counts, such as one over the square of its uncertainty; 0 leaves a"
+        " row out (default: all count alike). 'evaluate' takes none: it scores rows alike",
+    )
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="file to write")
     parser.set_defaults(run=run)
 
@@ -59,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     name = ",".join(problem.target_names)
     with replacing(Path(args.output)) as path:
         # baselines take no gaps, and are fitted to one target at a time
-        model = fit_rows(model, problem.inputs, problem.target)
+        model = fit_rows(model, problem.inputs, problem.target, weights=problem.weights)
         scores = _scores_of_targets(getattr(model, "held_out_scores_", {}), problem)
         about = {
             "target": name,
@@ -71,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
             "elements": " ".join(problem.elements),
             "conditions": ", ".join(args.conditions or ()),
             "rows that repeat a composition": problem.repeats,
+            "weights": args.weights or "",
             "date": datetime.now(UTC).date().isoformat(),
             **{
                 f"held-out {score}{f' of {target}' if len(scores) > 1 else ''}": value

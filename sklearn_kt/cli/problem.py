@@ -45,6 +45,8 @@ class Problem:
     elements: list[str]
     # rows whose composition an earlier row has
     repeats: int
+    # how much each row counts, if a column says so
+    weights: np.ndarray | None = None
 
 
 def table_problem(args: argparse.Namespace, source: str, n_samples: int | None = None) -> Problem:
@@ -62,6 +64,9 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
     formulas: list[Any] = []
     conditions: dict[str, list[Any]] = {name: [] for name in args.conditions or ()}
     places: list[str] = []
+    weights: list[Any] = []
+    # of fit alone: errors are of rows that count alike
+    weights_column = getattr(args, "weights", None)
     with open_table(source, BATCH_ROWS) as table:
         names = [args.target]
         if args.target not in table.schema.names:
@@ -70,6 +75,9 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
         targets: dict[str, list[Any]] = {name: [] for name in names}
         if len(targets) < len(names):
             raise InputError(f"A column is named twice in --target {args.target}.")
+        weights_at = None if weights_column is None else table.column(weights_column)
+        if weights_column in {*targets, *conditions}:
+            raise InputError(f"--weights: {weights_column!r} is a target or a condition.")
         reader = FormulaReader(table, args, names)
         if both := sorted(targets.keys() & conditions.keys()):
             raise InputError(f"--conditions: {both[0]!r} is the target.")
@@ -84,6 +92,8 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
                 targets[name] += batch.values(at)
             for name, at in conditions_at.items():
                 conditions[name] += batch.values(at)
+            if weights_at is not None:
+                weights += batch.values(weights_at)
             places += map(batch.place, range(len(batch.table)))
     if not formulas:
         raise InputError(f"{table.name} has a header but no rows.")
@@ -114,6 +124,7 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
         units=_units(names, args.unit),
         elements=[ELEMENTS[number - 1] for number in sorted(set(compositions.atomic_numbers))],
         repeats=len(formulas) - len(set(composition_keys(compositions).tolist())),
+        weights=_weights(weights, places, args, table.name) if weights else None,
     )
 
 
@@ -148,6 +159,22 @@ def with_conditions(
             )
         columns[name] = pd.Series(filled if text else numbers, dtype=object if text else float)
     return pd.DataFrame(columns)
+
+
+def _weights(
+    values: list[Any], places: list[str], args: argparse.Namespace, name: str
+) -> np.ndarray:
+    """Turn a column of weights into numbers."""
+    import numpy as np
+
+    numbers = [as_number(value, args.decimal) for value in values]
+    for value, number, place in zip(values, numbers, places, strict=True):
+        if number is None or not 0 <= number < np.inf:
+            raise InputError(
+                f"{name}, {place}: {value!r} in column {args.weights!r} is no weight. Weights are "
+                "finite numbers, and none is negative; 0 leaves a row out."
+            )
+    return np.array(numbers, dtype=np.float64)
 
 
 def _units(names: list[str], given: str | None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from _commands import FORMULAS, Run, assert_one_line, files, read
+from _commands import FORMULAS, GAPS, Run, assert_one_line, files, read
 from sklearn.base import BaseEstimator
 
 from sklearn_kt import evaluation
@@ -229,3 +229,38 @@ def test_bad_columns_of_several_targets(
     code, _, err = run("fit", "t.csv", "--target", "a,b", *options, "-o", "m")
     assert code == 2
     assert_one_line(err, message)
+
+
+class TestWeights:
+    table = pd.DataFrame({"formula": FORMULAS * 2, "gap": GAPS + [99.0] * len(GAPS)})
+
+    def test_rows_without_weight_are_left_out(self, run: Run, tmp_path: Path) -> None:
+        self.table[: len(GAPS)].to_csv(tmp_path / "clean.csv", index=False)
+        weights = ["1"] * len(GAPS) + ["0"] * len(GAPS)
+        self.table.assign(w=weights).to_csv(tmp_path / "all.csv", index=False)
+        common = ("--target", "gap", "--model", "et-fractions", "-o")
+        assert run("fit", "clean.csv", *common, "clean.model")[0] == 0
+        assert run("fit", "all.csv", *common, "all.model", "--weights", "w")[0] == 0
+        clean, weighed = (run("predict", f"{name}.model", "NaF")[1] for name in ("clean", "all"))
+        assert float(read(weighed)[1][-1]) == pytest.approx(float(read(clean)[1][-1]), abs=3)
+        assert "weights" in run("info", "all.model")[1]
+
+    @pytest.mark.parametrize(
+        ("weight", "options", "message"),
+        [
+            ("-1", (), "line 3: '-1' in column 'w' is no weight"),
+            ("", (), "line 3: '' in column 'w' is no weight"),
+            ("heavy", (), "line 3: 'heavy' in column 'w' is no weight"),
+            ("1", ("--conditions", "w"), "--weights: 'w' is a target or a condition"),
+        ],
+    )
+    def test_bad_ones(
+        self, run: Run, tmp_path: Path, weight: str, options: tuple[str, ...], message: str
+    ) -> None:
+        weights = ["1", weight] + ["1"] * (len(self.table) - 2)
+        self.table.assign(w=weights).to_csv(tmp_path / "bad.csv", index=False)
+        code, _, err = run(
+            "fit", "bad.csv", "--target", "gap", "--weights", "w", "-o", "m", *options
+        )
+        assert code == 2
+        assert_one_line(err, message)
