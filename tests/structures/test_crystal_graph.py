@@ -227,3 +227,30 @@ class TestClassifier:
         assert model.predict([SALTS[0], None])[1] is None
         with pytest.raises(InputError, match="one class"):
             CrystalGraphClassifier(**QUICK).fit(SALTS[:2], ["a", "a"])
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_rows_without_weight_are_not_there(stops: bool) -> None:
+    lies, kept = LENGTHS.copy(), np.arange(len(SALTS)) % 3 > 0
+    lies[~kept] = 1e4
+    crystals = [LONELY if row == 1 else salt for row, salt in enumerate(SALTS)]
+    model = CrystalGraphRegressor(**QUICK, early_stopping=stops)
+    groups = np.arange(len(SALTS))
+    with pytest.warns(CompositionWarning, match=r"first rows: \[1\]"):
+        weighed = clone(model).fit(crystals, lies, groups, kept)
+    with pytest.warns(CompositionWarning, match=r"first rows: \[0\]"):
+        alone = model.fit([c for c, k in zip(crystals, kept, strict=True) if k], LENGTHS[kept])
+    assert_allclose(weighed.predict(SALTS[:3]), alone.predict(SALTS[:3]))
+    with pytest.raises(InputError, match="row 2 of sample_weight holds -1"):
+        model.fit(SALTS, LENGTHS, sample_weight=np.where(groups == 2, -1, 1))
+
+
+def test_weights_count_in_the_loss_and_in_the_error() -> None:
+    weights = np.arange(len(SALTS)) + 1
+    model = CrystalGraphRegressor(**QUICK, early_stopping=True)
+    alike = clone(model).fit(SALTS, LENGTHS, sample_weight=np.full(len(SALTS), 3))
+    plain = clone(model).fit(SALTS, LENGTHS)
+    assert_array_equal(alike.predict(SALTS), plain.predict(SALTS))
+    weighed = clone(model).fit(SALTS, LENGTHS, sample_weight=weights)
+    assert weighed.history_[0]["train_loss"] != plain.history_[0]["train_loss"]
+    assert np.isfinite(weighed.predict(SALTS, return_std=True)[1]).all()
