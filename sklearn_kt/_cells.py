@@ -1,11 +1,20 @@
-"""What the text in a cell of a table is: a number, a label, or a spoiled number."""
+"""What text in a table is: a number, a label, or a spoiled number; the unit in a column's name."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["FORMULA_COLUMN", "as_number", "is_decimal_comma", "is_empty", "names_a_class"]
+__all__ = [
+    "FORMULA_COLUMN",
+    "aligned",
+    "as_number",
+    "is_decimal_comma",
+    "is_empty",
+    "names_a_class",
+    "unit_of_name",
+]
 
 # the column of formulas, unless another is named
 FORMULA_COLUMN = "formula"
@@ -66,3 +75,21 @@ def names_a_class(value: Any) -> bool:
 def is_decimal_comma(value: Any) -> bool:
     """Tell ``8,5``, which a decimal comma makes a number."""
     return isinstance(value, str) and bool(re.fullmatch(r"[+−-]?\d*,\d+", value.strip()))  # noqa: RUF001
+
+
+def unit_of_name(column: str) -> str:
+    """Read the unit from the name of a column: what stands in brackets at its end."""
+    found = re.search(r"[\[(]([^\[\]()]+)[\])]\s*$", column)
+    return found.group(1).strip() if found else ""
+
+
+def aligned(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Write columns of text as lines: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "  ".join(
+            [name.ljust(widths[0])]
+            + [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
+        )
+        for name, *figures in zip(*columns, strict=True)
+    ]

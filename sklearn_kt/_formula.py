@@ -11,7 +11,7 @@ import re
 import reprlib
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -202,6 +202,15 @@ class Findings:
 
     def warn(self, place: Callable[[int], str] = "Row {}".format) -> None:
         """Warn of what may mean something else, once for each kind."""
+        for text in self.doubts(place):
+            warnings.warn(
+                f"In {text} A spelling given here is read without a warning.",
+                CompositionWarning,
+                stacklevel=3,
+            )
+
+    def doubts(self, place: Callable[[int], str]) -> Iterator[str]:
+        """Say of each kind of doubt in how many rows it is, and list some."""
         for kind, text in _DOUBTS.items():
             rows = [found for found in self.doubted if found[3].kind == kind]
             if rows:
@@ -209,12 +218,7 @@ class Findings:
                     f"{place(row)}, {shorten(value)}, was read as {_meanings(amounts, doubt)}."
                     for row, value, amounts, doubt in rows[:SHOWN_ROWS]
                 ]
-                warnings.warn(
-                    f"In {len(rows)} of {self.n_rows} rows {text}. {listing(listed, len(rows))} "
-                    "A spelling given here is read without a warning.",
-                    CompositionWarning,
-                    stacklevel=3,
-                )
+                yield f"{len(rows)} of {self.n_rows} rows {text}. {listing(listed, len(rows))}"
 
     def rejection(self, place: Callable[[int], str]) -> str:
         """Say of the first row that it is not a composition and why, then count and list more."""

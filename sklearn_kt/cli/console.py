@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from sklearn_kt._cells import aligned
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -52,7 +54,4 @@ def print_table(title: str, table: pd.DataFrame) -> None:
     """Print text aligned: names to the left, figures to the right."""
     print(printable(title), end="\n\n")
     columns = [[printable(cell) for cell in (name, *table[name])] for name in table]
-    widths = [max(map(len, column)) for column in columns]
-    for name, *figures in zip(*columns, strict=True):
-        cells = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
-        print("  ".join([name.ljust(widths[0]), *cells]))
+    print(*aligned(columns), sep="\n")

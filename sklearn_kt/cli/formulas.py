@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklearn_kt._cells import FORMULA_COLUMN
+from sklearn_kt._cells import FORMULA_COLUMN, is_empty
 from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import CompositionError, InputError
 
@@ -51,6 +51,11 @@ class FormulaReader:
         self._columns = CompositionColumns(
             table.schema, table.name, self.column, args.amounts, targets
         )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns that hold the compositions."""
+        return self._columns.names
 
     def values(self, batch: Batch) -> list[Any]:
         """Take the compositions of some rows as they are in the table."""
@@ -105,16 +110,11 @@ def _formula_column(
 
 
 def _are_formulas(values: list[Any]) -> bool:
-    from sklearn_kt.compositions import parse_formula
+    """Tell whether most values are formulas; the others are named when the table is read."""
+    from sklearn_kt.compositions import read_rows
 
-    given = [value for value in values if value is not None and value != ""]
-    try:
-        for value in given:
-            parse_formula(value)
-    # numbers are none, either
-    except (CompositionError, TypeError):
-        return False
-    return bool(given)
+    given = [value for value in values if not is_empty(value)]
+    return 2 * len(read_rows(given)[1].rejected) < len(given)
 
 
 def formulas_among(data: list[str]) -> list[str] | None:

@@ -24,6 +24,7 @@ from . import (
     explain,
     fit,
     info,
+    inspect,
     predict,
     pretrain,
     properties,
@@ -38,6 +39,7 @@ __all__ = ["build_parser", "main"]
 
 # in the order of the help; each is a file with ``add_parser(commands)``
 COMMANDS = (
+    inspect,
     evaluate,
     fit,
     info,

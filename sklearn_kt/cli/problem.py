@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from sklearn_kt._cells import (
     is_decimal_comma,
     is_empty,
     names_a_class,
+    unit_of_name,
 )
 from sklearn_kt.exceptions import InputError
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sklearn_kt.evaluation.scores import TaskKind
+    from sklearn_kt.tables import Table
 
-__all__ = ["Problem", "table_problem", "with_conditions"]
+__all__ = ["Problem", "table_problem", "target_names", "units_of", "with_conditions"]
 
 
 @dataclass
@@ -68,13 +69,9 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
     # of fit alone: errors are of rows that count alike
     weights_column = getattr(args, "weights", None)
     with open_table(source, BATCH_ROWS) as table:
-        names = [args.target]
-        if args.target not in table.schema.names:
-            names = [name.strip() for name in args.target.split(",")]
+        names = target_names(args.target, table)
         targets_at = {name: table.column(name) for name in names}
         targets: dict[str, list[Any]] = {name: [] for name in names}
-        if len(targets) < len(names):
-            raise InputError(f"A column is named twice in --target {args.target}.")
         weights_at = None if weights_column is None else table.column(weights_column)
         if weights_column in {*targets, *conditions}:
             raise InputError(f"--weights: {weights_column!r} is a target or a condition.")
@@ -121,11 +118,21 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
         task,
         title=printable(table.name),
         target_names=names,
-        units=_units(names, args.unit),
+        units=units_of(names, args.unit),
         elements=[ELEMENTS[number - 1] for number in sorted(set(compositions.atomic_numbers))],
         repeats=len(formulas) - len(set(composition_keys(compositions).tolist())),
         weights=_weights(weights, places, args, table.name) if weights else None,
     )
+
+
+def target_names(given: str, table: Table) -> list[str]:
+    """Read the names of targets: a column, or several with commas between them."""
+    if given in table.schema.names:
+        return [given]
+    names = [name.strip() for name in given.split(",")]
+    if len(set(names)) < len(names):
+        raise InputError(f"A column is named twice in --target {given}.")
+    return names
 
 
 def with_conditions(
@@ -177,10 +184,10 @@ def _weights(
     return np.array(numbers, dtype=np.float64)
 
 
-def _units(names: list[str], given: str | None) -> list[str]:
+def units_of(names: list[str], given: str | None) -> list[str]:
     """Give each target its unit."""
     if given is None:
-        return [_unit(name) for name in names]
+        return [unit_of_name(name) for name in names]
     units = [unit.strip() for unit in given.split(",")] if len(names) > 1 else [given]
     if len(units) != len(names):
         raise InputError(
@@ -188,12 +195,6 @@ def _units(names: list[str], given: str | None) -> list[str]:
             " own, with commas between them, such as 'uV/K,,W/(m K)'."
         )
     return units
-
-
-def _unit(column: str) -> str:
-    """Read the unit from the name of a column: what stands in brackets at its end."""
-    found = re.search(r"[\[(]([^\[\]()]+)[\])]\s*$", column)
-    return found.group(1).strip() if found else ""
 
 
 def _several_targets(

@@ -8,6 +8,7 @@ tables of public benchmarks.
 from __future__ import annotations
 
 from .audit import QUANTITIES, CompositionPool, audit_tasks
+from .inspection import TableInspection, inspect_table
 from .magpie import MagpieFeaturizer
 from .models import MODELS, make_model
 from .records import FoldRecord, read_records
@@ -29,10 +30,12 @@ __all__ = [
     "Ranking",
     "Score",
     "Sibling",
+    "TableInspection",
     "Task",
     "audit_tasks",
     "compare_models",
     "evaluate",
+    "inspect_table",
     "make_folds",
     "make_model",
     "mean_reduction",

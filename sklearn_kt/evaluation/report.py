@@ -7,8 +7,6 @@ loads nothing.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import os
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ from sklearn_kt.plotting import ParityDisplay
 from sklearn_kt.plotting._style import COLOURS, GREY, image_format, plain_text
 
 from .by_condition import errors_by_condition, worst_rows
+from .page import embedded, write_figure, write_page
 from .result import EvaluationResult
 from .scores import SCORES, scores_of
 from .task import Task
@@ -44,7 +43,6 @@ __all__ = [
 
 _TEMPLATE = "report.html"
 _LINES = ("-", "--", "-.", ":")
-_DPI = 150
 _PANEL = 3.4
 _MAX_COLUMNS = 3
 # characters of a class beside its row
@@ -124,7 +122,7 @@ def write_plot(
     """
     kind, figure = image_format(path), _figure(result, _task(result, task))
     with replacing(path) as temporary:
-        _write_figure(figure, temporary, kind)
+        write_figure(figure, temporary, kind)
     return Path(path)
 
 
@@ -158,25 +156,18 @@ def write_html_report(
     >>> from sklearn_kt.evaluation import write_html_report
     >>> write_html_report(result, "report.html")  # doctest: +SKIP
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sklearn_kt"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     estimators = {record.model: record.estimator for record in result.records}
-    page = environment.get_template(_TEMPLATE).render(
+    date = min(record.date for record in result.records)
+    return write_page(
+        path,
+        _TEMPLATE,
         title=title,
+        command=command,
+        made=[("date", date), *estimators.items(), *result.records[0].versions.items()],
         sections=[_section(result, task) for task in result.tasks.values()],
         audit=audit_lines(result.audit) if result.audit else [],
-        command=command,
-        estimators=estimators,
-        date=min(record.date for record in result.records),
-        versions=result.records[0].versions,
         zip=zip,
     )
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return Path(path)
 
 
 def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
@@ -195,11 +186,11 @@ def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
         "paragraphs": task.description.strip().split("\n\n") if task.description.strip() else [],
         "table": summary_text(summary).drop(columns="task"),
         "best": _best_rows(summary, task),
-        "figure": _embedded(drawn),
+        "figure": embedded(drawn),
         "alt": alt,
         "width": round(96 * drawn.get_figwidth()),
         "conditions": {name: _spelled(table) for name, table in tables.items()},
-        "condition_figure": _embedded(_condition_figure(tables, task)) if tables else "",
+        "condition_figure": embedded(_condition_figure(tables, task)) if tables else "",
         "condition_width": round(96 * _PANEL * min(len(tables), _MAX_COLUMNS)),
         "error": _error_label(task),
         "worst_model": best_model,
@@ -207,13 +198,6 @@ def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
         "sample_model": sample_model,
         "sample": format_sample(sample),
     }
-
-
-def _embedded(drawn: Figure) -> str:
-    """Spell a picture for a page that needs no other file."""
-    buffer = io.BytesIO()
-    _write_figure(drawn, buffer, format="png")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _error_label(task: Task) -> str:
@@ -341,11 +325,6 @@ def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
 def _figure(result: EvaluationResult, task: Task) -> Figure:
     draw = _parity_figure if task.kind == "regression" else _roc_figure
     return draw(result, task)
-
-
-def _write_figure(figure: Figure, file: Path | io.BytesIO, format: str) -> None:  # noqa: A002
-    # "tight": the layout engine cuts labels of panels with equal axes
-    figure.savefig(file, format=format, dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
