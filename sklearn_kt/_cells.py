@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -35,8 +36,10 @@ _MAX_NUMBER = 60
 
 
 def is_empty(value: Any) -> bool:
-    """Tell cells without a value: None, and blank text."""
-    return value is None or (isinstance(value, str) and not value.strip())
+    """Tell cells without a value: None, a number that is none, and blank text."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def as_number(value: Any, decimal: str) -> float | None:

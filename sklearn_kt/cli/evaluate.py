@@ -20,6 +20,7 @@ from .options import (
     add_columns,
     add_conditions,
     add_data_dir,
+    add_missing,
     add_models,
     add_seed,
     positive,
@@ -67,6 +68,7 @@ def add_parser(commands: Any) -> None:
         " tables) or one of them, such as meps",
     )
     add_columns(parser)
+    add_missing(parser)
     add_conditions(parser)
     parser.add_argument(
         "--carrier", choices=("p", "n"), default="p", help="doping of seebeck (default: p)"
@@ -184,7 +186,11 @@ def _benchmarks(args: argparse.Namespace) -> list[Task]:
     asked = [name.strip() for name in args.dataset.split(",")]
     if _THERMOELECTRICS not in asked and args.target is not None:
         raise InputError(f"--target belongs to --data and to {_THERMOELECTRICS}.")
-    for option, is_given in (("--decimal", args.decimal != "."), ("--unit", args.unit is not None)):
+    for option, is_given in (
+        ("--decimal", args.decimal != "."),
+        ("--unit", args.unit is not None),
+        ("--missing", args.missing != "error"),
+    ):
         if is_given:
             raise InputError(f"{option} belongs to --data.")
     groups = {

@@ -11,7 +11,14 @@ from typing import Any
 from sklearn_kt._files import replacing
 
 from .console import spell_scores, tell
-from .options import FORMATS, add_columns, add_conditions, add_model_name, add_training
+from .options import (
+    FORMATS,
+    add_columns,
+    add_conditions,
+    add_missing,
+    add_model_name,
+    add_training,
+)
 from .problem import Problem, table_problem
 
 
@@ -29,6 +36,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("data", metavar="DATA", help=f"table: {FORMATS}, or - (CSV from stdin)")
     add_columns(parser)
+    add_missing(parser)
     add_conditions(parser)
     add_model_name(parser)
     add_training(parser)
@@ -74,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
             "task": problem.task,
             "fitted as": args.model,
             "rows": len(problem.target),
+            **({"rows without a target": problem.n_dropped} if problem.n_dropped else {}),
             "elements": " ".join(problem.elements),
             "conditions": ", ".join(args.conditions or ()),
             "rows that repeat a composition": problem.repeats,

@@ -131,6 +131,17 @@ def add_decimal(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_missing(parser: argparse.ArgumentParser) -> None:
+    """Take what becomes of rows without a target."""
+    parser.add_argument(
+        "--missing",
+        choices=("error", "drop"),
+        default="error",
+        help="rows whose target is empty (of several targets, all): stop, or drop and count them"
+        " (default: error)",
+    )
+
+
 def add_conditions(parser: argparse.ArgumentParser) -> None:
     """Take the columns that models see beside the composition."""
     parser.add_argument(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ from sklearn_kt._cells import (
     names_a_class,
     unit_of_name,
 )
+from sklearn_kt._formula import SHOWN_ROWS
 from sklearn_kt.exceptions import InputError
 
-from .console import printable
+from .console import printable, tell
 from .formulas import FormulaReader
 from .options import BATCH_ROWS
 
@@ -46,8 +47,35 @@ class Problem:
     elements: list[str]
     # rows whose composition an earlier row has
     repeats: int
+    # rows without a target that were left out
+    n_dropped: int = 0
     # how much each row counts, if a column says so
     weights: np.ndarray | None = None
+
+
+@dataclass
+class _Rows:
+    """Cells of a table, as they were read."""
+
+    formulas: list[Any]
+    targets: dict[str, list[Any]]
+    conditions: dict[str, list[Any]]
+    weights: list[Any]
+    places: list[str]
+
+    def take(self, rows: Sequence[int]) -> _Rows:
+        """Keep some rows."""
+
+        def some(column: list[Any]) -> list[Any]:
+            return [column[row] for row in rows] if column else []
+
+        return _Rows(
+            some(self.formulas),
+            {name: some(column) for name, column in self.targets.items()},
+            {name: some(column) for name, column in self.conditions.items()},
+            some(self.weights),
+            some(self.places),
+        )
 
 
 def table_problem(args: argparse.Namespace, source: str, n_samples: int | None = None) -> Problem:
@@ -62,57 +90,59 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
 
     if args.target is None:
         raise InputError("--target is needed: the column to predict.")
-    formulas: list[Any] = []
-    conditions: dict[str, list[Any]] = {name: [] for name in args.conditions or ()}
-    places: list[str] = []
-    weights: list[Any] = []
+    conditions = args.conditions or []
     # of fit alone: errors are of rows that count alike
     weights_column = getattr(args, "weights", None)
     with open_table(source, BATCH_ROWS) as table:
         names = target_names(args.target, table)
         targets_at = {name: table.column(name) for name in names}
-        targets: dict[str, list[Any]] = {name: [] for name in names}
         weights_at = None if weights_column is None else table.column(weights_column)
-        if weights_column in {*targets, *conditions}:
+        if weights_column in {*names, *conditions}:
             raise InputError(f"--weights: {weights_column!r} is a target or a condition.")
         reader = FormulaReader(table, args, names)
-        if both := sorted(targets.keys() & conditions.keys()):
+        if both := sorted({*names} & {*conditions}):
             raise InputError(f"--conditions: {both[0]!r} is the target.")
         for name in {reader.column, FORMULA_COLUMN} & {*conditions}:
             raise InputError(
                 f"--conditions: {name!r} is the column of compositions; leave it out, or rename it."
             )
         conditions_at = {name: table.column(name) for name in conditions}
+        rows = _Rows([], {name: [] for name in names}, {name: [] for name in conditions}, [], [])
         for batch in reader.batches:
-            formulas += reader.values(batch)
+            rows.formulas += reader.values(batch)
             for name, at in targets_at.items():
-                targets[name] += batch.values(at)
+                rows.targets[name] += batch.values(at)
             for name, at in conditions_at.items():
-                conditions[name] += batch.values(at)
+                rows.conditions[name] += batch.values(at)
             if weights_at is not None:
-                weights += batch.values(weights_at)
-            places += map(batch.place, range(len(batch.table)))
-    if not formulas:
+                rows.weights += batch.values(weights_at)
+            rows.places += map(batch.place, range(len(batch.table)))
+    if not rows.formulas:
         raise InputError(f"{table.name} has a header but no rows.")
-    compositions = reader.read(formulas, places.__getitem__)
-    formulas = reader.formulas(formulas, compositions)
+    n_given = len(rows.formulas)
+    if args.missing == "drop":
+        rows = _with_target(rows, table.name)
+    n_dropped = n_given - len(rows.formulas)
+    compositions = reader.read(rows.formulas, rows.places.__getitem__)
+    rows.formulas = reader.formulas(rows.formulas, compositions)
     if n_samples is not None:
-        if n_samples > len(formulas):
-            raise InputError(f"--n-samples {n_samples}: {table.name} has {len(formulas)} rows.")
+        if n_samples > len(rows.formulas):
+            raise InputError(
+                f"--n-samples {n_samples}: {table.name} has {len(rows.formulas)} rows."
+            )
         rng = np.random.default_rng(args.random_state)
-        rows = np.sort(rng.choice(len(formulas), n_samples, replace=False)).tolist()
-        compositions = compositions[rows]
-        formulas = [formulas[row] for row in rows]
-        targets = {name: [column[row] for row in rows] for name, column in targets.items()}
-        conditions = {name: [column[row] for row in rows] for name, column in conditions.items()}
-        places = [places[row] for row in rows]
+        drawn = np.sort(rng.choice(len(rows.formulas), n_samples, replace=False)).tolist()
+        compositions, rows = compositions[drawn], rows.take(drawn)
     if len(names) > 1:
-        task, target = _several_targets(targets, places, args, table.name)
+        task, target = _several_targets(rows.targets, rows.places, args, table.name)
     else:
-        task, target = _targets(targets[args.target], places, args, table.name)
+        task, target = _targets(rows.targets[args.target], rows.places, args, table.name)
     return Problem(
         with_conditions(
-            formulas, conditions, lambda row: f"{table.name}, {places[row]}", args.decimal
+            rows.formulas,
+            rows.conditions,
+            lambda row: f"{table.name}, {rows.places[row]}",
+            args.decimal,
         ),
         target,
         task,
@@ -120,9 +150,29 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
         target_names=names,
         units=units_of(names, args.unit),
         elements=[ELEMENTS[number - 1] for number in sorted(set(compositions.atomic_numbers))],
-        repeats=len(formulas) - len(set(composition_keys(compositions).tolist())),
-        weights=_weights(weights, places, args, table.name) if weights else None,
+        repeats=len(rows.formulas) - len(set(composition_keys(compositions).tolist())),
+        n_dropped=n_dropped,
+        weights=_weights(rows.weights, rows.places, args, table.name) if rows.weights else None,
     )
+
+
+def _with_target(rows: _Rows, table: str) -> _Rows:
+    """Leave out rows without any target, and say how many and which."""
+    columns = rows.targets.values()
+    empty = [all(map(is_empty, cells)) for cells in zip(*columns, strict=True)]
+    kept = [row for row, is_dropped in enumerate(empty) if not is_dropped]
+    dropped = [place for place, is_dropped in zip(rows.places, empty, strict=True) if is_dropped]
+    names = ", ".join(rows.targets)
+    if not kept:
+        raise InputError(f"{table} has no row with {names}: there is nothing to learn.")
+    if dropped:
+        more = ", ..." if len(dropped) > SHOWN_ROWS else ""
+        tell(
+            "dropped",
+            f"{len(dropped):,} of {len(empty):,} rows of {table}, without {names}:"
+            f" {', '.join(dropped[:SHOWN_ROWS])}{more}",
+        )
+    return rows.take(kept)
 
 
 def target_names(given: str, table: Table) -> list[str]:
@@ -217,7 +267,7 @@ def _several_targets(
     if len(empty):
         raise InputError(
             f"{table}, {places[empty[0]]}: the columns {', '.join(columns)} are all empty"
-            f" ({len(empty)} such rows). Drop them."
+            f" ({len(empty)} such rows). Say --missing drop."
         )
     return "regression", target
 
@@ -232,7 +282,7 @@ def _targets(
     if missing:
         raise InputError(
             f"{name}, {missing[0]}: column {args.target!r} is empty ({len(missing)} such rows)."
-            " Correct or drop them."
+            " Correct them, or say --missing drop."
         )
     numbers = [as_number(value, args.decimal) for value in values]
     finite = {number for number in numbers if number is not None and np.isfinite(number)}

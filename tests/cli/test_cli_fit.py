@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from _commands import FORMULAS, GAPS, Run, assert_one_line, files, read
 from sklearn.base import BaseEstimator
@@ -264,3 +267,40 @@ class TestWeights:
         )
         assert code == 2
         assert_one_line(err, message)
+
+
+def test_rows_without_a_target_are_dropped_when_asked(run: Run, tmp_path: Path) -> None:
+    rows = "Fe,1,2\nXx,, \nCo,3,\nNi,,4\nCu,5,6\n"
+    (tmp_path / "t.csv").write_text(f"formula,gap,S\n{rows}")
+    fit = ("fit", "t.csv", "--model", "dummy", "--output", "m", "--target")
+    code, _, err = run(*fit, "gap")
+    assert code == 2
+    assert_one_line(err, "line 3: 'Xx' is not a composition")
+    code, _, err = run(*fit, "gap", "--missing", "drop")
+    assert code == 0
+    assert "dropped: 2 of 5 rows of t.csv, without gap: line 3, line 5\n" in err
+    assert float(read(run("predict", "m", stdin="formula\nFe\n")[1])[1][1]) == 3
+    about = run("info", "m")[1]
+    assert re.search(r"rows without a target +2\n", about)
+    assert re.search(r"rows +3\n", about)
+    code, _, err = run(
+        "evaluate", "--data", "t.csv", "--target", "gap,S", "--missing", "drop", "--models", "dummy"
+    )
+    assert "dropped: 1 of 5 rows of t.csv, without gap, S: line 3\n" in err
+    (tmp_path / "t.csv").write_text("formula,gap\nFe, \nCo,\n")
+    code, _, err = run(*fit, "gap", "--missing", "drop")
+    assert code == 2
+    assert_one_line(err, "t.csv has no row with gap")
+    code, _, err = run("evaluate", "--dataset", "seebeck", "--missing", "drop")
+    assert code == 2
+    assert_one_line(err, "--missing belongs to --data")
+
+
+def test_a_number_that_is_none_is_no_target(run: Run, tmp_path: Path) -> None:
+    table = pa.table({"formula": FORMULAS[:4], "gap": [1.0, np.nan, 3.0, 4.0]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    fit = ("fit", "t.parquet", "--target", "gap", "--model", "dummy", "--output", "m")
+    code, _, err = run(*fit)
+    assert code == 2
+    assert_one_line(err, "row 1: column 'gap' is empty (1 such rows)", "--missing drop")
+    assert run(*fit, "--missing", "drop")[0] == 0
