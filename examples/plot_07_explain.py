@@ -34,14 +34,12 @@ print(f"baseline + values = {total:.2f}, prediction = {model.predict(['LiFePO4']
 # %%
 # As steps from the baseline to the prediction, and as a network of elements and pairs.
 
-from sklearn_kt.plotting import InteractionDisplay
-
 label = "band gap (eV)"
-InteractionDisplay(values).plot("waterfall", label=label)
+values.plot("waterfall", label=label)
 
 # %%
 
-InteractionDisplay(values).plot("network", label=label)
+values.plot("network", label=label)
 
 # %%
 # What "absent" means is a choice

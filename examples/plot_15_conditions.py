@@ -51,14 +51,13 @@ display = ConditionDisplay.from_estimator(
 # It is a player beside the elements. Absent, it is what it typically is in the training table.
 
 from sklearn_kt import explain
-from sklearn_kt.plotting import InteractionDisplay
 
 values = explain(model, held_out[0], conditions={"temperature": 500})
 print(values)
 
 # %%
 
-InteractionDisplay(values).plot("waterfall", label=unit)
+values.plot("waterfall", label=unit)
 
 # %%
 # At formulas that were not seen

@@ -43,6 +43,8 @@ LAYERS = [
 ]
 # narrower than the layers
 ONLY = {"datasets": {"_files", "exceptions"}, "__main__": {"cli"}}
+# values draw themselves, by the display that can also compute them: neither can be below the other
+LATE = {"explanation": {"plotting"}}
 # whose own names, and the types of whose own list, are found by text
 BY_TEXT = {"__init__", "persistence"}
 
@@ -101,7 +103,7 @@ def _allowed(module: str) -> set[str]:
     allowed: set[str] = set()
     for layer in LAYERS:
         if module in layer:
-            return allowed | {module}
+            return allowed | {module} | LATE.get(module, set())
         allowed |= layer
     if module == "__init__":
         return allowed - LAYERS[-1]

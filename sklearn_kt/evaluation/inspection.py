@@ -26,11 +26,11 @@ from sklearn_kt.conditions import composition_column as find_composition_column
 from sklearn_kt.encoder.weights import checkpoint_folder
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.plotting import plot_periodic_table
-from sklearn_kt.plotting._style import COLOURS, plain_text
+from sklearn_kt.plotting._style import COLOURS, embedded, plain_text
 from sklearn_kt.tables import only_column
 
 from .audit import POOL_FILE, CompositionPool
-from .page import embedded, write_page
+from .page import write_page
 from .runner import library_versions
 
 if TYPE_CHECKING:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sklearn_kt._files import replacing
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["embedded", "write_figure", "write_page"]
-
-_DPI = 150
+__all__ = ["write_page"]
 
 
 def write_page(
@@ -61,16 +54,3 @@ def write_page(
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(path)
-
-
-def embedded(figure: Figure) -> str:
-    """Spell a picture for a page that needs no other file."""
-    buffer = io.BytesIO()
-    write_figure(figure, buffer, "png")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def write_figure(figure: Figure, file: Path | io.BytesIO, kind: str) -> None:
-    """Write a picture without cutting it."""
-    # "tight": the layout engine cuts labels of panels with equal axes
-    figure.savefig(file, format=kind, dpi=_DPI, bbox_inches="tight", pad_inches=0.1)

@@ -21,10 +21,17 @@ from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, confusion_m
 from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.plotting import ParityDisplay
-from sklearn_kt.plotting._style import COLOURS, GREY, image_format, plain_text
+from sklearn_kt.plotting._style import (
+    COLOURS,
+    GREY,
+    embedded,
+    image_format,
+    plain_text,
+    write_figure,
+)
 
 from .by_condition import errors_by_condition, worst_rows
-from .page import embedded, write_figure, write_page
+from .page import write_page
 from .result import EvaluationResult
 from .scores import SCORES, scores_of
 from .task import Task

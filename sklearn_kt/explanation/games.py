@@ -5,10 +5,11 @@ This module imports shapiq, which takes seconds: it is imported inside functions
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,11 @@ from shapiq.game import Game
 from shapiq.interaction_values import InteractionValues
 
 from sklearn_kt.compositions import ELEMENTS, CompositionBatch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from sklearn_kt.plotting import InteractionDisplay
 
 __all__ = ["Coalitions", "CompositionGame", "CompositionInteractions", "Players", "all_coalitions"]
 
@@ -203,7 +209,7 @@ class CompositionInteractions(InteractionValues):
     """Interaction values of one composition, with the names of its players.
 
     Everything of :class:`shapiq.InteractionValues` is there; its plots take
-    ``feature_names=values.player_names``.
+    ``feature_names=values.player_names``. A notebook shows the values as pictures and a table.
 
     Parameters
     ----------
@@ -322,11 +328,57 @@ class CompositionInteractions(InteractionValues):
         order = table["value"].abs().sort_values(ascending=False, kind="stable").index
         return table.loc[order].reset_index(drop=True)
 
-    def __str__(self) -> str:
+    def plot(
+        self,
+        kind: str = "network",
+        *,
+        label: str = "prediction",
+        max_display: int = 12,
+        ax: Axes | None = None,
+    ) -> InteractionDisplay:
+        """Plot the values.
+
+        Parameters
+        ----------
+        kind : {"network", "waterfall", "force", "upset"}, default="network"
+            As for :meth:`sklearn_kt.plotting.InteractionDisplay.plot`.
+        label : str, default="prediction"
+            What is predicted, with its unit.
+        max_display : int, default=12
+            Largest values that are shown one by one.
+        ax : matplotlib.axes.Axes, default=None
+            Axes to draw on; None makes a figure.
+
+        Returns
+        -------
+        sklearn_kt.plotting.InteractionDisplay
+            Plotted.
+        """
+        from sklearn_kt.plotting import InteractionDisplay
+
+        return InteractionDisplay(self).plot(kind, label=label, max_display=max_display, ax=ax)
+
+    def _repr_html_(self) -> str:
+        from sklearn_kt.plotting._style import embedded
+        from sklearn_kt.plotting.interactions import draw_explanation
+
+        head, table = self._head(), self.to_frame()
+        more = f"<p>and {len(table) - _SHOWN} more</p>" if len(table) > _SHOWN else ""
+        rows = table.head(_SHOWN).to_html(index=False, border=0, float_format="{:+.4g}".format)
+        return (
+            f"<p>{html.escape(head)}</p>"
+            f'<img src="{embedded(draw_explanation(self))}" alt="{html.escape(head)}"'
+            f' style="max-width:100%;background:#fff">{rows}{more}'
+        )
+
+    def _head(self) -> str:
+        """Say what the values are."""
         kind = "estimated" if self.estimated else "exact"
         head = f"{self.formula}: {self.index} up to order {self.max_order}, {kind}"
-        table = self.to_frame().head(_SHOWN).to_string(index=False)
-        return f"{head}, baseline {self.baseline_value:.6g}\n{table}"
+        return f"{head}, baseline {self.baseline_value:.6g}"
+
+    def __str__(self) -> str:
+        return f"{self._head()}\n{self.to_frame().head(_SHOWN).to_string(index=False)}"
 
     def __copy__(self) -> CompositionInteractions:
         return self.from_values(self, self.player_names, self.formula)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import os
 import re
@@ -23,12 +25,14 @@ __all__ = [
     "MAX_DOTS",
     "NEGATIVE",
     "POSITIVE",
+    "embedded",
     "figure_of",
     "formula_text",
     "image_format",
     "new_axes",
     "number_text",
     "plain_text",
+    "write_figure",
 ]
 
 # Okabe and Ito: distinct to readers with any colour vision
@@ -38,6 +42,7 @@ GREY = "0.55"
 # above these numbers of rows bars, then single dots, hide each other
 MAX_BARS = 300
 MAX_DOTS = 1500
+_DPI = 150
 _TITLE = 32
 # characters of a label beside an axis
 _MAX_LABEL = 48
@@ -92,3 +97,16 @@ def image_format(path: str | os.PathLike[str]) -> str:
             f"{path}: pictures cannot be written as .{ending}. The formats are {', '.join(known)}."
         )
     return ending
+
+
+def write_figure(figure: Figure, file: Path | io.BytesIO, kind: str) -> None:
+    """Write a picture without cutting it."""
+    # "tight": the layout engine cuts labels of panels with equal axes
+    figure.savefig(file, format=kind, dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
+
+
+def embedded(figure: Figure) -> str:
+    """Spell a picture for a page that needs no other file: what an image has as its source."""
+    buffer = io.BytesIO()
+    write_figure(figure, buffer, "png")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

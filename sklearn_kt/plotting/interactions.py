@@ -11,7 +11,7 @@ import numpy as np
 
 from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.explanation import explain
+from sklearn_kt.explanation.explain import explain
 
 from ._style import (
     GREY,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sklearn_kt.explanation import CompositionInteractions
 
-__all__ = ["InteractionDisplay", "write_explanation"]
+__all__ = ["InteractionDisplay", "draw_explanation", "write_explanation"]
 
 _KINDS = ("network", "waterfall", "force", "upset")
 _DPI = 150
@@ -382,9 +382,16 @@ def write_explanation(
     ...     write_explanation(values, f"{folder}/LiFePO4.png").name
     'LiFePO4.png'
     """
+    kind, figure = image_format(path), draw_explanation(values, label)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format=kind)
+    return Path(path)
+
+
+def draw_explanation(values: CompositionInteractions, label: str = "prediction") -> Figure:
+    """Draw the network of one composition beside the steps to its prediction."""
     from matplotlib.figure import Figure
 
-    kind = image_format(path)
     display = InteractionDisplay(values)
     second = "upset" if values.index == "SII" else "waterfall"
     # no pyplot: it would want a display where there is one
@@ -392,9 +399,7 @@ def write_explanation(
     left, right = figure.subplots(1, 2)
     display.plot("network", label=label, ax=left)
     display.plot(second, label=label, ax=right)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI, format=kind)
-    return Path(path)
+    return figure
 
 
 def _colour(value: float) -> str:

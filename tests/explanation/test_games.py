@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from shapiq.game_theory.exact import ExactComputer
@@ -107,3 +109,30 @@ def test_players_without_names_are_numbered(values: CompositionInteractions) -> 
         values.interactions, index="k-SII", max_order=2, n_players=2, min_order=0
     )
     assert plain.player_names == ["0", "1"]
+
+
+def test_values_show_themselves() -> None:
+    values = CompositionInteractions(
+        {(0,): 1.0, (1,): -0.5, (0, 1): 0.25},
+        index="k-SII",
+        max_order=2,
+        n_players=2,
+        min_order=1,
+        estimated=False,
+        baseline_value=2.0,
+        player_names=["Na", "Cl"],
+        formula="NaCl, <b>route</b> = a",
+    )
+    page = values._repr_html_()
+    assert (
+        "<p>NaCl, &lt;b&gt;route&lt;/b&gt; = a: k-SII up to order 2, exact, baseline 2</p>" in page
+    )
+    assert page.count("data:image/png;base64,") == 1
+    assert re.findall(r"<td>([^<]+)</td>", page)[:3] == ["Na", "1", "+1"]
+    assert "more" not in page
+    # nothing is left open for a notebook to show again
+    assert plt.get_fignums() == []
+    display = values.plot("waterfall", label="gap (eV)", ax=plt.figure().subplots())
+    assert display.ax_.get_xlabel() == "gap (eV)"
+    assert display.values is values
+    plt.close("all")
