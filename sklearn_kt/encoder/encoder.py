@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
 
+from sklearn_kt._scaling import ColumnScaler
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.conditions import MeasuredBatch
 from sklearn_kt.descriptors import elemental_descriptors
@@ -107,7 +107,7 @@ class NumberInputs:
 
     blocks: ClassVar = ("columns",)
 
-    def __init__(self, scaler: StandardScaler) -> None:
+    def __init__(self, scaler: ColumnScaler) -> None:
         self.scaler = scaler
 
     def __call__(self, data: np.ndarray) -> Inputs:
@@ -135,7 +135,7 @@ class Encoder:
         Makes the backbone's inputs.
     network : FrozenEncoder or None, default=None
         The pretrained backbone; None without weights: random ones know nothing.
-    scaler : StandardScaler or None, default=None
+    scaler : ColumnScaler or None, default=None
         Of the conditions beside compositions; None where there are none.
 
     Examples
@@ -152,7 +152,7 @@ class Encoder:
     spec: dict[str, Any]
     reader: ElementInputs | TextInputs | NumberInputs
     network: FrozenEncoder | None = None
-    scaler: StandardScaler | None = None
+    scaler: ColumnScaler | None = None
 
     @classmethod
     def load(
@@ -230,7 +230,7 @@ class Encoder:
                 "formulas, or a preset as backbone."
             )
         config = {"n_features": X.shape[1], "hidden_size": PRESETS[preset]["hidden_size"]}
-        scaler = StandardScaler().fit(X, sample_weight=sample_weight)
+        scaler = ColumnScaler().fit(X, sample_weight=sample_weight)
         return cls({"kind": "features", "config": config}, NumberInputs(scaler))
 
     @property
@@ -306,7 +306,7 @@ class Encoder:
         """Scale conditions as those of these rows, if they have any."""
         if not isinstance(data, MeasuredBatch):
             return self
-        scaler = StandardScaler().fit(data.conditions, sample_weight=sample_weight)
+        scaler = ColumnScaler().fit(data.conditions, sample_weight=sample_weight)
         return replace(self, scaler=scaler)
 
     def without_network(self) -> Encoder:
