@@ -100,7 +100,7 @@ def _binned(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     gaps = column.isna().to_numpy()
     numbers = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(np.float64)
     known = numbers[~gaps]
-    named = column.dtype == bool or isinstance(column.dtype, pd.CategoricalDtype)
+    named = pd.api.types.infer_dtype(column) in ("boolean", "categorical")
     if named or not len(known) or np.isnan(known).any():
         text = column.astype(object).map(lambda value: str(value).strip()).to_numpy()
         counts = pd.Series(text[~gaps]).value_counts()

@@ -21,7 +21,9 @@ ROUTE = np.array(["cast", " cast", "SPS", None] * 15, dtype=object)
 @pytest.fixture
 def measured() -> EvaluationResult:
     """Errors that grow with the temperature, and are large for one route of a second model."""
-    conditions = pd.DataFrame({"temperature": TEMPERATURE, "route": ROUTE, "kept": [True] * N})
+    conditions = pd.DataFrame(
+        {"temperature": TEMPERATURE, "route": ROUTE, "kept": [True, None] * (N // 2)}
+    )
     made = task(np.zeros(N), "regression", conditions=conditions, unit="uV/K", target="S")
     found = records(made, "hot", TEMPERATURE - 300)
     found += records(made, "cast", np.where(ROUTE == "SPS", 1.0, 0.0))
@@ -38,7 +40,7 @@ def test_errors_by_condition(measured: EvaluationResult) -> None:
     route = tables["route"].set_index("values")
     assert route["rows"].to_dict() == {"SPS": 15, "cast": 30, "missing": 15}
     assert route["cast"].to_dict() == {"SPS": 1, "cast": 0, "missing": 0}
-    assert tables["kept"]["values"].tolist() == ["True"]
+    assert tables["kept"]["values"].tolist() == ["True", "missing"]
     assert errors_by_condition(classification(), "made") == {}
 
 
