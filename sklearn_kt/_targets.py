@@ -21,11 +21,11 @@ from sklearn.model_selection import (
     StratifiedGroupKFold,
     StratifiedKFold,
 )
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import TargetTags, check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from ._scaling import ColumnScaler
 from .exceptions import InputError
 
 __all__ = [
@@ -46,7 +46,7 @@ __all__ = [
 
 # Rows (of each class) that every inner fold needs; those of one group count once.
 MIN_FOLD_ROWS = 4
-# Targets are standardised; double precision holds no squares beyond these.
+# Targets are standardised, with weights too; double precision holds no squares beyond these.
 _LARGEST, _NARROWEST = 1e150, 1e-150
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
@@ -84,9 +84,9 @@ class GapRegressorMixin(RegressorMixin):
             1 at best.
         """
         y = as_numbers(y)
-        if y.ndim == 1 or y.shape[1] == 1 or not np.isnan(y).any():
-            return super().score(X, y, sample_weight)
         weights = read_weights(sample_weight, len(y))
+        if y.ndim == 1 or y.shape[1] == 1 or not np.isnan(y).any():
+            return super().score(X, y, weights)
         found = self.predict(X)
         if weights is not None:
             y, found, weights = (values[weights > 0] for values in (y, found, weights))
@@ -120,7 +120,7 @@ class NumberTargets:
         Of an answer for one row: ``()`` or ``(n_outputs,)``.
     n_outputs, n_targets : int
         Columns of what models learn; each is a target.
-    scaler : StandardScaler or None
+    scaler : ColumnScaler or None
         Between the units of the targets and those of models.
 
     Notes
@@ -132,7 +132,7 @@ class NumberTargets:
 
     def __init__(self, loss: str = "absolute_error") -> None:
         self.loss = loss
-        self.scaler: StandardScaler | None = None
+        self.scaler: ColumnScaler | None = None
 
     def read(self, estimator: Any, y: Any) -> np.ndarray:
         """Check y: float64, finite where it is known, neither too large nor too close together."""
@@ -167,7 +167,7 @@ class NumberTargets:
 
     def standardise(self, y: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Learn mean and deviation of each target, of the rows that are trained on."""
-        self.scaler = StandardScaler().fit(y.reshape(len(y), -1), sample_weight=weights)
+        self.scaler = ColumnScaler().fit(y.reshape(len(y), -1), sample_weight=weights)
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         """Give what models learn, (n, n_outputs); y itself if it is not standardised."""
@@ -253,6 +253,27 @@ class NumberTargets:
             n_folds, shuffle=True, random_state=seed
         )
         return list(splitter.split(encoded, groups=groups))
+
+    def check_folds(self, encoded: np.ndarray, folds: Folds, groups: np.ndarray) -> None:
+        """Refuse folds of a user's own that leave a target out of what is learned or judged."""
+
+        def counts(rows: np.ndarray) -> list[int]:
+            return [len(np.unique(groups[rows][known])) for known, _ in _known(encoded[rows])]
+
+        which = "the target" if self.n_targets == 1 else "target {}"
+        for number, (train, _) in enumerate(folds):
+            if 0 in (n := counts(train)):
+                raise InputError(
+                    f"fold {number} of cv trains on no row with {which.format(n.index(0))}; "
+                    "pass a number of folds, or folds that all have some."
+                )
+        n = counts(np.concatenate([test for _, test in folds]))
+        # the least that scores and errors are taken from
+        if min(n) < 2:
+            raise InputError(
+                f"cv holds out {min(n)} compositions or groups with {which.format(np.argmin(n))}, "
+                "too few to judge models on; pass folds that hold out more."
+            )
 
     def _means(
         self, errors: np.ndarray, truth: np.ndarray, weights: np.ndarray | None
@@ -345,6 +366,17 @@ class ClassTargets:
         whole = all(len(np.unique(encoded[train])) == len(counts) for train, _ in folds)
         return folds if whole else []
 
+    def check_folds(self, encoded: np.ndarray, folds: Folds, groups: np.ndarray) -> None:
+        """Refuse folds of a user's own that leave a class out of what is learned."""
+        for number, (train, _) in enumerate(folds):
+            lacking = np.setdiff1d(np.arange(self.n_outputs), encoded[train])
+            if len(lacking):
+                raise InputError(
+                    f"fold {number} of cv trains on no row of the class "
+                    f"{self.classes[lacking[0]].item()!r}; pass a number of folds, or folds that "
+                    "all have some."
+                )
+
 
 def _check_finite(y: np.ndarray) -> None:
     """Refuse what is no number to learn, by its first row."""
@@ -379,7 +411,7 @@ def check_known(y: np.ndarray, names: Sequence[Any] = (), rows: str = "") -> Non
 
 def _known(truth: np.ndarray) -> list[tuple[np.ndarray, int]]:
     """Index the rows of each target that have it, in arrays of shape (n, n_targets)."""
-    columns = truth.reshape(len(truth), -1).T
+    columns = np.atleast_2d(truth.T)
     return [(np.flatnonzero(~np.isnan(column)), at) for at, column in enumerate(columns)]
 
 
@@ -458,12 +490,11 @@ def read_weights(sample_weight: Any, n_rows: int) -> np.ndarray | None:
             f"the weights of all {n_rows} rows are zero, which leaves none to learn from; pass "
             "a positive one, or sample_weight=None."
         )
-    with np.errstate(over="ignore"):
-        if not np.isfinite(weights.sum()):
-            raise InputError(
-                f"the weights add up to more than double precision holds (row {weights.argmax()} "
-                f"of sample_weight: {weights.max():g}); divide them by a number."
-            )
+    if weights.max() > _LARGEST:
+        raise InputError(
+            f"row {weights.argmax()} of sample_weight holds {weights.max():g}, whose square is "
+            "beyond double precision; divide the weights by a number."
+        )
     return weights
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import InputTags, _safe_indexing, check_array, check_consistent_length
-from sklearn.utils.validation import has_fit_parameter, validate_data
+from sklearn.utils.validation import validate_data
 from tqdm.auto import tqdm
 
 from sklearn_kt._model_guards import objects_in
-from sklearn_kt._targets import read_groups, read_weights, takes_gaps
+from sklearn_kt._targets import check_known, read_groups, read_weights, takes_gaps
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
@@ -28,7 +28,7 @@ from sklearn_kt.exceptions import ConditionWarning, InputError
 from sklearn_kt.tokenizer import batch_from_tokens, is_token_matrix
 
 from .html_repr import each
-from .readouts import for_targets, weight_params
+from .readouts import for_targets, row_params
 
 __all__ = [
     "FormulaMixin",
@@ -96,19 +96,13 @@ def fit_rows(
     groups: np.ndarray | None = None,
     weights: np.ndarray | None = None,
 ) -> Any:
-    """Fit a model, with weights of rows, and tell it which stay together if it splits them.
-
-    In a pipeline it is the last step that splits, which no longer sees compositions.
-    """
-    last, prefix = model, ""
-    if isinstance(model, Pipeline):
-        name, last = model.steps[-1]
-        prefix = f"{name}__"
-    takes_groups = groups is not None and has_fit_parameter(last, "groups")
-    params = {f"{prefix}groups": groups} if takes_groups else {}
+    """Fit a model, with weights of rows, and tell it which stay together if it splits them."""
+    params = row_params(model, weights, groups)
+    # around the step of a pipeline that learns, which no longer sees compositions
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
     if not takes_gaps(last):
         model = for_targets(model, y)
-    return model.fit(X, y, **params, **weight_params(model, weights))
+    return model.fit(X, y, **params)
 
 
 class FormulaMixin:
@@ -131,6 +125,7 @@ class FormulaMixin:
 
         Rows of weight zero must be readable, and are then as if they were not there.
         """
+        names = list(getattr(y, "columns", ()))
         y = self._read_targets(y)
         weights = read_weights(sample_weight, len(y))
         kept = np.ones(len(y), dtype=bool) if weights is None else weights > 0
@@ -148,6 +143,8 @@ class FormulaMixin:
         # what has a shape may have names of columns too
         X = _safe_indexing(X, kept) if hasattr(X, "shape") else data[kept]
         data = self._read(X, reset=True)
+        if y.ndim == 2:
+            check_known(y[kept], names, " with a weight")
         y = self._read_targets(y[kept])
         assert weights is not None
         return Rows(data, y, self._read_groups(data, groups), weights[kept]), kept
@@ -221,8 +218,9 @@ class FormulaMixin:
                     "read already; pass a MeasuredBatch."
                 )
             return self.condition_encoder_.read(X, errors=errors)
-        validate_data(self, X, skip_check_array=True)
+        # says more of names that are no text, or not told apart, than scikit-learn
         self.condition_encoder_ = ConditionEncoder(self.composition_column).fit(X)
+        validate_data(self, X, skip_check_array=True)
         return self.condition_encoder_.read(X)
 
     def _kind(self, kind: str | None) -> str:

@@ -205,6 +205,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
                     "or group; pass a number of folds or GroupKFold, or groups=range(len(X)) to "
                     "say that rows stand alone."
                 )
+        self.targets_.check_folds(encoded, folds, groups)
         return folds
 
     def _stand_in(self, named: Mapping[str, Any]) -> str | None:

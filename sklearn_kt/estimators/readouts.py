@@ -21,9 +21,9 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
 )
 from sklearn.ensemble._forest import BaseForest
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 from sklearn.utils import _safe_indexing, check_random_state, gen_even_slices
 from sklearn.utils._metadata_requests import _routing_enabled
@@ -32,6 +32,7 @@ from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, has_fit_parameter
 
 from sklearn_kt._model_guards import objects_in
+from sklearn_kt._scaling import ColumnScaler
 from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import as_numbers
 from sklearn_kt.compositions import CompositionBatch
@@ -84,7 +85,7 @@ class Readout:
         one_column = targets.ndim == 2 and targets.shape[1] == 1
         model = with_seed(for_targets(clone(self.estimator), targets), seed)
         y = targets[:, 0] if one_column else targets
-        return model.fit(columns, y, **weight_params(model, weights))
+        return model.fit(columns, y, **row_params(model, weights))
 
 
 class EachTargetRegressor(MultiOutputRegressor):
@@ -152,42 +153,56 @@ def for_targets(estimator: Any, targets: np.ndarray) -> Any:
     return EachTargetRegressor(estimator)
 
 
-def weight_params(model: Any, weights: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Give weights of rows the names by which a model's ``fit`` takes them.
+# Hand groups on to what they are made around, or to its folds.
+_HAND_GROUPS_ON = (EachTargetRegressor, TransformedTargetRegressor, BaseSearchCV)
+
+
+def row_params(
+    model: Any, weights: np.ndarray | None, groups: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Give weights and groups of rows the names by which a model's ``fit`` takes them.
 
     In a pipeline, each step that takes some gets them; what is made around a model hands them on.
 
     Raises
     ------
     InputError
-        If the model takes none.
+        If there are weights and the model takes none.
     """
-    return {} if weights is None else dict.fromkeys(_weight_names(model), weights)
+    params: dict[str, np.ndarray] = {}
+    for parameter, values in (("sample_weight", weights), ("groups", groups)):
+        if values is not None:
+            params |= dict.fromkeys(_names_of(parameter, model), values)
+    return params
 
 
-def _weight_names(model: Any) -> list[str]:
-    """Name what a model's ``fit`` takes weights by."""
+def _names_of(parameter: str, model: Any) -> list[str]:
+    """Name what a model's ``fit`` takes weights, or groups, by."""
     if isinstance(model, Pipeline):
         steps = [(name, step) for name, step in model.steps if hasattr(step, "fit")]
         last = steps[-1][0] if steps else ""
-        takers = [(n, s) for n, s in steps if n == last or has_fit_parameter(s, "sample_weight")]
-        return [f"{step}__{name}" for step, taker in takers for name in _weight_names(taker)]
-    parameters = inspect.signature(model.fit).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        takers = [(n, s) for n, s in steps if n == last or has_fit_parameter(s, parameter)]
+        return [f"{step}__{name}" for step, taker in takers for name in _names_of(parameter, taker)]
+    kinds = {taken.kind for taken in inspect.signature(model.fit).parameters.values()}
+    # scikit-learn's other models that are made around some refuse groups
+    hands_on = parameter == "sample_weight" or isinstance(model, _HAND_GROUPS_ON)
+    if inspect.Parameter.VAR_KEYWORD in kinds and hands_on:
         # made around others, to which it hands on what it is given
-        for name in ("estimator", "regressor"):
-            if hasattr(inner := getattr(model, name, None), "fit"):
-                return _weight_names(inner)
+        for attribute in ("estimator", "regressor"):
+            if hasattr(inner := getattr(model, attribute, None), "fit"):
+                return _names_of(parameter, inner)
         inner = [part for _, part in getattr(model, "estimators", ()) if hasattr(part, "fit")]
         if inner:
             # each is given them by the same name
-            return [*{name for part in inner for name in _weight_names(part)}]
-    if not has_fit_parameter(model, "sample_weight"):
+            return [*{name for part in inner for name in _names_of(parameter, part)}]
+    if has_fit_parameter(model, parameter):
+        return [parameter]
+    if parameter == "sample_weight":
         raise InputError(
             f"{type(model).__name__} takes no sample_weight in fit; use a model that does, or fit "
             "without sample_weight."
         )
-    return ["sample_weight"]
+    return []
 
 
 class DrawnTreesMixin:
@@ -391,13 +406,13 @@ class KernelRegressor(SVR):
         self.gamma: Any = "scale"
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            columns = StandardScaler(with_mean=False).fit(X, sample_weight=weights)
+            columns = ColumnScaler(with_mean=False).fit(X, sample_weight=weights)
             variance = columns.var_.mean() + columns.mean_.var()
             self.gamma = 1 / (columns.n_features_in_ * variance) if variance else 1.0
         return super().fit(X, y, sample_weight)
 
 
-class ConditionScaler(StandardScaler):
+class ConditionScaler(ColumnScaler):
     """Standardise columns, of which conditions, the last ones, count more than others.
 
     Parameters
@@ -556,12 +571,12 @@ def smooth_readout(n_conditions: int = 0) -> TransformedTargetRegressor:
         ``ExplicitKTRegressor(readout=...)``. Its time grows with the square of the rows.
     """
     return TransformedTargetRegressor(
-        _kernel("structures", n_conditions), transformer=StandardScaler()
+        _kernel("structures", n_conditions), transformer=ColumnScaler()
     )
 
 
 def _kernel(columns: str, n_conditions: int) -> Pipeline:
-    scaler = ConditionScaler(n_conditions) if n_conditions else StandardScaler()
+    scaler = ConditionScaler(n_conditions) if n_conditions else ColumnScaler()
     return make_pipeline(scaler, KernelRegressor(C=_STRENGTH[columns], epsilon=0.02))
 
 

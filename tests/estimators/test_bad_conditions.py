@@ -152,3 +152,11 @@ def test_searches_and_folds_of_groups(name: str) -> None:
     assert np.isfinite(scores).all()
     pipeline = make_pipeline(CompositionEmbedder(None), KNeighborsRegressor(1))
     assert np.isfinite(cross_val_score(pipeline, TABLE, y, groups=groups, cv=cv)).all()
+
+
+def test_columns_that_names_do_not_tell_apart() -> None:
+    twice = TABLE.rename(columns={"route": "temperature"})
+    with pytest.raises(InputError, match="several columns 'temperature'"):
+        fitted(REGRESSOR, twice)
+    with pytest.raises(InputError, match=r"column 1 of X is called 0; .* which are text"):
+        fitted(REGRESSOR, TABLE.rename(columns={"temperature": 0}))

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import BaggingRegressor, VotingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_kt import ImplicitKTClassifier
+from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
 from sklearn_kt.estimators.readouts import (
     EachTargetRegressor,
     KernelRegressor,
@@ -22,6 +25,7 @@ from sklearn_kt.estimators.readouts import (
     VotingTreesClassifier,
     decide,
     default_readouts,
+    row_params,
     smooth_readout,
 )
 
@@ -120,3 +124,19 @@ def test_smooth_readout_follows_scale() -> None:
     for scale in (1e-3, 1e3):
         y = scale * np.sin(6 * X[:, 0])
         assert_allclose(smooth_readout().fit(X, y).predict(X), y, atol=0.05 * scale)
+
+
+def test_rows_of_a_group_stay_together_in_what_is_made_around_a_model() -> None:
+    groups, ours = np.arange(4), ImplicitKTRegressor(None)
+    around = TransformedTargetRegressor(ours)
+    for model, name in [
+        (ours, "groups"),
+        (around, "groups"),
+        (EachTargetRegressor(around), "groups"),
+        (GridSearchCV(ours, {}), "groups"),
+        (make_pipeline(StandardScaler(), around), "transformedtargetregressor__groups"),
+    ]:
+        assert list(row_params(model, None, groups)) == [name]
+    # scikit-learn would refuse them
+    for model in (Ridge(), VotingRegressor([("a", ours)]), BaggingRegressor(ours)):
+        assert row_params(model, None, groups) == {}

@@ -98,7 +98,7 @@ class TestReading:
             ((3, np.nan), "row 3 of sample_weight holds nan"),
             ((3, np.inf), "row 3 of sample_weight holds inf"),
             ((np.s_[:], 0.0), "the weights of all 80 rows are zero"),
-            ((np.s_[:], 1e308), "add up to more than double precision holds"),
+            ((3, 1e300), "row 3 of sample_weight holds 1e[+]300, whose square is beyond"),
         ],
     )
     def test_bad_weights_are_named(self, model: Any, change: Any, message: str) -> None:
@@ -150,6 +150,13 @@ class TestReading:
         assert model.score(X, GAPS, weights) == pytest.approx(np.mean(expected))
         with pytest.raises(InputError, match="row 4 of sample_weight holds -1"):
             model.score(X, GAPS, np.where(np.arange(80) == 4, -1, 1))
+        with pytest.raises(InputError, match="row 4 of sample_weight holds -1"):
+            RIDGE.fit(X, Y).score(X, Y, np.where(np.arange(80) == 4, -1, 1))
+
+    def test_a_target_without_weight_is_named(self) -> None:
+        y = pd.DataFrame({"S": Y, "zT": np.where(SPOILED, Y, np.nan)})
+        with pytest.raises(InputError, match=r"'zT' .* in any of the 40 rows with a weight"):
+            RIDGE.fit(X, y, sample_weight=~SPOILED)
 
 
 @pytest.mark.parametrize("name", REGRESSORS)
@@ -439,6 +446,23 @@ class TestFoldsOfOnesOwn:
             blend.set_params(cv=KFold(3, shuffle=True, random_state=0)).fit(X, Y, groups)
         with pytest.raises(InputError, match="gives no fold"):
             blend.set_params(cv=[]).fit(X, Y)
+
+    def test_leave_something_to_learn_from_and_to_judge_by(self) -> None:
+        few = np.where(np.arange(80) < 4, Y, np.nan)
+        y, first, others = np.column_stack([Y, few]), np.arange(40), np.arange(40, 80)
+        blend = BlendedKTRegressor([("ridge", RIDGE)], cv=[(others, first)])
+        with pytest.raises(InputError, match="fold 0 of cv trains on no row with target 1"):
+            blend.fit(X, y)
+        with pytest.raises(InputError, match="fold 0 of cv trains on no row with the target"):
+            blend.fit(X, Y, sample_weight=np.arange(80) < 40)
+        with pytest.raises(InputError, match=r"holds out 0 .* with target 1, too few"):
+            blend.set_params(cv=[(first, others)]).fit(X, y)
+        with pytest.raises(InputError, match=r"holds out 1 .* with the target, too few"):
+            blend.fit(X, Y, np.minimum(np.arange(80), 40))
+        labels = np.where(np.arange(80) < 4, "rare", "common")
+        model = BlendedKTClassifier([("only", CLASSIFIERS["blended"].estimators[0][1])])
+        with pytest.raises(InputError, match="fold 0 of cv trains on no row of the class 'rare'"):
+            model.set_params(cv=[(others, first)]).fit(X, labels)
 
 
 class TestRouting:
