@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sklearn import config_context
 
+if TYPE_CHECKING:
+    # what is both a context manager and a decorator that keeps types has no public name
+    from contextlib import _GeneratorContextManager
+
 __all__ = ["own_settings"]
 
-own_settings = partial(
+own_settings: Callable[[], _GeneratorContextManager[None]] = partial(
     config_context,
     assume_finite=False,
     working_memory=1024,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -137,7 +137,7 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
         self.composition_column = composition_column
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> ConditionEncoder:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn ranges and categories.
 
         Parameters

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sklearn.base import BaseEstimator, _fit_context
 
 __all__ = ["fit_context"]
 
+_Fit = TypeVar("_Fit", bound=Callable[..., Any])
 
-def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Callable], Callable]:
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[_Fit], _Fit]:
     """Decorate a ``fit``: it checks the parameters, and ends complete or not at all.
 
     Parameters
@@ -34,7 +36,7 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Callable], 
     no interrupt can divide; there is nothing to clean up that a second one could prevent.
     """
 
-    def decorate(fit: Callable) -> Callable:
+    def decorate(fit: _Fit) -> _Fit:
         run = _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)(fit)
 
         @functools.wraps(fit)
@@ -46,6 +48,6 @@ def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Callable], 
             self.__dict__ = vars(twin)
             return self
 
-        return whole_fit
+        return cast("_Fit", whole_fit)
 
     return decorate

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -472,7 +472,7 @@ class CompositionTokenizer(TransformerMixin, BaseEstimator):
         self.errors = errors
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> CompositionTokenizer:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Check parameters and input; nothing is learned.
 
         Parameters

@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import get_overloads
 
 import pytest
 from numpydoc.validate import validate
 
 import sklearn_kt
+from sklearn_kt import _settings
+from sklearn_kt.fitting import fit_context
 
 PACKAGE = Path(sklearn_kt.__file__).parent
 
@@ -157,6 +160,25 @@ def test_modules_are_short() -> None:
 
 def test_few_names_at_the_top() -> None:
     assert len(set(sklearn_kt.__all__) - {"__version__"}) <= 12
+
+
+@pytest.mark.parametrize("name", [name for name in sklearn_kt.__all__ if name[-2:] in ("or", "er")])
+def test_type_checkers_learn_what_methods_return(name: str) -> None:
+    estimator = getattr(sklearn_kt, name)
+    assert estimator.fit.__annotations__["return"] == "Self"
+    if hasattr(estimator, "predict"):
+        returned = [f.__annotations__["return"] for f in get_overloads(estimator.predict)]
+        assert returned[0] == "np.ndarray"
+        assert all(text.startswith("tuple[np.ndarray, ") for text in returned[1:])
+        assert len(returned) > 1
+    else:
+        assert estimator.transform.__annotations__["return"] == "np.ndarray"
+
+
+def test_decorators_keep_types() -> None:
+    # an unknown type here would be that of every method below it
+    assert fit_context.__annotations__["return"] == "Callable[[_Fit], _Fit]"
+    assert "own_settings" in _settings.__annotations__
 
 
 def test_version_is_that_of_the_metadata() -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sklearn_kt.compositions import CompositionBatch
+    from sklearn_kt.evaluation.scores import TaskKind
     from sklearn_kt.screening.conditions import Conditions
     from sklearn_kt.tables import Batch, Table
 
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
         targets = model_targets(about)
         predict = _predictor(model, args, conditions, list(targets))
         rows = extended(table, reader, args, _added(predict), predict)
-        task = str(about.get("task"))
+        task: Any = str(about.get("task"))
         scorers = [
             _Scorer(model, task, target, unit, table, args.decimal)
             for target, unit in targets.items()
@@ -216,7 +217,7 @@ class _Scorer:
     """Compares predictions with a column that the model was fitted to."""
 
     def __init__(
-        self, model: Any, task: str, target: str, unit: str, table: Table, decimal: str
+        self, model: Any, task: TaskKind, target: str, unit: str, table: Table, decimal: str
     ) -> None:
         self.model = model
         self.task = task

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from scipy.stats import rankdata
@@ -83,7 +83,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Fit every model on folds to weigh it, then on all rows.
 
         Parameters
@@ -351,6 +351,21 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
     (1,)
     """
 
+    @overload
+    def predict(
+        self, X: Any, return_std: Literal[False] = ..., coverage: None = ...
+    ) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self, X: Any, return_std: Literal[True], coverage: float | None = ...
+    ) -> tuple[np.ndarray, ...]: ...
+
+    @overload
+    def predict(
+        self, X: Any, return_std: bool = ..., *, coverage: float
+    ) -> tuple[np.ndarray, ...]: ...
+
     @own_settings()
     def predict(
         self, X: Any, return_std: bool = False, coverage: float | None = None
@@ -550,6 +565,12 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
     >>> BlendedKTClassifier(models).fit(X, y).predict_proba(["KCl", "CoAl"]).shape
     (2, 2)
     """
+
+    @overload
+    def predict(self, X: Any, return_proba: Literal[False] = ...) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: Any, return_proba: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
 
     @own_settings()
     def predict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -122,7 +122,7 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> CompositionEmbedder:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Load the backbone; nothing is learned from X.
 
         Parameters

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -108,7 +108,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         structures: Sequence[Any] | None = None,
         groups: Any = None,
         sample_weight: Any = None,
-    ) -> Any:
+    ) -> Self:
         """Fit to compositions and their property.
 
         Parameters
@@ -444,6 +444,34 @@ class ExplicitKTRegressor(GapRegressorMixin, _BaseExplicitKT):
         "composition_estimator": [HasMethods(["fit", "predict"]), None],
     }
 
+    @overload
+    def predict(
+        self,
+        X: Any,
+        return_std: Literal[False] = ...,
+        structures: Sequence[Any] | None = ...,
+        coverage: None = ...,
+    ) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self,
+        X: Any,
+        return_std: Literal[True],
+        structures: Sequence[Any] | None = ...,
+        coverage: float | None = ...,
+    ) -> tuple[np.ndarray, ...]: ...
+
+    @overload
+    def predict(
+        self,
+        X: Any,
+        return_std: bool = ...,
+        structures: Sequence[Any] | None = ...,
+        *,
+        coverage: float,
+    ) -> tuple[np.ndarray, ...]: ...
+
     @own_settings()
     def predict(
         self,
@@ -638,6 +666,16 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         "readout": [StrOptions({"fast"}), HasMethods(["fit", "predict_proba"])],
         "composition_estimator": [HasMethods(["fit", "predict_proba"]), None],
     }
+
+    @overload
+    def predict(
+        self, X: Any, return_proba: Literal[False] = ..., structures: Sequence[Any] | None = ...
+    ) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self, X: Any, return_proba: Literal[True], structures: Sequence[Any] | None = ...
+    ) -> tuple[np.ndarray, np.ndarray]: ...
 
     @own_settings()
     def predict(

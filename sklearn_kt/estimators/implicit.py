@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
 from scipy.special import softmax
@@ -234,6 +234,21 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    @overload
+    def predict(
+        self, X: Any, return_std: Literal[False] = ..., coverage: None = ...
+    ) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self, X: Any, return_std: Literal[True], coverage: float | None = ...
+    ) -> tuple[np.ndarray, ...]: ...
+
+    @overload
+    def predict(
+        self, X: Any, return_std: bool = ..., *, coverage: float
+    ) -> tuple[np.ndarray, ...]: ...
 
     @own_settings()
     def predict(
@@ -525,6 +540,12 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    @overload
+    def predict(self, X: Any, return_proba: Literal[False] = ...) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: Any, return_proba: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
 
     @own_settings()
     def predict(

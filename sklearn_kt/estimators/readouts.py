@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
@@ -109,7 +109,7 @@ class EachTargetRegressor(MultiOutputRegressor):
     """
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, **params: Any) -> EachTargetRegressor:
+    def fit(self, X: Any, y: Any, **params: Any) -> Self:
         """Fit the copies.
 
         Parameters
@@ -224,7 +224,7 @@ class DrawnTreesMixin:
     }
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Grow the trees.
 
         Parameters
@@ -385,7 +385,7 @@ class KernelRegressor(SVR):
         self.random_state = 0
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> KernelRegressor:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Find the support vectors.
 
         Parameters
@@ -430,7 +430,7 @@ class ConditionScaler(ColumnScaler):
         self.n_conditions = n_conditions
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> ConditionScaler:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn means and deviations.
 
         Parameters

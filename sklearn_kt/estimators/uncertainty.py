@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -71,7 +71,7 @@ class ErrorModel(BaseEstimator):
         residuals: np.ndarray,
         groups: np.ndarray | None = None,
         sample_weight: np.ndarray | None = None,
-    ) -> ErrorModel:
+    ) -> Self:
         """Learn from out-of-fold residuals.
 
         Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -69,7 +69,7 @@ class MagpieFeaturizer(TransformerMixin, BaseEstimator):
         self.errors = errors
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> MagpieFeaturizer:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Check the compositions; nothing is learned.
 
         Parameters

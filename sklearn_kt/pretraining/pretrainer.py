@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -230,7 +230,7 @@ class CrossModalPretrainer(BaseEstimator):
         self.verbose = verbose
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Corpus, y: Any = None) -> CrossModalPretrainer:
+    def fit(self, X: Corpus, y: Any = None) -> Self:
         """Pretrain, from the beginning or from the state in `checkpoint_dir`.
 
         Parameters

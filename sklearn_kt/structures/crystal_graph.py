@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from scipy.special import softmax
@@ -93,7 +93,7 @@ class _BaseCrystalGraph(BaseEstimator):
 
     @own_settings()
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Fine-tune the network.
 
         Parameters
@@ -418,6 +418,12 @@ class CrystalGraphRegressor(GapRegressorMixin, _BaseCrystalGraph):
         )
         self.loss = loss
 
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = ...) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: Any, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+
     @own_settings()
     def predict(
         self, X: Any, return_std: bool = False
@@ -540,6 +546,12 @@ class CrystalGraphClassifier(ClassifierMixin, _BaseCrystalGraph):
     >>> model.predict_proba(crystals).shape
     (4, 2)
     """
+
+    @overload
+    def predict(self, X: Any, return_proba: Literal[False] = ...) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: Any, return_proba: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
 
     @own_settings()
     def predict(
