@@ -76,6 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        # a shell asks what may come next; this answers and ends the process
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
     if not arguments:
         parser.print_help()
         return 0

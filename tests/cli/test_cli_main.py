@@ -77,6 +77,27 @@ def test_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture) -> No
     assert "error: " in err
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("sklearn-kt ins", {"inspect "}),
+        ("sklearn-kt fit t.csv --mi", {"--missing "}),
+        ("sklearn-kt fit t.csv --missing ", {"drop", "error"}),
+    ],
+)
+def test_shells_complete(line: str, found: set[str], tmp_path: Path) -> None:
+    told = tmp_path / "completions"
+    asked = {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(told),
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+    }
+    subprocess.run([sys.executable, "-m", "sklearn_kt"], env=os.environ | asked, check=True)
+    assert set(told.read_text().split("\n")) == found
+
+
 def test_light_start() -> None:
     code = (
         "import sys; from sklearn_kt.cli import main\n"
