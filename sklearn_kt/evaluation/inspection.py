@@ -109,7 +109,8 @@ def inspect_table(
     Raises
     ------
     InputError
-        If the table has no rows, lacks a column or has it twice, or no one column of compositions.
+        If the table has no rows, lacks a column or has it twice, or has no one column of
+        compositions; or if it is not known what the checkpoint has seen.
 
     See Also
     --------
@@ -141,12 +142,18 @@ def inspect_table(
         )
     if not len(frame):
         raise InputError(f"{name} has no rows.")
-    frame = frame.rename(columns=str)
+    frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
     targets = [target] if isinstance(target, str) else [*(target or ())]
     given = [] if composition_column is None else [composition_column]
     schema = pa.schema([(column, pa.null()) for column in frame.columns])
     for column in (*targets, *conditions, *given, *frame.columns):
         only_column(schema, column, name)
+    named = [*targets, *conditions, *given]
+    if repeated := [column for column in named if named.count(column) > 1]:
+        raise InputError(
+            f"{repeated[0]!r} is named twice among targets, conditions and the column of"
+            " compositions."
+        )
     if units is not None and len(units) != len(targets):
         raise InputError(f"units must be one for each of {len(targets)} targets, got {units!r}.")
     beside = frame.drop(columns=[*targets, *conditions])
@@ -233,7 +240,7 @@ class TargetColumn:
         values = self.known[~self.known.isin(self.spikes.index)]
         if len(values) < _MIN_VALUES:
             return values.iloc[:0]
-        low, high = values.quantile([0.25, 0.75])
+        low, high = map(float, values.quantile([0.25, 0.75]))
         beyond = np.maximum(low - self.known, self.known - high)
         far = beyond[beyond > _FAR * (high - low)] if high > low else beyond.iloc[:0]
         return self.known[far.sort_values(ascending=False, kind="stable").index]
@@ -252,7 +259,7 @@ class TableInspection:
     n_compositions : int
         Different compositions.
     n_seen : int or None
-        Rows whose composition pretraining has seen; None where that is not known.
+        Rows whose composition pretraining has seen; None where nobody asked.
     conditions : list of str
         Columns that tell rows of a composition apart.
     rejected : DataFrame
@@ -490,8 +497,14 @@ def _normalised(column: pd.Series, decimal: str) -> list[Any]:
 
 def _seen(batch: CompositionBatch, checkpoint: str | Path | None) -> int | None:
     """Count compositions that are in the pool of a checkpoint."""
-    if checkpoint is None or not (path := checkpoint_folder(checkpoint) / POOL_FILE).is_file():
+    if checkpoint is None:
         return None
+    path = checkpoint_folder(checkpoint) / POOL_FILE
+    if not path.is_file():
+        raise InputError(
+            f"the checkpoint {str(checkpoint)!r} has no {POOL_FILE}, so that what its pretraining"
+            " has seen is not known; say checkpoint=None."
+        )
     return int(CompositionPool.load(path).contains(batch).sum())
 
 
@@ -528,9 +541,9 @@ def _conflicts(
             part[name] = conditions[name].to_numpy()[first]
         part["count"] = counts[found].to_numpy()
         if target.task == "regression":
-            low, high = values.min()[found].to_numpy(), values.max()[found].to_numpy()
+            low, high = values.min()[found], values.max()[found]
             part["values"] = [f"{a:.4g} to {b:.4g}" for a, b in zip(low, high, strict=True)]
-            part["spread"] = high - low
+            part["spread"] = (high - low).to_numpy()
         else:
             labels = values.unique()[found]
             part["values"] = [", ".join(sorted(found)) for found in labels]
@@ -613,17 +626,19 @@ def _target_section(target: TargetColumn, shown: int) -> _Section:
 def _tell_numbers(target: TargetColumn) -> Iterator[str]:
     values = target.known
     unit = f" {target.unit}" if target.unit else ""
+    # no overflow of the largest floats
+    scale = float(values.abs().max()) or 1.0
     low, quarter, half, three, high = values.quantile([0, 0.25, 0.5, 0.75, 1])
     yield (
         f"{low:.4g} to {high:.4g}{unit}; median {half:.4g}, middle half {quarter:.4g} to"
-        f" {three:.4g}, mean {values.mean():.4g}."
+        f" {three:.4g}, mean {scale * (values / scale).mean():.4g}."
     )
     if low == high:
         yield "All values are the same: there is nothing to learn."
         return
     if len(values.unique()) == 2:
         yield "There are two different numbers only: are they classes?"
-    skew = float(values.skew()) if len(values) > 2 else 0.0
+    skew = float((values / scale).skew()) if len(values) > 2 else 0.0
     tail = "" if abs(skew) < 1 else f", a long tail of {'large' if skew > 0 else 'small'} values"
     yield f"Skew {skew:.2f}{tail}."
     if low > 0 and high / low >= 100:

@@ -143,6 +143,30 @@ def test_decimal_commas_and_weights() -> None:
     assert found.elements["element"].tolist() == ["Al", "Ti", "V"]
 
 
+def test_columns_of_any_names_and_types() -> None:
+    table = pd.DataFrame(
+        {
+            0: ["MgO", "NaCl", "MgO"],
+            "count": pd.array([1, None, 3], dtype="Int64"),
+            ("a", "b"): pd.date_range("2020-01-01", periods=3),
+            "list": [[1], None, [2]],
+            "label": pd.Categorical(["a", "b", "b"]),
+            "huge": [1e308, 1e300, -1e308],
+        },
+        index=["x", "x", "y"],
+    )
+    found = inspect_table(table, ["count", "label", "huge"], checkpoint=None)
+    assert [target.task for target in found.targets] == [
+        "regression",
+        "classification",
+        "regression",
+    ]
+    assert found.columns["column"].tolist() == ["('a', 'b')", "list"]
+    assert found.columns["holds"].tolist() == ["text", "text"]
+    assert found.conflicts["spread"].tolist()[::2] == [2.0, np.inf]
+    assert "-1e+308 to 1e+308" in str(found)
+
+
 def test_long_lists_are_cut_and_counted(tmp_path: Path) -> None:
     table = pd.DataFrame(
         {"formula": ["MgO", *["x"] * 8, *["NaCl"] * 9], "y": [*map(float, range(18))]}
@@ -169,6 +193,9 @@ def test_nothing_but_bad_rows() -> None:
         ({"target": ["kind", "kid"]}, "Did you mean 'kind'?"),
         ({"conditions": ["rout"]}, "Did you mean 'route'?"),
         ({"composition_column": "x"}, "'x' is not among"),
+        ({"target": "kind", "conditions": ["kind"]}, "'kind' is named twice among"),
+        ({"target": "formula", "composition_column": "formula"}, "'formula' is named twice among"),
+        ({"checkpoint": "nowhere"}, "checkpoint 'nowhere' has no pool.npz"),
         ({"table": TABLE.iloc[:0]}, "has no rows"),
         ({"table": pd.concat([TABLE, TABLE[["kind"]]], axis=1)}, "'kind' occurs 2 times"),
         ({"table": TABLE[["lab", "route"]]}, "no column of X reads as compositions"),
