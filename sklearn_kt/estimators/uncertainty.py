@@ -23,8 +23,9 @@ __all__ = ["ErrorModel"]
 _N_TREES = 100
 # Part of the columns that a tree chooses each split from.
 _COLUMNS = 1 / 3
-# Folds of groups, as many as there are if these are fewer.
-_FOLDS = 5
+# Folds of groups, as many as there are if these are fewer, and trees that speak for them. Interval
+# scores of five folds of 100 trees and of these: 345.6 and 346.0 uV/K (90 %, thermoelectrics).
+_FOLDS, _FOLD_TREES = 3, 50
 # The shape of the errors is needed, not every row.
 _MAX_ROWS = 20_000
 # Errors, and expected ones, count as at least this part of the mean one.
@@ -162,8 +163,12 @@ class ErrorModel(BaseEstimator):
             cv = GroupKFold(min(_FOLDS, len(np.unique(groups))))
             expected = np.empty_like(errors)
             for train, test in cv.split(features, groups=groups):
-                part = clone(forest).fit(
-                    features[train], errors[train], None if weights is None else weights[train]
+                part = (
+                    clone(forest)
+                    .set_params(n_estimators=_FOLD_TREES)
+                    .fit(
+                        features[train], errors[train], None if weights is None else weights[train]
+                    )
                 )
                 expected[test] = predict_in_order(part.predict, features[test], self.n_jobs)
         forest.fit(features, errors, weights)
