@@ -104,7 +104,8 @@ def candidates_of(
     """Candidates from a library without some rows."""
     rows = library.members(tuple(sorted(formula.counts.values())))
     allowed = rows[~np.isin(rows, dropped)]
-    found = [substituted(library, ranked) for ranked in rank(library, formula, n, allowed)]
+    ranked = rank(library, formula, n, PrototypeGenerator().max_distance, allowed)
+    found = [substituted(library, one) for one in ranked]
     return [candidate for candidate in found if candidate.is_sound()]
 
 

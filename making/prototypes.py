@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,6 +134,7 @@ def build_library(
     if not kept:
         raise InputError("there is no crystal to make a library of.")
     arrays = _pack(kept)
+    arrays["e_polymorph"] = stated_energies(arrays)
     arrays["size"] = _fit_sizes(arrays)
     arrays["distance"], arrays["weights"] = _fit_distances(arrays, random_state, verbose)
     return PrototypeLibrary(arrays)
@@ -169,6 +170,37 @@ def _pack(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
         "source_number": np.array([int(number) for _, _, number in places], np.int32),
         "labels": labels,
     }
+
+
+def stated_energies(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Energies of crystals above the lowest one of their composition, as their sources tell.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+        Those of a library.
+
+    Returns
+    -------
+    energies : ndarray of shape (n_crystals,)
+        In eV/atom; 0 for the only crystal of a composition. NaN for all of a composition
+        that has a crystal without an energy above the hull.
+    """
+    # below 0 is the distance of a stable crystal from decomposition
+    hull = arrays["e_hull"].clip(min=0)
+    energies = np.zeros_like(hull)
+    for rows in polymorphs(arrays):
+        energies[rows] = hull[rows] - hull[rows].min()
+    return energies
+
+
+def polymorphs(arrays: Mapping[str, np.ndarray]) -> list[list[int]]:
+    """Rows of each composition that has several crystals."""
+    found: dict[frozenset, list[int]] = {}
+    slots = zip(arrays["elements"].tolist(), arrays["amounts"].tolist(), strict=True)
+    for row, (elements, amounts) in enumerate(slots):
+        found.setdefault(frozenset(zip(elements, amounts, strict=True)), []).append(row)
+    return [rows for rows in found.values() if len(rows) > 1]
 
 
 def _numbered(names: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -576,6 +576,10 @@ def test_substituted_crystals_name_what_they_are_like() -> None:
     display = StructureDisplay.from_estimator(PrototypeGenerator(), "Na3Bi", n_candidates=4)
     titles = [ax.get_title() for ax in display.axes_]
     assert any("after Na" in title and "score 0." in title for title in titles)
+    assert all("(mp-" in title or "(oqmd-icsd-" in title for title in titles)
+    [salt] = StructureDisplay.from_estimator(PrototypeGenerator(), "NaCl", n_candidates=1).axes_
+    known = "a known crystal (mp-22862)\n0.000 eV/atom above the hull"
+    assert salt.get_title().partition("\n")[2] == known
 
 
 def test_bad_crystals() -> None:

@@ -125,7 +125,7 @@ def _tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
     if not any(found):
         raise InputError(
             f"there is no candidate for {', '.join(args.formulas)}: the library has no crystal "
-            "of such an anonymous formula, or an element it does not know. Pass crystals of "
+            "of such an anonymous formula with elements like these. Pass crystals of "
             "your own with --known, or try --generator both or random."
         )
     folder = Path(args.output_dir)
@@ -159,6 +159,13 @@ def _row(candidate: Candidate, folder: Path, formula: str, place: int) -> dict[s
         "atoms": str(len(structure)),
         "volume/atom": f"{structure.volume / len(structure):.2f}",
         "score": f"{candidate.score:.3f}",
-        "like": str(provenance.get("template", provenance.get("source", ""))),
+        **{name: _energy(provenance.get(name)) for name in ("e_hull", "e_polymorph")},
+        "like": str(provenance.get("template", "")),
+        "source": str(provenance.get("source", "")),
         "file": name,
     }
+
+
+def _energy(value: float | None) -> str:
+    """Spell an energy in eV/atom; nothing where it is not known."""
+    return "" if value is None else f"{value:.3f}"

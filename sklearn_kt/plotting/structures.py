@@ -58,7 +58,8 @@ class StructureDisplay:
     Notes
     -----
     Each picture is a parallel projection of the unit cell, with its space group
-    (tolerance 0.1 Angstrom), the crystal it was substituted from and the generator's score.
+    (tolerance 0.1 Angstrom), the crystal it was substituted from with its source, and the
+    generator's score; known crystals with their energy above the hull, where it is known.
     Discs have atomic radii, scaled down, and at least 0.8 Angstrom before that.
 
     Examples
@@ -172,7 +173,9 @@ class StructureDisplay:
             ax.add_patch(disc)
         everything = np.vstack([corners, places])[:, :2]
         low, high = everything.min(axis=0) - 1, everything.max(axis=0) + 1
-        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        # the layout only keeps title and legend on the page where the axes stay as it made them
+        ax.set_aspect("equal", adjustable="datalim")
         ax.set_axis_off()
         ax.set_title(_crystal_title(candidate), fontsize=9.5)
         dots = [
@@ -242,11 +245,15 @@ def _crystal_title(candidate: Candidate) -> str:
     )
     group = re.sub(r"_(\d)", r"$_{\1}$", group)
     lines = [f"{formula_text(candidate.formula)}, {group}"]
-    template = candidate.provenance.get("template")
-    if template == candidate.formula:
-        lines.append("a known crystal")
-    elif template is not None:
-        lines.append(f"after {formula_text(str(template))}, score {candidate.score:.2f}")
+    told = candidate.provenance
+    source = f" ({told['source']})" if "source" in told else ""
+    if told.get("template") == candidate.formula:
+        lines.append(f"a known crystal{source}")
+    elif "template" in told:
+        after = formula_text(str(told["template"]))
+        lines.append(f"after {after}{source}, score {candidate.score:.2f}")
     elif math.isfinite(candidate.score):
         lines.append(f"score {candidate.score:.2f}")
+    if "e_hull" in told:
+        lines.append(f"{told['e_hull']:.3f} eV/atom above the hull")
     return "\n".join(lines)

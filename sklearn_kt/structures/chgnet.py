@@ -16,6 +16,7 @@ import io
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
@@ -169,30 +170,28 @@ def rank_by_energy(candidates: Sequence[Candidate], scale: float | None = None) 
     candidates : sequence of Candidate
         Of one composition.
     scale : float or None, default=None
-        In eV/atom: the score is the logarithm of the old score minus the energy
-        above the lowest in this unit. None ranks by the energy alone, and the score
-        is minus the energy.
+        In eV/atom: by the logarithm of the score minus the energy above the lowest in
+        this unit. None ranks by the energy alone.
 
     Returns
     -------
     ranked : list of Candidate
-        With ``energy`` in their provenance; those without an energy come last.
+        With ``energy`` (eV/atom) in their provenance, and the scores that they had; those
+        without an energy come last.
     """
     _, energies = chgnet_outputs([candidate.structure for candidate in candidates])
     lowest = np.nanmin(energies) if np.isfinite(energies).any() else 0.0
-    ranked = []
+    keyed = []
     for candidate, energy in zip(candidates, energies.tolist(), strict=True):
         if not math.isfinite(energy):
-            score = -math.inf
+            key = math.inf
         elif scale is None:
-            score = -energy
+            key = energy
         else:
-            score = math.log(max(candidate.score, 1e-300)) - (energy - lowest) / scale
+            key = (energy - lowest) / scale - math.log(max(candidate.score, 1e-300))
         provenance = {**candidate.provenance, "energy": energy}
-        ranked.append(
-            Candidate(candidate.lattice, candidate.numbers, candidate.coords, score, provenance)
-        )
-    return sorted(ranked, key=lambda c: -c.score)
+        keyed.append((key, replace(candidate, provenance=provenance)))
+    return [candidate for _, candidate in sorted(keyed, key=lambda pair: pair[0])]
 
 
 def relax_candidates(candidates: Sequence[Candidate], steps: int) -> list[Candidate]:

@@ -4,7 +4,8 @@ A library is one ``.npz`` file. Each crystal is its setting of a space group, si
 lattice parameters and one position per orbit of equivalent atoms, so that 40,000
 crystals take a few megabytes. Beside them are two tables fitted to the crystals:
 how readily one element replaces another, and how much room each element takes.
-``making/prototypes.py`` in the repository writes such a file.
+``making/prototypes.py`` in the repository writes such a file, and ``making/energies.py``
+completes the energies that order the crystals of one composition.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from .symmetry import GRID, lattice_vectors, orbit_images, setting
 __all__ = ["PrototypeLibrary", "load_library"]
 
 # layout of a library file
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ARRAYS = {
     "hall": 1,
     "lattice": 2,
     "volume": 1,
     "e_hull": 1,
+    "e_polymorph": 1,
     "prototype": 1,
     "elements": 2,
     "amounts": 2,
@@ -157,6 +159,25 @@ class PrototypeLibrary:
         """
         name = self.arrays["source_name"][self.arrays["source"][row]]
         return f"{name}-{self.arrays['source_number'][row]}"
+
+    def energies(self, row: int) -> dict[str, float]:
+        """Tell the energies of a crystal, where they are known.
+
+        Parameters
+        ----------
+        row : int
+            Which one.
+
+        Returns
+        -------
+        energies : dict of str to float
+            In eV/atom: ``e_hull``, above the hull, as the source has it, and
+            ``e_polymorph``, above the lowest crystal of the composition.
+        """
+        names = ("e_hull", "e_polymorph")
+        known = {name: float(self.arrays[name][row]) for name in names}
+        # sources give stable crystals their distance from decomposition, below 0
+        return {n: round(max(e, 0.0), 4) for n, e in known.items() if np.isfinite(e)}
 
     def cell(
         self, row: int, replace: Mapping[int, int] | None = None, volume: float | None = None

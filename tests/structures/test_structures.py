@@ -37,6 +37,7 @@ from sklearn_kt.structures import (
     Candidate,
     EnsembleGenerator,
     PrototypeGenerator,
+    PrototypeLibrary,
     StructureLookup,
     load_library,
 )
@@ -129,6 +130,59 @@ class TestPrototypeGenerator:
         assert StructureMatcher(scale=False).fit(best.structure, SALTS[2])
         assert best.score == 1
         assert best.provenance["template"] == "KBr"
+
+    def test_known_crystals_come_in_the_order_of_energy(self, tmp_path: Path) -> None:
+        cells = [rocksalt("K", "Cl", a) for a in (6.36, 7.0, 5.8)]
+        cells.append(Structure(Lattice.cubic(3.8), ["K", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]))
+        rows = [as_row(cell, f"a-{i}") for i, cell in enumerate(cells)]
+        library = build_library(crystals_of(rows))
+        energies = np.array([0.2, np.nan, 0.3, 0.1], np.float32)
+        library = PrototypeLibrary({**library.arrays, "e_polymorph": energies})
+        save_library(library, tmp_path / "x.npz")
+        [candidates] = PrototypeGenerator(tmp_path / "x.npz").generate(["KCl"])
+        # crystals of one prototype are one candidate, the lowest of them
+        assert [c.provenance["source"] for c in candidates] == ["a-3", "a-0"]
+        assert [c.provenance["e_polymorph"] for c in candidates] == [0.1, 0.2]
+        assert [c.score for c in candidates] == [1, 1]
+
+    @pytest.mark.parametrize(
+        ("formula", "groups"),
+        [
+            ("MgO", {225}),
+            ("CaO", {225}),
+            ("PbTe", {225}),
+            ("PbS", {225}),
+            ("Mg2Si", {225}),
+            ("GaN", {186}),
+            ("AlN", {186}),
+            ("Si", {227}),
+            ("W", {229}),
+            ("BaTiO3", {38, 99, 160}),
+        ],
+    )
+    def test_stable_polymorph_comes_first(self, formula: str, groups: set[int]) -> None:
+        [[best]] = PrototypeGenerator().generate([formula], 1)
+        assert int(best.provenance["prototype"].partition(":")[0]) in groups
+        assert best.provenance["e_polymorph"] == 0
+
+    def test_score_falls_with_the_distance(self) -> None:
+        formulas = ["KBr", "Rb2InAgBr6", "InGaAs2", "Pb10Te7Se3"]
+        found = PrototypeGenerator(max_distance=100).generate(formulas, 1)
+        best = [candidate for [candidate] in found]
+        distances = [candidate.provenance["distance"] for candidate in best]
+        assert distances == sorted(distances)
+        assert best[0].score == 1
+        assert best[1].score > 0.5
+        assert best[2].score < 0.5
+        assert best[3].score < 0.01
+        near = PrototypeGenerator(max_distance=1).generate(formulas, 1)
+        assert [bool(row) for row in near] == [True, True, False, False]
+
+    @pytest.mark.parametrize("formula", ["Al3Ga7As10", "Pb10Te7Se3", "FeCoNiCrMn"])
+    def test_far_prototype_is_refused(self, formula: str) -> None:
+        assert not PrototypeGenerator(max_error=0).generate([formula])[0]
+        [[found]] = PrototypeGenerator(max_error=0, max_distance=100).generate([formula], 1)
+        assert found.score < 0.01
 
     def test_sibling_gives_prototype_and_volume(self, small_library: Path) -> None:
         rows = [as_row(s, f"made-{i}") for i, s in enumerate(SALTS) if i != 2]
@@ -330,7 +384,9 @@ class Cubes:
 class TestEnsemble:
     def test_known_first_then_generated(self, small_library: Path) -> None:
         odd = rocksalt("K", "Br", 6.1)
-        ensemble = EnsembleGenerator([StructureLookup([odd]), PrototypeGenerator(small_library)])
+        ensemble = EnsembleGenerator(
+            [StructureLookup([odd]), PrototypeGenerator(small_library, max_distance=100)]
+        )
         [candidates] = ensemble.generate(["KBr"], 3)
         assert candidates[0].provenance["generator"] == "StructureLookup"
         labels = [c.provenance["generator"] for c in candidates]
@@ -445,6 +501,7 @@ class TestCommand:
         assert main(["structures", "BaTiO3", "--n", "3", "--output-dir", str(tmp_path)]) == 0
         out = capsys.readouterr().out
         assert "BaTiO3: 3 candidates" in out
+        assert all(column in out for column in ("e_hull", "e_polymorph", "source"))
         files = sorted(tmp_path.glob("*.cif"))
         assert [f.name for f in files] == [f"BaTiO3_{i}.cif" for i in (1, 2, 3)]
         for file in files:

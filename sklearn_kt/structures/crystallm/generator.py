@@ -258,7 +258,7 @@ class CrystaLLMGenerator(FormulaGenerator):
                 # the better the bonds, the less it costs
                 found.penalty = error.bond_score - 1
                 return
-            found.score = -rank_by_energy([crystal])[0].score
+            found.score = rank_by_energy([crystal])[0].provenance["energy"]
 
         texts = tree_search(model, start, judge, n_simulations=n, **settings)
         return [(f.text, f.log_likelihood, f.finished) for f in texts]
