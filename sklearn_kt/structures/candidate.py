@@ -36,7 +36,8 @@ class Candidate:
     coords : ndarray of shape (n, 3)
         Fractional coordinates.
     score : float
-        Higher is better; comparable between candidates of one generator.
+        What its generator gives it, whatever they are ordered by: higher is better, and
+        comparable between candidates of one generator; NaN if it gives none.
     provenance : dict
         Where the crystal is from: ``generator`` and what it tells.
 

@@ -479,7 +479,8 @@ class TestGenerator:
         assert [c.provenance["space_group"] for c in by_likelihood] == ["Pm-3m", "Fm-3m"]
         assert [c.score for c in by_likelihood] == [-0.05, -0.1]
         assert [c.provenance["space_group"] for c in by_energy] == ["Fm-3m", "Pm-3m"]
-        assert by_energy[0].score == -by_energy[0].provenance["energy"]
+        assert by_energy[0].provenance["energy"] < by_energy[1].provenance["energy"]
+        assert [c.score for c in by_energy] == pytest.approx([2 / 3, 1 / 3])
         parrot.texts = parrot.texts[-1:]
         assert CrystaLLMGenerator(rank_by="energy", **asked).generate(["NaCl"]) == [[]]
 
