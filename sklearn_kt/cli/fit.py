@@ -81,8 +81,9 @@ def run(args: argparse.Namespace) -> None:
             "unit": ",".join(problem.units),
             "task": problem.task,
             "fitted as": args.model,
-            "rows": len(problem.target),
+            "rows": len(problem.target) - problem.n_weightless,
             **({"rows without a target": problem.n_dropped} if problem.n_dropped else {}),
+            **({"rows of weight 0": problem.n_weightless} if problem.n_weightless else {}),
             "elements": " ".join(problem.elements),
             "conditions": ", ".join(args.conditions or ()),
             "rows that repeat a composition": problem.repeats,
@@ -130,5 +131,6 @@ def _spell_scores(scores: Mapping[str, Mapping[str, float]], problem: Problem) -
 def _spell(problem: Problem) -> str:
     """Say what a table holds."""
     repeats = f", {problem.repeats:,} rows that repeat a composition" if problem.repeats else ""
-    n_rows, n_elements = len(problem.target), len(problem.elements)
-    return f"{problem.title}: {n_rows:,} rows, {n_elements} elements{repeats}"
+    left = f" and {problem.n_weightless:,} of weight 0" if problem.n_weightless else ""
+    n_rows, n_elements = len(problem.target) - problem.n_weightless, len(problem.elements)
+    return f"{problem.title}: {n_rows:,} rows{left}, {n_elements} elements{repeats}"

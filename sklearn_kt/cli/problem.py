@@ -44,11 +44,14 @@ class Problem:
     title: str
     target_names: list[str]
     units: list[str]
+    # of the rows that are learned from
     elements: list[str]
-    # rows whose composition an earlier row has
+    # of these, rows whose composition an earlier row has
     repeats: int
     # rows without a target that were left out
     n_dropped: int = 0
+    # rows of weight 0, which are not learned from
+    n_weightless: int = 0
     # how much each row counts, if a column says so
     weights: np.ndarray | None = None
 
@@ -137,6 +140,9 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
         task, target = _several_targets(rows.targets, rows.places, args, table.name)
     else:
         task, target = _targets(rows.targets[args.target], rows.places, args, table.name)
+    weights = _weights(rows.weights, rows.places, args, table.name) if rows.weights else None
+    # rows of weight 0 are not learned from
+    learned = compositions if weights is None else compositions[weights > 0]
     return Problem(
         with_conditions(
             rows.formulas,
@@ -149,10 +155,11 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
         title=printable(table.name),
         target_names=names,
         units=units_of(names, args.unit),
-        elements=[ELEMENTS[number - 1] for number in sorted(set(compositions.atomic_numbers))],
-        repeats=len(rows.formulas) - len(set(composition_keys(compositions).tolist())),
+        elements=[ELEMENTS[number - 1] for number in sorted(set(learned.atomic_numbers))],
+        repeats=len(learned) - len(set(composition_keys(learned).tolist())),
         n_dropped=n_dropped,
-        weights=_weights(rows.weights, rows.places, args, table.name) if rows.weights else None,
+        n_weightless=len(compositions) - len(learned),
+        weights=weights,
     )
 
 

@@ -243,7 +243,12 @@ class TestWeights:
         self.table.assign(w=weights).to_csv(tmp_path / "all.csv", index=False)
         common = ("--target", "gap", "--model", "et-fractions", "-o")
         assert run("fit", "clean.csv", *common, "clean.model")[0] == 0
-        assert run("fit", "all.csv", *common, "all.model", "--weights", "w")[0] == 0
+        status, _, said = run("fit", "all.csv", *common, "all.model", "--weights", "w")
+        assert status == 0
+        n = len(GAPS)
+        assert f"{n} rows and {n} of weight 0, " in said
+        # which repeat the others
+        assert "repeat" not in said
         clean, weighed = (run("predict", f"{name}.model", "NaF")[1] for name in ("clean", "all"))
         assert float(read(weighed)[1][-1]) == pytest.approx(float(read(clean)[1][-1]), abs=3)
         assert "weights" in run("info", "all.model")[1]
