@@ -29,7 +29,12 @@ from sklearn.utils import _safe_indexing, check_random_state, gen_even_slices
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._param_validation import Interval, Options
 from sklearn.utils.metadata_routing import process_routing
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    column_or_1d,
+    has_fit_parameter,
+)
 
 from sklearn_kt._model_guards import objects_in
 from sklearn_kt._scaling import ColumnScaler
@@ -150,11 +155,21 @@ def _taken(values: Any, rows: np.ndarray) -> Any:
 
 
 def for_targets(estimator: Any, targets: np.ndarray) -> Any:
-    """Give a regressor that takes targets with gaps, if these have some."""
-    has_gaps = targets.ndim == 2 and np.isnan(targets).any()
-    if not has_gaps or isinstance(estimator, EachTargetRegressor):
+    """Give a regressor that takes several targets, and the gaps of these, if there are such."""
+    several = targets.ndim == 2 and targets.shape[1] > 1
+    if not several or isinstance(estimator, EachTargetRegressor):
+        return estimator
+    if _takes_several(estimator) and not np.isnan(targets).any():
         return estimator
     return EachTargetRegressor(estimator)
+
+
+def _takes_several(model: Any) -> bool:
+    """Tell whether a regressor takes several targets; one that says nothing of it may."""
+    if not hasattr(model, "__sklearn_tags__") or model.__sklearn_tags__().target_tags.multi_output:
+        return True
+    # a search does not pass on what its model says of itself
+    return isinstance(model, BaseSearchCV) and _takes_several(model.estimator)
 
 
 # Hand groups on to what they are made around, or to its folds.
@@ -378,14 +393,20 @@ class KernelRegressor(SVR):
         Inverse of the strength of the regularisation.
     epsilon : float, default=0.1
         Errors up to this cost nothing.
+    scale_targets : bool, default=False
+        Whether targets are standardised first, as their rows weigh: errors are then in deviations.
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
-        name: SVR._parameter_constraints[name] for name in ("C", "epsilon")
+        **{name: SVR._parameter_constraints[name] for name in ("C", "epsilon")},
+        "scale_targets": ["boolean"],
     }
 
-    def __init__(self, *, C: float = 1.0, epsilon: float = 0.1) -> None:
+    def __init__(
+        self, *, C: float = 1.0, epsilon: float = 0.1, scale_targets: bool = False
+    ) -> None:
         super().__init__(C=C, epsilon=epsilon)
+        self.scale_targets = scale_targets
         self.random_state = 0
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -413,7 +434,27 @@ class KernelRegressor(SVR):
             columns = ColumnScaler(with_mean=False).fit(X, sample_weight=weights)
             variance = columns.var_.mean() + columns.mean_.var()
             self.gamma = 1 / (columns.n_features_in_ * variance) if variance else 1.0
+        if self.scale_targets:
+            column = as_numbers(column_or_1d(y, warn=True))[:, None]
+            self.scaler_ = ColumnScaler().fit(column, sample_weight=sample_weight)
+            y = self.scaler_.transform(column)[:, 0]
         return super().fit(X, y, sample_weight)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In their units.
+        """
+        found = super().predict(X)
+        return self.scaler_.inverse_transform(found[:, None])[:, 0] if self.scale_targets else found
 
 
 class ConditionScaler(ColumnScaler):
@@ -563,7 +604,7 @@ def default_readouts(
     return readouts
 
 
-def smooth_readout(n_conditions: int = 0) -> TransformedTargetRegressor:
+def smooth_readout(n_conditions: int = 0) -> Pipeline:
     """Make a kernel machine for columns of structures, unlike trees in its errors.
 
     Parameters
@@ -573,18 +614,17 @@ def smooth_readout(n_conditions: int = 0) -> TransformedTargetRegressor:
 
     Returns
     -------
-    readout : TransformedTargetRegressor
+    readout : Pipeline
         Support-vector regression on standardised columns and targets; for
         ``ExplicitKTRegressor(readout=...)``. Its time grows with the square of the rows.
     """
-    return TransformedTargetRegressor(
-        _kernel("structures", n_conditions), transformer=ColumnScaler()
-    )
+    return _kernel("structures", n_conditions, scale_targets=True)
 
 
-def _kernel(columns: str, n_conditions: int) -> Pipeline:
+def _kernel(columns: str, n_conditions: int, *, scale_targets: bool = False) -> Pipeline:
     scaler = ConditionScaler(n_conditions) if n_conditions else ColumnScaler()
-    return make_pipeline(scaler, KernelRegressor(C=_STRENGTH[columns], epsilon=0.02))
+    kernel = KernelRegressor(C=_STRENGTH[columns], epsilon=0.02, scale_targets=scale_targets)
+    return make_pipeline(scaler, kernel)
 
 
 def with_seed(estimator: Any, seed: int) -> Any:

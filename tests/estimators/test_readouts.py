@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
-from sklearn.base import BaseEstimator
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import BaggingRegressor, VotingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
@@ -123,7 +124,28 @@ def test_smooth_readout_follows_scale() -> None:
     X = np.linspace(0, 1, 40)[:, None]
     for scale in (1e-3, 1e3):
         y = scale * np.sin(6 * X[:, 0])
-        assert_allclose(smooth_readout().fit(X, y).predict(X), y, atol=0.05 * scale)
+        model = smooth_readout().fit(X, y)
+        assert_allclose(model.predict(X), y, atol=0.05 * scale)
+        same = TransformedTargetRegressor(
+            clone(model).set_params(kernelregressor__scale_targets=False),
+            transformer=StandardScaler(),
+        )
+        assert_array_equal(model.predict(X), same.fit(X, y).predict(X))
+    # a row that hardly weighs does not blur the others
+    X, y = np.vstack([X, [[9]]]), np.append(y, 1e6 * scale)
+    light = smooth_readout().fit(X, y, kernelregressor__sample_weight=[1] * 40 + [1e-15])
+    assert_allclose(light.predict(X[:40]), y[:40], atol=0.05 * scale)
+
+
+@pytest.mark.parametrize("readout", [smooth_readout(), GridSearchCV(SVR(), {"C": [1]}), SVR()])
+def test_what_learns_one_target_learns_several_in_turn(readout: Any) -> None:
+    X = np.linspace(0, 1, 12)[:, None]
+    y = np.column_stack([X[:, 0], 5 - X[:, 0]])
+    found = ImplicitKTRegressor(None, readout=readout).fit(X, y).predict(X)
+    alone = [ImplicitKTRegressor(None, readout=readout).fit(X, t).predict(X) for t in y.T]
+    assert_array_equal(found, np.column_stack(alone))
+    together = ImplicitKTRegressor(None, readout=GridSearchCV(Ridge(), {})).fit(X, y)
+    assert isinstance(together.readouts_["estimator"], GridSearchCV)
 
 
 def test_rows_of_a_group_stay_together_in_what_is_made_around_a_model() -> None:
