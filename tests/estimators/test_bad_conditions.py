@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from _crystals import Cubes
 from numpy.testing import assert_array_equal
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -26,6 +27,7 @@ from sklearn_kt import (
     ImplicitKTClassifier,
     ImplicitKTRegressor,
 )
+from sklearn_kt.estimators import uncertainty
 from sklearn_kt.exceptions import CompositionWarning, ConditionWarning, InputError
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.structures import StructureEmbedder
@@ -59,11 +61,12 @@ class One(StructureEmbedder):
 
 
 EXPLICIT: dict[str, Any] = {"checkpoint": None, "embedder": One(), "errors": "nan"}
+CUBES: dict[str, Any] = {**EXPLICIT, "generator": Cubes()}
 MODELS: dict[str, Any] = {
     "implicit": REGRESSOR,
     "implicit classes": CLASSIFIER,
-    "explicit": ExplicitKTRegressor(**EXPLICIT, readout=KNeighborsRegressor(1)),
-    "explicit classes": ExplicitKTClassifier(**EXPLICIT, readout=GaussianNB()),
+    "explicit": ExplicitKTRegressor(**CUBES, readout=KNeighborsRegressor(1)),
+    "explicit classes": ExplicitKTClassifier(**CUBES, readout=GaussianNB()),
     "no structures": ExplicitKTRegressor(
         Nothing(), **EXPLICIT, readout=KNeighborsRegressor(1), composition_estimator=REGRESSOR
     ),
@@ -74,6 +77,11 @@ for name in ("explicit", "explicit classes"):
     MODELS[name].set_params(
         composition_estimator=CLASSIFIER if is_classifier(MODELS[name]) else REGRESSOR
     )
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uncertainty, "_N_TREES", 4)
 
 
 def fitted(model: Any, table: Any = TABLE) -> Any:
@@ -115,7 +123,7 @@ def test_what_is_wrong_with_conditions(model: Any, tmp_path: Path) -> None:
     assert_array_equal(whole.predict(blank), expected)
     turned = TABLE[["route", "temperature", "formula"]]
     assert_array_equal(pickle.loads(pickle.dumps(whole)).predict(turned), expected)
-    trusted = [f"{__name__}.{kind.__name__}" for kind in (One, Nothing)]
+    trusted = [f"{kind.__module__}.{kind.__name__}" for kind in (One, Nothing, Cubes)]
     loaded = load_model(save_model(whole, tmp_path / "m"), trusted=trusted)
     assert_array_equal(loaded.predict(turned), expected)
 
