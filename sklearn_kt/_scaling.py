@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
@@ -17,7 +17,7 @@ class ColumnScaler(StandardScaler):
     leaves such columns unscaled all the same.
     """
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> ColumnScaler:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn means and deviations.
 
         Parameters

@@ -184,7 +184,9 @@ def test_targets_with_gaps_have_weights(name: str) -> None:
     else:
         model = clone(REGRESSORS[name])
     clean = model.fit(X[~SPOILED], GAPS[~SPOILED]).predict(NEW)
-    assert_allclose(model.fit(X, GAPS, sample_weight=~SPOILED).predict(NEW), clean)
+    without = model.fit(X, GAPS, sample_weight=~SPOILED).predict(NEW)
+    # weights round another way, and libsvm stops at a thousandth
+    assert_allclose(without, clean, atol=5e-3 if name == "kernel" else 0)
     light = model.fit(X, GAPS, sample_weight=np.where(SPOILED, 1e-3, 1)).predict(NEW)
     assert mean_absolute_error(np.column_stack([NEW[:, 0]] * 2), light) < 1
 
