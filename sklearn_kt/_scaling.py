@@ -7,6 +7,8 @@ from typing import Any, Self
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
+from .fitting import fit_context
+
 __all__ = ["ColumnScaler"]
 
 
@@ -17,6 +19,7 @@ class ColumnScaler(StandardScaler):
     leaves such columns unscaled all the same.
     """
 
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn means and deviations.
 
