@@ -169,7 +169,8 @@ class FormulaGenerator(BaseStructureGenerator):
     ) -> Stoichiometry | None:
         if amounts is None:
             return None
-        if exact is not None and (self._can_make(exact) or _is_whole(amounts)):
+        # the quick question first: what can be made is looked for
+        if exact is not None and (_is_whole(amounts) or self._can_make(exact)):
             return exact
         return near_formulas(amounts, self.max_atoms, self.max_error, self._can_make)
 
