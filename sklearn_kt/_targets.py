@@ -37,6 +37,7 @@ __all__ = [
     "check_known",
     "class_counts",
     "most_probable",
+    "of_rows",
     "read_groups",
     "read_weights",
     "relative_weights",
@@ -92,7 +93,7 @@ class GapRegressorMixin(RegressorMixin):
             y, found, weights = (values[weights > 0] for values in (y, found, weights))
         check_known(y, rows="" if weights is None else " with a weight")
         scores = [
-            r2_score(y[rows, at], found[rows, at], sample_weight=_of_rows(weights, rows))
+            r2_score(y[rows, at], found[rows, at], sample_weight=of_rows(weights, rows))
             for rows, at in _known(y)
         ]
         return float(np.mean(scores))
@@ -221,7 +222,7 @@ class NumberTargets:
         mae = self._means(np.abs(y - answers), truth, weights)
         r2 = np.array(
             [
-                r2_score(y[known], answers[known], sample_weight=_of_rows(weights, known[0]))
+                r2_score(y[known], answers[known], sample_weight=of_rows(weights, known[0]))
                 for known in _known(y)
             ]
         )
@@ -280,8 +281,7 @@ class NumberTargets:
     ) -> np.ndarray:
         """Mean of each target's errors, (n_targets,), of the rows that have it."""
         means = [
-            np.average(errors[known], weights=_of_rows(weights, known[0]))
-            for known in _known(truth)
+            np.average(errors[known], weights=of_rows(weights, known[0])) for known in _known(truth)
         ]
         return np.array(means)
 
@@ -415,8 +415,9 @@ def _known(truth: np.ndarray) -> list[tuple[np.ndarray, int]]:
     return [(np.flatnonzero(~np.isnan(column)), at) for at, column in enumerate(columns)]
 
 
-def _of_rows(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-    return None if weights is None else weights[rows]
+def of_rows(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """Select entries of what every row has one of, if there are any."""
+    return None if values is None else values[rows]
 
 
 def _spread(

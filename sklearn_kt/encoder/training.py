@@ -26,8 +26,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
-from sklearn_kt._targets import class_counts
-from sklearn_kt.exceptions import InputError, TrainingError, TrainingWarning
+from sklearn_kt._targets import class_counts, of_rows
+from sklearn_kt.exceptions import InputError, TrainingError, TrainingWarning, reason_of
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
 
 __all__ = [
@@ -121,9 +121,8 @@ class Inputs(Dataset):
         weights: np.ndarray | None = None,
     ) -> Inputs:
         """Select rows, and give them targets and weights."""
-        lengths = None if self.lengths is None else self.lengths[rows]
         arrays = {key: array[rows] for key, array in self.arrays.items()}
-        conditions = None if self.conditions is None else self.conditions[rows]
+        lengths, conditions = of_rows(self.lengths, rows), of_rows(self.conditions, rows)
         return Inputs(arrays, lengths, targets, conditions, weights)
 
 
@@ -245,7 +244,7 @@ def resolve_device(device: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); "
+            f"device={device!r} cannot be used here ({reason_of(error)}); "
             "use device='auto' or 'cpu'."
         ) from error
     return device
@@ -353,7 +352,7 @@ def train(
             raise
         raise TrainingError(
             f"memory is too small for batches of {settings.batch_size} and of {half} rows "
-            f"({str(error).splitlines()[0][:200]}); pass a smaller batch_size, a smaller backbone, "
+            f"({reason_of(error)}); pass a smaller batch_size, a smaller backbone, "
             "or device='cpu'."
         ) from error
 

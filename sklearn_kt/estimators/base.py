@@ -14,7 +14,7 @@ from sklearn.utils.validation import validate_data
 from tqdm.auto import tqdm
 
 from sklearn_kt._model_guards import objects_in
-from sklearn_kt._targets import check_known, read_groups, read_weights, takes_gaps
+from sklearn_kt._targets import check_known, of_rows, read_groups, read_weights, takes_gaps
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
@@ -28,7 +28,7 @@ from sklearn_kt.exceptions import ConditionWarning, InputError
 from sklearn_kt.tokenizer import batch_from_tokens, is_token_matrix
 
 from .html_repr import each
-from .readouts import for_targets, row_params
+from .readouts import for_targets, last_step, row_params
 
 __all__ = [
     "FormulaMixin",
@@ -57,8 +57,7 @@ class Rows:
         return len(self.data)
 
     def __getitem__(self, rows: np.ndarray) -> Rows:
-        groups = None if self.groups is None else self.groups[rows]
-        weights = None if self.weights is None else self.weights[rows]
+        groups, weights = of_rows(self.groups, rows), of_rows(self.weights, rows)
         return Rows(self.data[rows], self.targets[rows], groups, weights)
 
 
@@ -99,8 +98,7 @@ def fit_rows(
     """Fit a model, with weights of rows, and tell it which stay together if it splits them."""
     params = row_params(model, weights, groups)
     # around the step of a pipeline that learns, which no longer sees compositions
-    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    if not takes_gaps(last):
+    if not takes_gaps(last_step(model)):
         model = for_targets(model, y)
     return model.fit(X, y, **params)
 

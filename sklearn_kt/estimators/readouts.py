@@ -474,26 +474,6 @@ class ConditionScaler(ColumnScaler):
         super().__init__()
         self.n_conditions = n_conditions
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn means and deviations.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : None
-            Ignored.
-        sample_weight : array-like of shape (n_samples,), default=None
-            As for :class:`sklearn.preprocessing.StandardScaler`.
-
-        Returns
-        -------
-        self : ConditionScaler
-            Fitted.
-        """
-        return super().fit(X, y, sample_weight)
-
     def transform(self, X: Any, copy: bool | None = None) -> np.ndarray:
         """Scale rows.
 
@@ -719,11 +699,16 @@ def offers_intervals(model: Any) -> bool:
 
 
 def _predict_takes(model: Any, parameter: str) -> bool:
-    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    last = last_step(model)
     return (
         not isinstance(last, DummyRegressor)
         and parameter in inspect.signature(last.predict).parameters
     )
+
+
+def last_step(model: Any) -> Any:
+    """Give the model that predicts: the last step of a Pipeline, or the model itself."""
+    return model.steps[-1][1] if isinstance(model, Pipeline) else model
 
 
 def decide(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -731,8 +716,7 @@ def decide(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
 
     Ours, also as the last step of a Pipeline, give both from one pass through the networks.
     """
-    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
-    if "return_proba" in inspect.signature(last.predict).parameters:
+    if _predict_takes(model, "return_proba"):
         return model.predict(X, return_proba=True)
     labels = np.asarray(model.predict(X))
     return labels, model.predict_proba(X) if hasattr(model, "predict_proba") else None

@@ -13,6 +13,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_kt._targets import of_rows
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.fitting import fit_context
 
@@ -97,9 +98,10 @@ class ErrorModel(BaseEstimator):
         self.counts_: list[np.ndarray] = []
         for column in residuals.T:
             rows = np.flatnonzero(~np.isnan(column))
-            part = None if groups is None else groups[rows]
-            weights = None if sample_weight is None else sample_weight[rows]
-            forest, kept, ratios = self._learn(features[rows], np.abs(column[rows]), part, weights)
+            weights = of_rows(sample_weight, rows)
+            forest, kept, ratios = self._learn(
+                features[rows], np.abs(column[rows]), of_rows(groups, rows), weights
+            )
             counts = np.ones(len(kept)) if weights is None else weights[kept]
             order = np.argsort(ratios)
             self.forests_.append(forest)
@@ -142,8 +144,7 @@ class ErrorModel(BaseEstimator):
             rng = np.random.default_rng(self.random_state)
             rows = rng.choice(len(errors), _MAX_ROWS, replace=False)
             features, errors = features[rows], errors[rows]
-            groups = None if groups is None else groups[rows]
-            weights = None if weights is None else weights[rows]
+            groups, weights = of_rows(groups, rows), of_rows(weights, rows)
         # where most errors are 0, as for metals' gaps, half of them would make intervals of width 0
         typical = np.average(errors, weights=weights)
         errors = np.maximum(errors, max(_SMALLEST * typical, np.finfo(float).tiny))
@@ -163,13 +164,8 @@ class ErrorModel(BaseEstimator):
             cv = GroupKFold(min(_FOLDS, len(np.unique(groups))))
             expected = np.empty_like(errors)
             for train, test in cv.split(features, groups=groups):
-                part = (
-                    clone(forest)
-                    .set_params(n_estimators=_FOLD_TREES)
-                    .fit(
-                        features[train], errors[train], None if weights is None else weights[train]
-                    )
-                )
+                part = clone(forest).set_params(n_estimators=_FOLD_TREES)
+                part.fit(features[train], errors[train], of_rows(weights, train))
                 expected[test] = predict_in_order(part.predict, features[test], self.n_jobs)
         forest.fit(features, errors, weights)
         if whole:

@@ -87,9 +87,7 @@ def worst_rows(
 
 def _errors(result: EvaluationResult, about: Task, model: str) -> tuple[np.ndarray, np.ndarray]:
     """Give the test rows of a model, all folds one after the other, and its error in each."""
-    records = result.of(about.name, model)
-    test = np.concatenate([about.folds[record.fold][1] for record in records])
-    predictions = np.concatenate([record.predictions for record in records])
+    test, predictions = result.test_rows(about.name, model)
     if about.kind == "classification":
         return test, (about.y[test] != predictions).astype(float)
     return test, np.abs(about.y[test] - predictions)

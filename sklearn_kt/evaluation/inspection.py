@@ -231,8 +231,9 @@ class TargetColumn:
     @property
     def spikes(self) -> pd.Series:
         """Shares of numbers that are a part by themselves, the largest first."""
-        shares = self.known.value_counts(normalize=True)
-        return shares[(shares >= _SPIKE) & (self.known.value_counts() > 2)].iloc[:3]
+        counts = self.known.value_counts()
+        shares = counts / counts.sum()
+        return shares[(shares >= _SPIKE) & (counts > 2)].iloc[:3]
 
     @property
     def outliers(self) -> pd.Series:
@@ -608,18 +609,19 @@ def _kind(are_numbers: pd.Series) -> str:
 
 def _target_section(target: TargetColumn, shown: int) -> _Section:
     spoiled = len(target.spoiled)
-    section = _Section(f"Target {target.label}", [], figure=None)
+    section = _Section(f"Target {target.label}", [])
     what = "number" if target.task == "regression" else "label"
     said = f"{_count(len(target.known), what)}, {_count(target.n_empty, 'empty cell')}"
     if spoiled:
         section.table = target.spoiled.head(shown).assign(value=target.spoiled["value"].map(repr))
         said += f", {_count(spoiled, 'cell')} with something else{_first(spoiled, shown)}"
-    if not len(target.known):
-        section.lines = [said if spoiled else f"{said}."]
-        return section
-    tell = _tell_numbers if target.task == "regression" else _tell_classes
-    section.lines = [*tell(target), said if spoiled else f"{said}."]
-    section.figure = lambda: _histogram(target)
+    else:
+        said += "."
+    if len(target.known):
+        tell = _tell_numbers if target.task == "regression" else _tell_classes
+        section.lines += tell(target)
+        section.figure = lambda: _histogram(target)
+    section.lines.append(said)
     return section
 
 
@@ -673,15 +675,15 @@ def _histogram(target: TargetColumn) -> Figure:
 
     figure = Figure(figsize=(6.4, 3.0), layout="constrained")
     ax = figure.subplots()
+    label = plain_text(target.label)
     if target.task == "regression":
         ax.hist(target.known, bins=_BINS, color=COLOURS[0])
+        ax.set(xlabel=label, ylabel="rows")
     else:
         counts = target.known.value_counts().iloc[:_BINS][::-1]
         figure.set_figheight(1.0 + 0.25 * len(counts))
-        ax.barh([plain_text(label) for label in counts.index], counts, color=COLOURS[0])
-    across, up = (ax.set_xlabel, ax.set_ylabel)
-    across(plain_text(target.label) if target.task == "regression" else "rows")
-    up("rows" if target.task == "regression" else plain_text(target.label))
+        ax.barh([plain_text(name) for name in counts.index], counts, color=COLOURS[0])
+        ax.set(xlabel="rows", ylabel=label)
     ax.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -196,7 +196,7 @@ def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
         "figure": embedded(drawn),
         "alt": alt,
         "width": round(96 * drawn.get_figwidth()),
-        "conditions": {name: _spelled(table) for name, table in tables.items()},
+        "conditions": [_spelled(name, table) for name, table in tables.items()],
         "condition_figure": embedded(_condition_figure(tables, task)) if tables else "",
         "condition_width": round(96 * _PANEL * min(len(tables), _MAX_COLUMNS)),
         "error": _error_label(task),
@@ -213,12 +213,12 @@ def _error_label(task: Task) -> str:
     return f"mean absolute error ({task.unit})" if task.unit else "mean absolute error"
 
 
-def _spelled(table: pd.DataFrame) -> pd.DataFrame:
+def _spelled(condition: str, table: pd.DataFrame) -> pd.DataFrame:
     """Turn the numbers of :func:`errors_by_condition` into text."""
     text = table.astype(str)
     for model in table.columns[2:]:
         text[model] = [figure(error) for error in table[model]]
-    return text
+    return text.set_axis([condition, *table.columns[1:]], axis=1)
 
 
 def _condition_figure(tables: dict[str, pd.DataFrame], task: Task) -> Figure:
@@ -312,16 +312,9 @@ class _Outcome:
 def _outcomes(result: EvaluationResult, task: Task) -> Iterator[tuple[str, _Outcome]]:
     """Test rows of each model on a task, all folds one after the other."""
     for model in _summary(result, task)["model"]:
-        records = result.of(task.name, model)
-        test = np.concatenate([task.folds[record.fold][1] for record in records])
-        yield (
-            model,
-            _Outcome(
-                task.y[test],
-                np.concatenate([record.predictions for record in records]),
-                _joined([record.probabilities for record in records]),
-            ),
-        )
+        test, predictions = result.test_rows(task.name, model)
+        parts = [record.probabilities for record in result.of(task.name, model)]
+        yield model, _Outcome(task.y[test], predictions, _joined(parts))
 
 
 def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:

@@ -200,11 +200,28 @@ class EvaluationResult:
         groups : int64 ndarray of shape (n_test,)
             A number for each composition.
         """
-        records = self.of(task, model)
         about = self.tasks[task]
-        test = np.concatenate([about.folds[record.fold][1] for record in records])
-        predictions = np.concatenate([record.predictions for record in records])
+        test, predictions = self.test_rows(task, model)
         return np.abs(about.y[test] - predictions), composition_groups(about.formulas[test])
+
+    def test_rows(self, task: str, model: str) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of a task that a model was tested on, and what it predicted for them.
+
+        Parameters
+        ----------
+        task, model : str
+            Names.
+
+        Returns
+        -------
+        rows : int64 ndarray of shape (n_test,)
+            Positions in the task, all folds one after the other.
+        predictions : ndarray of shape (n_test,)
+            Numbers, or classes.
+        """
+        records, folds = self.of(task, model), self.tasks[task].folds
+        rows = np.concatenate([folds[record.fold][1] for record in records])
+        return rows, np.concatenate([record.predictions for record in records])
 
     def to_dict(self, *, command: str | None = None) -> dict[str, Any]:
         """Everything but the predictions, as plain Python objects for :func:`json.dump`.

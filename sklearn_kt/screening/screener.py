@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from sklearn_kt._files import new_folder, remove_folder, replacing
+from sklearn_kt._files import file_digest, new_folder, remove_folder, replacing
 from sklearn_kt._version import __version__
 from sklearn_kt.compositions import read_compositions
 from sklearn_kt.exceptions import CompositionWarning, InputError
@@ -499,7 +499,7 @@ class _Run:
         with replacing(part) as staging:
             yield staging, about
             about["digest"] = task.digest(self.plan.compositions)
-            about["sha256"] = _sha256(staging)
+            about["sha256"] = file_digest(staging)
             self.files.check()
         with replacing(part.with_suffix(".json")) as staging:
             staging.write_text(json.dumps(about), encoding="utf-8")
@@ -516,7 +516,7 @@ class _Run:
             about = json.loads(record.read_text(encoding="utf-8"))
             if (about["run"], about["index"]) != (self.run, task.index):
                 raise ValueError("it belongs to another run or place")
-            if about["sha256"] != _sha256(part):
+            if about["sha256"] != file_digest(part):
                 raise ValueError("its content has changed")
             _add(dict.fromkeys(COUNTS.values(), 0), about)
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -530,11 +530,6 @@ class _Run:
 def _add(counts: dict[str, int], about: dict[str, Any]) -> None:
     for name, total in COUNTS.items():
         counts[total] += about[name]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _same(before: Any, now: dict[str, list]) -> bool:

@@ -21,6 +21,7 @@ from sklearn_kt._targets import (
     GapRegressorMixin,
     NumberTargets,
     check_known,
+    of_rows,
     read_groups,
     read_weights,
     relative_weights,
@@ -164,11 +165,11 @@ class _BaseCrystalGraph(BaseEstimator):
         if y.ndim == 2:
             check_known(y[known], rows=" with a crystal")
         weights = relative_weights(weights)
-        self.targets_.standardise(y[known], None if weights is None else weights[known])
+        self.targets_.standardise(y[known], of_rows(weights, known))
         encoded = self.targets_.encode(y)
 
         def taken(rows: np.ndarray) -> Any:
-            return data.take(rows, encoded[rows], None if weights is None else weights[rows])
+            return data.take(rows, encoded[rows], of_rows(weights, rows))
 
         seed = int(random_state_of(self.random_state).randint(np.iinfo(np.int32).max))
         fit_rows, watched = split_off(
@@ -208,8 +209,7 @@ class _BaseCrystalGraph(BaseEstimator):
         self.weights_ = {key: value.numpy() for key, value in net.module_.state_dict().items()}
         self.n_features_in_ = 1
         if watched is not None:
-            share = None if weights is None else weights[watched]
-            self._learn_error(data.take(watched), y[watched], share)
+            self._learn_error(data.take(watched), y[watched], of_rows(weights, watched))
         return self
 
     @own_settings()
