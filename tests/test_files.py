@@ -215,7 +215,9 @@ def run(args):
     with replacing("out.csv") as file, new_folder("folder") as folder:
         file.write_text("half")
         print("ready", flush=True)
-        time.sleep(60)
+        # a signal that comes just before a sleep is handled only after it
+        for _ in range(6000):
+            time.sleep(0.01)
 
 tokenize.run = run
 # under nohup it is ignored, and stays so
