@@ -79,6 +79,7 @@ _LEARNED = (
     "intercept_",
     "intercepts_",
     "mean_",
+    "new_readout_weights_",
     "ratios_",
     "readout_weights_",
     "scale_",

@@ -255,24 +255,26 @@ class NumberTargets:
         )
         return list(splitter.split(encoded, groups=groups))
 
+    def counts(self, encoded: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        """Count the rows that have each target; those of one group count once."""
+        members = np.arange(len(encoded)) if groups is None else groups
+        return np.array([len(np.unique(members[known])) for known, _ in _known(encoded)])
+
     def check_folds(self, encoded: np.ndarray, folds: Folds, groups: np.ndarray) -> None:
         """Refuse folds of a user's own that leave a target out of what is learned or judged."""
-
-        def counts(rows: np.ndarray) -> list[int]:
-            return [len(np.unique(groups[rows][known])) for known, _ in _known(encoded[rows])]
-
         which = "the target" if self.n_targets == 1 else "target {}"
         for number, (train, _) in enumerate(folds):
-            if 0 in (n := counts(train)):
+            if 0 in (n := self.counts(encoded[train], groups[train])):
                 raise InputError(
-                    f"fold {number} of cv trains on no row with {which.format(n.index(0))}; "
+                    f"fold {number} of cv trains on no row with {which.format(n.argmin())}; "
                     "pass a number of folds, or folds that all have some."
                 )
-        n = counts(np.concatenate([test for _, test in folds]))
+        held_out = np.concatenate([test for _, test in folds])
+        n = self.counts(encoded[held_out], groups[held_out])
         # the least that scores and errors are taken from
-        if min(n) < 2:
+        if n.min() < 2:
             raise InputError(
-                f"cv holds out {min(n)} compositions or groups with {which.format(np.argmin(n))}, "
+                f"cv holds out {n.min()} compositions or groups with {which.format(n.argmin())}, "
                 "too few to judge models on; pass folds that hold out more."
             )
 
@@ -366,6 +368,10 @@ class ClassTargets:
         whole = all(len(np.unique(encoded[train])) == len(counts) for train, _ in folds)
         return folds if whole else []
 
+    def counts(self, encoded: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        """Count the rows of each class; those of one group count once."""
+        return class_counts(encoded, groups, self.n_outputs)
+
     def check_folds(self, encoded: np.ndarray, folds: Folds, groups: np.ndarray) -> None:
         """Refuse folds of a user's own that leave a class out of what is learned."""
         for number, (train, _) in enumerate(folds):
@@ -443,11 +449,13 @@ def _spread(
     return []
 
 
-def class_counts(encoded: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+def class_counts(
+    encoded: np.ndarray, groups: np.ndarray | None = None, n_classes: int = 0
+) -> np.ndarray:
     """Count the rows of each class; those of one group count once."""
     if groups is not None:
         encoded = np.unique(np.column_stack([encoded, groups]), axis=0)[:, 0]
-    return np.bincount(encoded)
+    return np.bincount(encoded, minlength=n_classes)
 
 
 def read_groups(groups: Any, n_rows: int) -> np.ndarray:

@@ -279,9 +279,10 @@ def _graph(estimator: Any) -> tuple[nn.Module, list[str], dict[str, str]]:
         about["properties"] = json.dumps(properties)
         names = ["embeddings", "properties"] if properties else ["embeddings"]
         return Embedder(copy.deepcopy(network)), names, about
-    if [*estimator.readout_weights_] != ["network"] or kind_of_input != "composition":
+    used = dict.fromkeys([*estimator.readout_weights_, *estimator.new_readout_weights_])
+    if [*used] != ["network"] or kind_of_input != "composition":
         raise InputError(
-            f"this {kind} predicts by {', '.join(estimator.readout_weights_)} on "
+            f"this {kind} predicts by {', '.join(used)} on "
             f"{kind_of_input}; only networks on element tokens can be exported. "
             "Fit with readout='head', without a text backbone, or export the encoder alone "
             "(CompositionEmbedder)."

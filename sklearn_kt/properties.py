@@ -19,8 +19,9 @@ import numpy as np
 from sklearn_kt._settings import own_settings
 from sklearn_kt.compositions import CompositionBatch, read_compositions
 from sklearn_kt.encoder import Encoder, held_out_scores
+from sklearn_kt.encoder.pool import POOL_FILE
 from sklearn_kt.encoder.weights import checkpoint_folder
-from sklearn_kt.evaluation.audit import POOL_FILE, CompositionPool
+from sklearn_kt.evaluation.audit import CompositionPool
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.pretraining.corpus import UNIT_FORMS, read_property_table
 

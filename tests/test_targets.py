@@ -190,3 +190,13 @@ def test_scores_are_those_of_the_rows_that_have_a_target() -> None:
     assert_allclose(scores["mae"], [4 / 3, 20], rtol=1e-6)
     assert_allclose(scores["r2"], [0, 0], atol=1e-6)
     assert targets.score(encoded, outputs) == pytest.approx(targets.losses(encoded, outputs).mean())
+
+
+def test_counts_are_of_each_target_or_class_and_count_a_group_once() -> None:
+    gaps = np.array([[1.0, np.nan], [2.0, 5.0], [3.0, np.nan], [4.0, 6.0]])
+    assert NumberTargets().counts(gaps).tolist() == [4, 2]
+    assert NumberTargets().counts(gaps, np.array([0, 1, 1, 1])).tolist() == [2, 1]
+    classes = ClassTargets()
+    classes.n_outputs = 3
+    assert classes.counts(np.array([0, 0, 1])).tolist() == [2, 1, 0]
+    assert classes.counts(np.array([0, 0, 1]), np.array([7, 7, 7])).tolist() == [1, 1, 0]

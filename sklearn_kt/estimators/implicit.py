@@ -25,7 +25,7 @@ from sklearn_kt._targets import MIN_FOLD_ROWS, ClassTargets, GapRegressorMixin, 
 from sklearn_kt.encoder.encoder import Data, side_by_side
 from sklearn_kt.exceptions import InputError
 
-from .implicit_base import CUSTOM, MIN_FOLDS, NETWORK, BaseImplicitKT, valid_chunks
+from .implicit_base import CUSTOM, MIN_FOLDS, BaseImplicitKT, valid_chunks
 from .networks import fit_temperature
 from .uncertainty import ErrorModel, check_coverage, with_spreads
 
@@ -116,6 +116,12 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
     readout_weights_ : dict of str to float, or to ndarray of shape (n_outputs,)
         Share of each model in a prediction: ``"network"``, readouts by name; of several targets,
         its share in each.
+    new_readout_weights_ : dict of str to float, or to ndarray of shape (n_outputs,)
+        The same for compositions that the checkpoint was not pretrained on, where there are
+        enough of both to tell; else as ``readout_weights_``.
+    pool_keys_ : ndarray of uint64, or None
+        Hashes of the compositions that the checkpoint was pretrained on, where these are
+        predicted with other weights than new ones; else None.
     readout_scores_ : dict of str to float
         Out-of-fold loss of each model, and of the ``"blend"`` (standardised units; a mean over
         the targets).
@@ -163,6 +169,9 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
     Several targets are learned together, each standardised; where rows lack some, networks are
     trained on those that are there, and readouts, weights and errors are those of the rows that
     have a target.
+
+    With a pretrained checkpoint, features of compositions that it has seen are better than those of
+    others: models are weighed for the two apart where the table has 100 of either.
 
     The idea of implicit transfer is that of [1]_; architecture, readouts and
     defaults are this package's own.
@@ -429,6 +438,11 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         Training curve of each network: ``epoch``, ``train_loss``, ``valid_loss``.
     readout_weights_ : dict of str to float
         Share of each model in a prediction: ``"network"``, readouts by name.
+    new_readout_weights_ : dict of str to float
+        The same for compositions that the checkpoint was not pretrained on, as of
+        :class:`ImplicitKTRegressor`; there are enough if there are so many of each class.
+    pool_keys_ : ndarray of uint64, or None
+        As of :class:`ImplicitKTRegressor`.
     readout_scores_ : dict of str to float
         Out-of-fold loss of each model, and of the ``"blend"``.
     held_out_scores_ : dict of str to float
@@ -621,7 +635,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
 
     def _n_voters(self) -> int | None:
         """Count the trees whose votes are all there is; None if something else has a say."""
-        if NETWORK in self.readout_weights_ or CUSTOM in self.readout_weights_:
+        if self.nets_ or CUSTOM in self.readouts_:
             return None
         models = self.readouts_.values()
         if not all(isinstance(model, ExtraTreesClassifier) for model in models):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -21,6 +21,7 @@ from sklearn_kt._targets import Folds, relative_weights
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.encoder import Encoder, save_checkpoint
 from sklearn_kt.encoder.encoder import Data, chunks, side_by_side
+from sklearn_kt.encoder.pool import find_keys, pool_keys
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
@@ -48,6 +49,9 @@ _TEXT_RATE = 5e-5
 # Inner folds; each network does without one, so that many cost it few rows.
 _FOLDS = {"network": 10, "fast": 3}
 MIN_FOLDS = 3
+# Compositions that pretraining has seen, and others, that are needed to weigh models for each:
+# fewer say little of which is best. Each of several targets needs as many.
+_MIN_SEEN = 100
 # readout="auto" leaves larger tables to the networks.
 _MAX_TREE_ROWS = 50_000
 NETWORK = "network"
@@ -130,6 +134,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.readouts_: dict[str, Any] = {}
         self.readout_blocks_: dict[str, tuple[str, ...]] = {}
         self.readout_scores_: dict[str, float] = {}
+        self.pool_keys_: np.ndarray | None = None
         self.held_out_scores_: dict[str, Any] = {}
         self.error_model_: ErrorModel | None = None
         if isinstance(self.readout, str):
@@ -140,6 +145,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             own = {CUSTOM: Readout(self.encoder_.blocks, clone(self.readout))}
             features = self._features(table.data, self.encoder_.blocks)
             self._fit_readouts(own, features, table, seeds[-1])
+        if self.pool_keys_ is None:
+            self.new_readout_weights_ = self.readout_weights_
         return self
 
     def save_pretrained(self, folder: str | Path, *, member: int = 0) -> Path:
@@ -258,24 +265,69 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         held_out = np.concatenate([test for _, test in folds])
         judged = table[held_out]
         truth, weights = judged.targets, judged.weights
-        self.readout_weights_ = weigh(self.targets_, outputs, truth, weights)
-        blended = np.sum([w * outputs[name] for name, w in self.readout_weights_.items()], axis=0)
+        self._weigh(outputs, judged)
+        blended = self._blended(outputs, self._is_new(judged.data))
         outputs["blend"] = blended
         self.readout_scores_ = {
             name: self.targets_.score(truth, out, weights) for name, out in outputs.items()
         }
         self.held_out_scores_ = self.targets_.held_out(truth, blended, weights)
-        if NETWORK not in self.readout_weights_:
+        used = self._used()
+        if NETWORK not in used:
             self.nets_, self.history_ = [], []
         elif self.n_estimators == 1:
             # the scout did without a fifth of the rows; the one network kept sees them all
             self._fit_nets(table, seeds, [np.arange(len(table))])
-        chosen = {k: readout for k, readout in readouts.items() if k in self.readout_weights_}
+        chosen = {name: readout for name, readout in readouts.items() if name in used}
         self._fit_readouts(chosen, features, table, seed)
         if error_blocks:
             known = side_by_side(features, error_blocks)[held_out]
             errors = ErrorModel(seed, self.n_jobs)
             self.error_model_ = errors.fit(known, truth - blended, judged.groups, weights)
+
+    def _weigh(self, outputs: dict[str, np.ndarray], judged: Rows) -> None:
+        """Weigh models by what they say of unseen rows; alike for all, or by what is in the pool.
+
+        What pretraining has learned by heart it predicts better than what it has not: the
+        features of seen compositions would be trusted for new ones.
+        """
+
+        def weights_of(rows: np.ndarray) -> dict[str, Any]:
+            part = judged[rows]
+            found = {name: values[rows] for name, values in outputs.items()}
+            return weigh(self.targets_, found, part.targets, part.weights)
+
+        if isinstance(judged.data, CompositionBatch) and self.checkpoint is not None:
+            self.pool_keys_ = pool_keys(self.checkpoint)
+        new = self._is_new(judged.data)
+        kinds = [np.flatnonzero(~new), np.flatnonzero(new)]
+        parts = [judged[rows] for rows in kinds]
+        if min(self.targets_.counts(p.targets, p.groups).min() for p in parts) < _MIN_SEEN:
+            self.pool_keys_ = None
+            self.readout_weights_ = weights_of(np.arange(len(judged)))
+        else:
+            self.readout_weights_, self.new_readout_weights_ = map(weights_of, kinds)
+
+    def _is_new(self, data: Data) -> np.ndarray:
+        """Tell which rows are predicted as compositions that pretraining has not seen."""
+        if self.pool_keys_ is None:
+            return np.zeros(len(data), bool)
+        return find_keys(self.pool_keys_, data) < 0
+
+    def _used(self) -> set[str]:
+        """Models that have a share in some prediction."""
+        beside = {} if self.pool_keys_ is None else self.new_readout_weights_
+        return {*self.readout_weights_, *beside}
+
+    def _blended(self, outputs: Mapping[str, np.ndarray], new: np.ndarray) -> np.ndarray:
+        """Blend what the models say of rows, of which some are new to pretraining."""
+        blend: Any = 0.0
+        for name, values in outputs.items():
+            share = self.readout_weights_.get(name, 0.0)
+            if new.any():
+                share = np.where(new[:, None], self.new_readout_weights_.get(name, 0.0), share)
+            blend = blend + share * values
+        return blend
 
     def _networks_out_of_fold(self, table: Rows, seeds: list[int], folds: Folds) -> np.ndarray:
         """Train a network on each fold, calibrate them, and run each on the rest."""
@@ -379,15 +431,13 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         names = {block for blocks in self.readout_blocks_.values() for block in blocks}
         for part, rows in valid_chunks(data):
             features = self._features(part, names | {*error_blocks})
-            blend: Any = 0.0
-            if NETWORK in self.readout_weights_:
-                outputs = self._ensemble(self.encoder_.inputs(part))
-                blend = self.readout_weights_[NETWORK] * outputs
+            outputs = {}
+            if self.nets_:
+                outputs[NETWORK] = self._ensemble(self.encoder_.inputs(part))
             columns = _columns(features, self.readout_blocks_)
             for name, fitted in self.readouts_.items():
-                values = self._readout_outputs(name, fitted, columns[name])
-                blend = blend + self.readout_weights_[name] * values
-            out[rows] = blend
+                outputs[name] = self._readout_outputs(name, fitted, columns[name])
+            out[rows] = self._blended(outputs, self._is_new(part))
             for spread, measure in zip(spreads, measures, strict=True):
                 spread[rows] = measure(side_by_side(features, error_blocks))
         return out, spreads
@@ -418,6 +468,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             "started from": self._origin(),
             "prediction": shares(weights, self.readout_scores_, "loss"),
         }
+        if self.pool_keys_ is not None:
+            rows["of formulas new to pretraining"] = shares(self.new_readout_weights_, {}, "loss")
         rows |= self._about_rows()
         if self.nets_:
             epochs = sorted({len(history) for history in self.history_})

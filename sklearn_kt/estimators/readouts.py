@@ -562,9 +562,8 @@ def default_readouts(
     readouts = {}
     if pretrained:
         readouts["transfer_trees"] = Readout(transfer, trees)
-    # properties, which are those of pure crystals, may hide what conditions and dopants do
-    if classification or n_conditions or not (pretrained and fast):
-        readouts["trees"] = Readout(plain, trees)
+    # properties, which are those of pure crystals and known by heart of some, may hide the rest
+    readouts["trees"] = Readout(plain, trees)
     if "fractions" in blocks:
         part = _QUICK_COLUMNS if fast and classification else _AMOUNTS
         amounts = clone(trees).set_params(max_features=part)

@@ -15,7 +15,6 @@ much there is; scores on the test rows that the pool has never seen stand beside
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,13 @@ import numpy as np
 
 from sklearn_kt._files import replacing
 from sklearn_kt.compositions import composition_keys, read_compositions
-from sklearn_kt.exceptions import DatasetError, InputError
+from sklearn_kt.encoder.pool import KEY_BITS, POOL_FILE, find_keys, read_pool, short_keys
+from sklearn_kt.exceptions import InputError
 from sklearn_kt.pretraining import PROPERTIES, Corpus, CorpusTable, Property
 
 from .task import Task
 
-__all__ = ["POOL_FILE", "QUANTITIES", "CompositionPool", "audit_tasks"]
-
-POOL_FILE = "pool.npz"
-"""Name of a pool's file in the folder of a checkpoint."""
+__all__ = ["QUANTITIES", "CompositionPool", "audit_tasks"]
 
 QUANTITIES: Mapping[str, tuple[str, ...]] = {
     "band gap": (
@@ -89,9 +86,6 @@ QUANTITIES: Mapping[str, tuple[str, ...]] = {
 }
 """What benchmarks ask for, and the columns of the pretraining corpus that hold it."""
 
-# of the 64 bits of a key: with half a million compositions, one wrong match in two million
-_KEY_BITS = 40
-
 
 class CompositionPool:
     """Compositions that weights were pretrained on, and what was known of each.
@@ -146,8 +140,7 @@ class CompositionPool:
         *,
         name: str = "pool",
     ) -> None:
-        short = np.asarray(keys, np.uint64) >> np.uint64(64 - _KEY_BITS)
-        self._set(short, list(properties), np.asarray(known, bool), name)
+        self._set(short_keys(keys), list(properties), np.asarray(known, bool), name)
 
     @classmethod
     def from_tables(
@@ -225,21 +218,11 @@ class CompositionPool:
         DatasetError
             If the file is missing, damaged or of another kind.
         """
-        try:
-            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                steps = np.zeros((len(file["steps"].T), 8), np.uint8)
-                steps[:, : len(file["steps"])] = file["steps"].T
-                keys = np.cumsum(steps.view("<u8")[:, 0], dtype=np.uint64)
-                properties = file["properties"].tolist()
-                known = np.unpackbits(file["known"], axis=0, count=len(keys)).astype(bool)
-                name = str(file["name"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DatasetError(
-                f"{path} is not a pool of compositions that can be read ({error}); write it with "
-                "CompositionPool.save."
-            ) from error
+        found = read_pool(path, "properties", "known", "name")
+        keys = found["keys"]
+        known = np.unpackbits(found["known"], axis=0, count=len(keys)).astype(bool)
         pool = cls.__new__(cls)
-        pool._set(keys, properties, known, name)
+        pool._set(keys, found["properties"].tolist(), known, str(found["name"]))
         return pool
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -276,7 +259,7 @@ class CompositionPool:
         inside : bool ndarray of shape (m,)
             In the order of the rows.
         """
-        return self._rows(compositions) >= 0
+        return find_keys(self.keys, compositions) >= 0
 
     def knows(self, compositions: Any, quantity: str) -> np.ndarray:
         """Tell of which compositions the pool knows a quantity.
@@ -298,7 +281,7 @@ class CompositionPool:
             for name in QUANTITIES.get(quantity, (quantity,))
             if name in self.properties
         ]
-        rows = self._rows(compositions)
+        rows = find_keys(self.keys, compositions)
         return (rows >= 0) & self.known[rows][:, columns].any(axis=1)
 
     def __len__(self) -> int:
@@ -325,11 +308,6 @@ class CompositionPool:
         np.logical_or.at(self.known, row, known)
         self.properties = properties
         self.name = name
-
-    def _rows(self, compositions: Any) -> np.ndarray:
-        wanted = composition_keys(read_compositions(compositions)) >> np.uint64(64 - _KEY_BITS)
-        rows = np.searchsorted(self.keys, wanted).clip(max=len(self) - 1)
-        return np.where(self.keys[rows] == wanted, rows, -1)
 
 
 def audit_tasks(
@@ -377,7 +355,7 @@ def audit_tasks(
     report: dict[str, Any] = {
         "pool": {"missing": pool_missing}
         if pool is None
-        else {"name": pool.name, "compositions": len(pool), "key_bits": _KEY_BITS},
+        else {"name": pool.name, "compositions": len(pool), "key_bits": KEY_BITS},
         "tasks": {},
     }
     unseen: dict[str, np.ndarray] = {}

@@ -23,13 +23,12 @@ from sklearn_kt._cells import aligned, as_number, is_empty, names_a_class, unit_
 from sklearn_kt._formula import shorten
 from sklearn_kt.compositions import ELEMENTS, composition_keys, read_rows
 from sklearn_kt.conditions import composition_column as find_composition_column
-from sklearn_kt.encoder.weights import checkpoint_folder
+from sklearn_kt.encoder.pool import POOL_FILE, find_keys, pool_keys
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.plotting import plot_periodic_table
 from sklearn_kt.plotting._style import COLOURS, embedded, plain_text
 from sklearn_kt.tables import only_column
 
-from .audit import POOL_FILE, CompositionPool
 from .page import write_page
 from .runner import library_versions
 
@@ -500,13 +499,13 @@ def _seen(batch: CompositionBatch, checkpoint: str | Path | None) -> int | None:
     """Count compositions that are in the pool of a checkpoint."""
     if checkpoint is None:
         return None
-    path = checkpoint_folder(checkpoint) / POOL_FILE
-    if not path.is_file():
+    keys = pool_keys(checkpoint)
+    if keys is None:
         raise InputError(
             f"the checkpoint {str(checkpoint)!r} has no {POOL_FILE}, so that what its pretraining"
             " has seen is not known; say checkpoint=None."
         )
-    return int(CompositionPool.load(path).contains(batch).sum())
+    return int((find_keys(keys, batch) >= 0).sum())
 
 
 def _repeats(batch: CompositionBatch, groups: np.ndarray, conditions: pd.DataFrame) -> pd.DataFrame:

@@ -248,8 +248,6 @@ def test_readouts_read_conditions_and_a_plain_forest_is_among_them() -> None:
         readouts = default_readouts(blocks, 99, classification=False, fast=quick, n_conditions=2)
         assert readouts.keys() == {"trees", "fraction_trees", "transfer_trees", *more}
         assert all("conditions" in readout.blocks for readout in readouts.values())
-    without = default_readouts(blocks[:-1], 99, classification=False, fast=True)
-    assert "trees" not in without
 
 
 def test_kernels_see_a_condition_among_hundreds_of_columns() -> None:

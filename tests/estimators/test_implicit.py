@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Composition
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import (
     BaggingRegressor,
     ExtraTreesClassifier,
@@ -36,8 +37,13 @@ from sklearn_kt import (
     CompositionTokenizer,
     ImplicitKTClassifier,
     ImplicitKTRegressor,
+    load_model,
+    save_model,
 )
+from sklearn_kt.estimators import implicit_base
 from sklearn_kt.estimators.implicit_base import BaseImplicitKT
+from sklearn_kt.estimators.readouts import Readout
+from sklearn_kt.evaluation import CompositionPool
 from sklearn_kt.exceptions import (
     CheckpointError,
     CompositionError,
@@ -45,6 +51,7 @@ from sklearn_kt.exceptions import (
     InputError,
     TrainingError,
 )
+from sklearn_kt.pretraining import CorpusTable
 
 FORMULAS = [
     f"{metal}{n}{anion}{m}"
@@ -330,7 +337,7 @@ def test_fast_trains_no_network(checkpoint: Path) -> None:
     model = ImplicitKTRegressor(checkpoint, readout="fast", random_state=0).fit(FORMULAS, TARGET)
     assert model.nets_ == []
     assert "network" not in model.readout_scores_
-    assert set(model.readout_weights_) <= {"transfer_trees", "fraction_trees"}
+    assert set(model.readout_scores_) == {"transfer_trees", "trees", "fraction_trees", "blend"}
     assert r2_score(TARGET, model.predict(FORMULAS)) > 0.8
     few = ImplicitKTRegressor(None, readout="fast", random_state=0).fit(FORMULAS[:9], TARGET[:9])
     assert few.readout_weights_ == {"trees": 1.0}
@@ -431,7 +438,50 @@ def test_default_is_the_bundled_checkpoint() -> None:
     default = ImplicitKTRegressor(readout="fast", random_state=0).fit(FORMULAS, TARGET)
     assert default.checkpoint == "default"
     assert "band_gap_mp" in default.encoder_.property_names
-    assert set(default.readout_scores_) == {"fraction_trees", "transfer_trees", "blend"}
+    # too few to tell seen compositions from others
+    assert default.pool_keys_ is None
+    assert default.new_readout_weights_ is default.readout_weights_
+
+
+def _constants(*args: Any, **kwargs: Any) -> dict[str, Readout]:
+    return {
+        name: Readout(("fractions",), DummyRegressor(strategy="constant", constant=value))
+        for name, value in (("high", 1.0), ("low", -1.0))
+    }
+
+
+def test_new_compositions_have_weights_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(implicit_base, "_MIN_SEEN", len(FORMULAS))
+    monkeypatch.setattr(implicit_base, "default_readouts", _constants)
+    new = [f"{formula}Og0.{n:03}" for n, formula in enumerate(FORMULAS, 1)]
+    X, y = [*FORMULAS, *new], [*TARGET + 9, *TARGET]
+    folder = tmp_path / "seen"
+    shutil.copytree(checkpoint, folder)
+    CompositionPool.from_tables([CorpusTable(FORMULAS)]).save(folder / "pool.npz")
+    fit = ImplicitKTRegressor(folder, readout="fast", random_state=0).fit
+    model = fit(X, y)
+    assert model.readout_weights_ == {"high": 1.0}
+    assert model.new_readout_weights_ == {"low": 1.0}
+    seen, unseen = model.predict(["MgO", "MgOOg0.5"])
+    assert seen - unseen > 6
+    # as precise for one as for the other
+    assert np.ptp(model.predict_interval(["MgO"])) < 6
+    assert "new to pretraining" in model._repr_html_()
+    for again in (pickle.loads(pickle.dumps(model)), _kept(model, tmp_path / "kept")):
+        assert again.predict(["MgO", "MgOOg0.5"]).tolist() == [seen, unseen]
+    # too few of a kind
+    for fitted in (fit(X[1:], y[1:]), fit(X[:-1], y[:-1])):
+        assert fitted.pool_keys_ is None
+        assert fitted.new_readout_weights_ is fitted.readout_weights_
+    (folder / "pool.npz").unlink()
+    assert fit(X, y).pool_keys_ is None
+
+
+def _kept(model: ImplicitKTRegressor, path: Path) -> Any:
+    save_model(model, path)
+    return load_model(path)
 
 
 @pytest.mark.slow

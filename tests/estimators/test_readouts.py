@@ -46,10 +46,9 @@ def test_readouts_follow_what_is_there() -> None:
     assert isinstance(several["kernel"].estimator, EachTargetRegressor)
     classes = default_readouts(BLOCKS, 100, classification=True)
     assert set(classes) == {"transfer_trees", "trees", "fraction_trees", "boosting"}
-    quick = default_readouts(BLOCKS, 100, classification=True, fast=True)
-    assert set(quick) == {"transfer_trees", "trees", "fraction_trees"}
-    quick = default_readouts(BLOCKS, 100, classification=False, fast=True)
-    assert set(quick) == {"transfer_trees", "fraction_trees"}
+    for kind in (True, False):
+        quick = default_readouts(BLOCKS, 100, classification=kind, fast=True)
+        assert set(quick) == {"transfer_trees", "trees", "fraction_trees"}
     text = default_readouts(("embedding", *BLOCKS[2:]), 100, classification=True)
     assert text["transfer_trees"].blocks == ("embedding", "descriptors", "fractions")
 
