@@ -416,8 +416,9 @@ class ExplicitKTRegressor(GapRegressorMixin, _BaseExplicitKT):
     Notes
     -----
     The default embedder needs the extra ``structures``. A composition that the
-    prototype library holds gets its known structure, others get substituted ones;
-    fractional ones get the structure of the nearest stoichiometry, with a warning.
+    prototype library holds gets its known structure, others get substituted ones, solid
+    solutions an ordered supercell of a parent's; what no cell holds gets the structure of the
+    nearest stoichiometry, with a warning.
     The idea of explicit transfer is that of [1]_, which used another generator.
 
     References

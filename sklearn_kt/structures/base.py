@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from numbers import Integral, Real
@@ -148,31 +148,39 @@ class FormulaGenerator(BaseStructureGenerator):
 
     def _generate(self, batch: CompositionBatch, wanted: int) -> list[list[Candidate]]:
         exact = integer_formulas(batch, self.max_atoms)
-        formulas = [
-            self._formula(amounts, formula)
-            for amounts, formula in zip(_amounts_of(batch), exact, strict=True)
-        ]
-        distinct: dict[str, Stoichiometry] = {}
-        for formula in formulas:
-            if formula is not None:
-                distinct.setdefault(_name(formula), formula)
-        found = {name: self._generate_one(f, wanted) for name, f in distinct.items()}
-        out = [
-            [] if formula is None else _noted(found[_name(formula)], formula.error)
-            for formula in formulas
-        ]
+        # what comes more than once is asked for once
+        rows: dict[tuple, list[Candidate]] = {}
+        found: dict[str, list[Candidate]] = {}
+
+        def generate(formula: Stoichiometry) -> list[Candidate]:
+            name = _name(formula)
+            if name not in found:
+                found[name] = self._generate_one(formula, wanted)
+            return found[name]
+
+        out = []
+        for amounts, formula in zip(_amounts_of(batch), exact, strict=True):
+            key = tuple(amounts.items())
+            if amounts and key not in rows:
+                rows[key] = self._candidates(amounts, formula, wanted, generate)
+            out.append(list(rows.get(key, [])))
         warn_of_near_formulas(out, stacklevel=3)
         return out
 
-    def _formula(
-        self, amounts: Mapping[int, float] | None, exact: Stoichiometry | None
-    ) -> Stoichiometry | None:
-        if amounts is None:
-            return None
+    def _candidates(
+        self,
+        amounts: Mapping[int, float],
+        exact: Stoichiometry | None,
+        wanted: int,
+        generate: Callable[[Stoichiometry], list[Candidate]],
+    ) -> list[Candidate]:
         # the quick question first: what can be made is looked for
         if exact is not None and (_is_whole(amounts) or self._can_make(exact)):
-            return exact
-        return near_formulas(amounts, self.max_atoms, self.max_error, self._can_make)
+            return generate(exact) or self._generate_mixed(amounts, wanted)
+        if mixed := self._generate_mixed(amounts, wanted):
+            return mixed
+        near = near_formulas(amounts, self.max_atoms, self.max_error, self._can_make)
+        return [] if near is None else _noted(generate(near), near.error)
 
     def _can_make(self, formula: Stoichiometry) -> bool:
         """Whether the generator may find anything: near formulas are chosen by it."""
@@ -181,6 +189,10 @@ class FormulaGenerator(BaseStructureGenerator):
     @abstractmethod
     def _generate_one(self, formula: Stoichiometry, wanted: int) -> list[Candidate]:
         """Candidates for one formula, best first."""
+
+    def _generate_mixed(self, amounts: Mapping[int, float], wanted: int) -> list[Candidate]:
+        """Candidates for a solid solution, best first; of generators that know such."""
+        return []
 
 
 def ask(generator: Any, batch: CompositionBatch, wanted: int) -> list[list[Candidate]]:
@@ -231,20 +243,19 @@ def warn_of_near_formulas(found: Sequence[Sequence[Candidate]], stacklevel: int)
     if errors:
         warnings.warn(
             f"{len(errors)} of {len(found)} compositions are not integer formulas as small as the "
-            "generator's max_atoms and were replaced by the nearest ones; up to "
-            f"{max(errors):.1%} of the atoms differ (provenance['composition_error']).",
+            "generator's max_atoms, or than its supercells, and were replaced by the nearest ones; "
+            f"up to {max(errors):.1%} of the atoms differ (provenance['composition_error']).",
             NearFormulaWarning,
             stacklevel=stacklevel + 1,
         )
 
 
-def _amounts_of(batch: CompositionBatch) -> Iterator[dict[int, float] | None]:
-    """Amounts of each row; None for rows that are not compositions."""
+def _amounts_of(batch: CompositionBatch) -> Iterator[dict[int, float]]:
+    """Amounts of each row; none for rows that are not compositions."""
     bounds = batch.offsets.tolist()
     numbers, amounts = batch.atomic_numbers.tolist(), batch.amounts.tolist()
     for start, stop in pairwise(bounds):
-        row = dict(zip(numbers[start:stop], amounts[start:stop], strict=True))
-        yield row or None
+        yield dict(zip(numbers[start:stop], amounts[start:stop], strict=True))
 
 
 def _is_whole(amounts: Mapping[int, float]) -> bool:

@@ -221,6 +221,16 @@ class PrototypeLibrary:
         return lattice, np.array(numbers)[keep], coords[keep]
 
     @cached_property
+    def cell_sizes(self) -> np.ndarray:
+        """Atoms in the primitive cell of each crystal."""
+        halls = self.arrays["hall"].tolist()
+        parts = {hall: abs(np.linalg.det(setting(hall)[2])) for hall in set(halls)}
+        atoms = np.add.reduceat(
+            self.arrays["orbit_multiplicity"].astype(int), self.arrays["orbit_start"][:-1]
+        )
+        return np.rint(atoms * [parts[hall] for hall in halls]).astype(int)
+
+    @cached_property
     def site_classes(self) -> list[tuple[int, ...]]:
         """For each prototype a number per slot, equal for slots on equivalent sites."""
         out = []

@@ -18,6 +18,7 @@ __all__ = [
     "integer_formulas",
     "near_formulas",
     "reduced_formula",
+    "rounded",
 ]
 
 # A smaller formula is preferred if it is worse by at most this.
@@ -44,6 +45,11 @@ class Stoichiometry:
     def n_atoms(self) -> int:
         """Atoms in the formula."""
         return sum(self.counts.values())
+
+    @property
+    def amounts(self) -> tuple[int, ...]:
+        """Amounts in ascending order: (1, 1, 3) of perovskites."""
+        return tuple(sorted(self.counts.values()))
 
 
 def integer_formulas(batch: CompositionBatch, max_atoms: int) -> list[Stoichiometry | None]:
@@ -157,14 +163,26 @@ def reduced_formula(counts: Mapping[int, int]) -> str:
 
 def _roundings(amounts: Mapping[int, float], max_atoms: int) -> Iterator[Stoichiometry]:
     """Round to each number of atoms, without formulas that have a common divisor."""
-    numbers = list(amounts)
-    share = np.array([amounts[z] for z in numbers], float)
-    share = share / share.sum()
+    total = sum(amounts.values())
+    shares = {z: amount / total for z, amount in amounts.items()}
     for size in range(1, max_atoms + 1):
-        counts = np.floor(share * size + 1e-9)
-        rest = round(size - float(counts.sum()))
-        # the largest remainders are rounded up; ties in the order of the formula
-        counts[np.argsort(-(share * size - counts), kind="stable")[:rest]] += 1
-        whole = {z: int(c) for z, c in zip(numbers, counts, strict=True) if c}
-        if gcd(*whole.values()) == 1:
-            yield Stoichiometry(whole, float(np.abs(counts / size - share).sum() / 2))
+        counts = rounded(shares, size)
+        if gcd(*counts.values()) == 1:
+            differences = (abs(counts.get(z, 0) / size - share) for z, share in shares.items())
+            yield Stoichiometry(counts, sum(differences) / 2)
+
+
+def rounded(shares: Mapping[int, float], size: int) -> dict[int, int]:
+    """Share a number of atoms out; what rounds to nothing is left out.
+
+    Examples
+    --------
+    >>> rounded({22: 0.25, 40: 0.75}, 6)
+    {22: 2, 40: 4}
+    """
+    numbers, share = list(shares), np.array([*shares.values()], float)
+    counts = np.floor(share * size + 1e-9)
+    rest = round(size - float(counts.sum()))
+    # the largest remainders are rounded up; ties in the order of the formula
+    counts[np.argsort(-(share * size - counts), kind="stable")[:rest]] += 1
+    return {z: int(c) for z, c in zip(numbers, counts, strict=True) if c}
