@@ -3,23 +3,30 @@
     SKLEARN_KT_DATA=<folder> python -m benchmarks.structures prototypes
     SKLEARN_KT_DATA=<folder> python -m benchmarks.structures compare
 
-Compositions are drawn from the test splits of MP-20 and MPTS-52 (the latter is later in time
-than anything of MPTS-52 in the library), and from WBM. A candidate is right if pymatgen's
-StructureMatcher (ltol 0.3, stol 0.5, angle_tol 10) matches it to the most stable crystal that the
-split has of the composition. Settings:
+``prototypes`` follows the protocol by which models of crystal-structure prediction are compared:
+every structure of the test split is asked for by its formula and the number of atoms in its cell,
+and is found if pymatgen's StructureMatcher (ltol 0.3, stol 0.5, angle_tol 10) matches it to the
+first candidate, or to one of twenty. Polymorphs are asked for one by one; candidates with other
+cells do not count, nothing is refused for its distance, and no candidate is wrong. The root mean
+square of the displacements, over the cube root of the volume per atom, is that of what was found.
+Settings:
 
-- absent: compositions that the library does not have;
-- without_formula: any compositions, their own crystals taken out of the library;
+- without_test: the library without the compositions of the test split, all their crystals and from
+  whatever source, which is stricter than a random split of crystals;
 - without_family: the same, and without the crystals of the true prototype whose elements are
-  from the same groups of the periodic table, element by element.
+  from the same groups of the periodic table, element by element;
+- shipped: the library as it is, which knows half of the compositions from other sources;
+- by_energy, by_both: as without_test, the twenty candidates in the order of ``rank_by``.
+
+WBM has no split: all of it is test. Structures are drawn by a seed, and ``--n`` leaves the later
+ones out. Rows are kept as they are found, and a run that was cut short goes on where it was.
 
 ``compare`` runs the CrystaLLM of the package beside the prototypes, on compositions that the
-library does not have and CrystaLLM was not trained on. A text of CrystaLLM is valid if it passes
-all checks; the first candidate of each generator is checked for impossible bonds; "both" takes
-turns. Each part leaves the other's results as they are; each set's are written when done.
+library does not have and CrystaLLM was not trained on; right is what matches the most stable
+crystal of the composition in the split. A text of CrystaLLM is valid if it passes all checks; the
+first candidate of each generator is checked for impossible bonds; "both" takes turns.
 
-Compositions without a candidate count as wrong. Seconds are CPU seconds of one thread, and
-leave out matching.
+Seconds are CPU seconds of one thread for twenty (compare: five) candidates, without matching.
 """
 
 from __future__ import annotations
@@ -27,6 +34,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import time
 import warnings
 from collections import Counter
@@ -35,9 +43,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Structure
+from tqdm import trange
 
-from benchmarks.common import RESULTS, how_made, write_json
+from benchmarks.common import RESULTS, how_made, read_json, write_json
+from sklearn_kt._files import replacing
 from sklearn_kt.datasets import data_home
 from sklearn_kt.structures import (
     Candidate,
@@ -47,39 +59,51 @@ from sklearn_kt.structures import (
     PrototypeLibrary,
     load_library,
 )
+from sklearn_kt.structures.chgnet import rank_by_energy
 from sklearn_kt.structures.crystallm.text import bond_score
 from sklearn_kt.structures.elements import families
 from sklearn_kt.structures.prototypes import rank, substituted
 from sklearn_kt.structures.reading import counts_of_row, read_rows, read_structure
-from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula, reduced_formula
+from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula
 from sklearn_kt.structures.symmetry import analyse
 
 SETS = {"mp20": "mp20_subset", "mpts52": "mpts52_val_test", "wbm": "wbm_val_10k"}
 MATCH = {"ltol": 0.3, "stol": 0.5, "angle_tol": 10}
+SETTINGS = ("without_test", "without_family", "shipped", "by_energy", "by_both")
+N_CANDIDATES = 20
+# structures whose rows are written together
+CHUNK = 20
 
 
-def truths(home: Path, name: str) -> dict[tuple, dict[str, Any]]:
-    """Find the most stable crystal of each composition of a test split, or of all WBM."""
+def test_rows(home: Path, name: str) -> list[dict[str, Any]]:
+    """Read the crystals of a test split, or all of WBM."""
+    rows = read_rows(home / "structures" / f"{SETS[name]}.jsonl.gz")
+    return [row for row in rows if name == "wbm" or row["split"] == "test"]
+
+
+def most_stable(rows: list[dict[str, Any]], name: str) -> dict[tuple, dict[str, Any]]:
+    """Find the most stable crystal of each composition."""
     best: dict[tuple, dict[str, Any]] = {}
     energy = "formation_energy_per_atom" if name == "wbm" else "e_above_hull"
-    for row in read_rows(home / "structures" / f"{SETS[name]}.jsonl.gz"):
-        if name == "wbm" or row["split"] == "test":
-            formula = integer_formula(counts_of_row(row))
-            key = tuple(sorted(formula.counts.items()))
-            if key not in best or row[energy] < best[key][energy]:
-                best[key] = row
+    for row in rows:
+        key = key_of(row)
+        if key not in best or row[energy] < best[key][energy]:
+            best[key] = row
     return best
 
 
-def own_rows(library: PrototypeLibrary, formula: Stoichiometry) -> np.ndarray:
-    """Rows of the library with this very composition."""
-    amounts = tuple(sorted(formula.counts.values()))
-    rows = library.members(amounts)
-    same = [
-        dict(zip(z, amounts, strict=True)) == dict(formula.counts)
-        for z in library.elements(rows, len(amounts)).tolist()
+def key_of(row: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    """Composition of a crystal: atomic numbers and their reduced amounts."""
+    return tuple(sorted(integer_formula(counts_of_row(row)).counts.items()))
+
+
+def keys_of(library: PrototypeLibrary) -> list[tuple[tuple[int, int], ...]]:
+    """Compositions of the library's crystals."""
+    pairs = zip(*(library.arrays[k].tolist() for k in ("elements", "amounts")), strict=True)
+    return [
+        tuple(sorted((z, n) for z, n in zip(elements, amounts, strict=True) if z))
+        for elements, amounts in pairs
     ]
-    return rows[np.array(same, bool)]
 
 
 def family_rows(library: PrototypeLibrary, formula: Stoichiometry, label: str) -> np.ndarray:
@@ -98,72 +122,122 @@ def family_rows(library: PrototypeLibrary, formula: Stoichiometry, label: str) -
     return rows[np.array(same, bool)]
 
 
-def candidates_of(
-    library: PrototypeLibrary, formula: Stoichiometry, dropped: np.ndarray, n: int
-) -> list[Candidate]:
-    """Candidates from a library without some rows."""
-    rows = library.members(tuple(sorted(formula.counts.values())))
-    allowed = rows[~np.isin(rows, dropped)]
-    ranked = rank(library, formula, n, PrototypeGenerator().max_distance, allowed)
-    found = [substituted(library, one) for one in ranked]
-    return [candidate for candidate in found if candidate.is_sound()]
+class Protocol:
+    """One set of test structures, asked for one by one.
 
+    Parameters
+    ----------
+    library : PrototypeLibrary
+        As shipped.
+    tests : list of dict
+        All structures of the split.
+    """
 
-def evaluate(
-    library: PrototypeLibrary,
-    sample: list[tuple[tuple, dict[str, Any]]],
-    setting: str,
-    rank_by: str,
-    n: int,
-) -> dict[str, Any]:
-    """Score one setting."""
-    matcher = StructureMatcher(**MATCH)
-    generator = PrototypeGenerator(rank_by=rank_by)
-    hits, volumes, energies, seconds, missed = [], [], [], 0.0, []
-    for key, row in sample:
-        formula = Stoichiometry(dict(key))
+    def __init__(self, library: PrototypeLibrary, tests: list[dict[str, Any]]) -> None:
+        self.library = library
+        keys = keys_of(library)
+        asked = {key_of(row) for row in tests}
+        self.known = set(keys) & asked
+        self.of_tests = np.array([key in asked for key in keys])
+        self.matcher = StructureMatcher(**MATCH)
+
+    def score(self, row: dict[str, Any], name: str) -> dict[str, Any]:
+        """Ask for one structure in one setting."""
         truth = read_structure(row)
-        dropped = own_rows(library, formula)
-        if setting == "without_family":
-            found = analyse(Candidate.from_structure(truth))
-            if found is not None:
-                dropped = np.union1d(dropped, family_rows(library, formula, found.label))
+        formula = Stoichiometry(dict(key_of(row)))
+        rows = self.allowed(truth, formula, name)
         start = time.process_time()
-        pool = n if rank_by == "similarity" else max(n, generator.pool)
-        candidates = candidates_of(library, formula, dropped, pool)
-        if rank_by != "similarity" and candidates:
-            from sklearn_kt.structures.chgnet import rank_by_energy
+        ranked = rank(self.library, formula, N_CANDIDATES, float("inf"), rows)
+        found = [substituted(self.library, one) for one in ranked]
+        found = [candidate for candidate in found if candidate.is_sound()]
+        if name.startswith("by_") and found:
+            scale = None if name == "by_energy" else PrototypeGenerator().energy_scale
+            found = rank_by_energy(found, scale)
+        seconds = time.process_time() - start
+        distances = [self.matcher.get_rms_dist(truth, crystal.structure) for crystal in found]
+        errors = [np.nan if pair is None else float(pair[0]) for pair in distances]
+        right = [rank for rank, error in enumerate(errors, start=1) if np.isfinite(error)]
+        first = abs(np.linalg.det(found[0].lattice)) / truth.volume if found else np.nan
+        return {
+            "id": row["id"],
+            "n_atoms": len(truth),
+            "known": key_of(row) in self.known,
+            "candidates": len(found),
+            "right": right[0] if right else 0,
+            "rms_first": errors[0] if found else np.nan,
+            "rms_best": float(np.nanmin(errors)) if right else np.nan,
+            "volume_error": abs(first - 1),
+            "seconds": seconds,
+        }
 
-            scale = None if rank_by == "energy" else generator.energy_scale
-            candidates = rank_by_energy(candidates, scale)
-        candidates = candidates[:n]
-        seconds += time.process_time() - start
-        hit = [matcher.fit(truth, candidate.structure) for candidate in candidates]
-        hits.append(hit.index(True) if True in hit else None)
-        if candidates:
-            top = candidates[0].structure
-            ratio = (top.volume / len(top)) / (truth.volume / len(truth))
-            volumes.append(abs(ratio - 1))
-            if rank_by != "similarity":
-                from sklearn_kt.structures.chgnet import chgnet_outputs
+    def allowed(self, truth: Structure, formula: Stoichiometry, name: str) -> np.ndarray:
+        """Rows of the library that a setting leaves for one structure."""
+        rows = self.library.members(tuple(sorted(formula.counts.values())))
+        rows = rows[self.library.cell_sizes[rows] == len(truth)]
+        if name != "shipped":
+            rows = rows[~self.of_tests[rows]]
+        if name == "without_family":
+            crystal = analyse(Candidate.from_structure(truth))
+            if crystal is not None:
+                rows = rows[~np.isin(rows, family_rows(self.library, formula, crystal.label))]
+        return rows
 
-                _, pair = chgnet_outputs([top, truth])
-                energies.append(float(pair[0] - pair[1]))
-        if hits[-1] != 0:
-            missed.append(reduced_formula(formula.counts))
-    total = len(sample)
+
+def run_protocol(
+    library: PrototypeLibrary, tests: list[dict[str, Any]], name: str, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Score the structures that have no row yet, and sum up all that have one."""
+    protocol = Protocol(library, tests)
+    path = args.output.with_suffix(".csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scores: dict[str, Any] = {}
+    for part in SETTINGS:
+        drawn = tests[: args.n_energy if part.startswith("by_") else args.n]
+        done = set(rows_of(path, name, part)["id"])
+        missing = [row for row in drawn if row["id"] not in done]
+        for start in trange(0, len(missing), CHUNK, desc=f"{name} {part}", file=sys.stderr):
+            chunk = missing[start : start + CHUNK]
+            found = [{"set": name, "setting": part, **protocol.score(r, part)} for r in chunk]
+            kept = [pd.read_csv(path)] if path.exists() else []
+            with replacing(path) as handle:
+                frame = pd.concat([*kept, pd.DataFrame(found)])
+                frame.to_csv(handle, index=False, float_format="%.4g")
+        rows = rows_of(path, name, part)
+        if len(rows):
+            scores[part] = summary(rows)
+    # models that give one answer to one question cannot find all polymorphs
+    questions = {(key_of(row), sum(counts_of_row(row).values())) for row in tests}
+    return {"structures": len(tests), "distinct_questions": len(questions), **scores}
+
+
+def rows_of(path: Path, name: str, part: str) -> pd.DataFrame:
+    """Rows that are kept of one set and setting."""
+    if not path.exists():
+        return pd.DataFrame(columns=["id"])
+    rows = pd.read_csv(path)
+    return rows[(rows["set"] == name) & (rows["setting"] == part)]
+
+
+def summary(rows: pd.DataFrame) -> dict[str, Any]:
+    """Sum up the structures of one setting."""
+    right, known = rows["right"].to_numpy(), rows["known"].to_numpy(bool)
+    first = right == 1
     result = {
-        "n": total,
-        "coverage": round(len(volumes) / total, 4),
-        "top1": round(hits.count(0) / total, 4),
-        f"top{n}": round(sum(h is not None for h in hits) / total, 4),
-        "median_volume_error": round(float(np.median(volumes)), 4),
-        "cpu_seconds_per_formula": round(seconds / total, 4),
-        "missed_examples": missed[:10],
+        "n": len(rows),
+        "coverage": float((rows["candidates"] > 0).mean()),
+        "top1": float(first.mean()),
+        f"top{N_CANDIDATES}": float((right > 0).mean()),
+        "rms1": float(rows["rms_first"].mean()),
+        f"rms{N_CANDIDATES}": float(rows["rms_best"].mean()),
+        "median_volume_error": float(rows["volume_error"].median()),
+        "cpu_seconds_per_formula": float(rows["seconds"].mean()),
+        "known_compositions": int(known.sum()),
+        "top1_of_known": float(first[known].mean()) if known.any() else None,
+        "top1_of_others": float(first[~known].mean()) if not known.all() else None,
     }
-    if energies:
-        result["median_energy_above_known_eV_per_atom"] = round(float(np.nanmedian(energies)), 4)
-    return result
+    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()}
+    # nothing was found, or nothing proposed
+    return {k: None if v != v else v for k, v in rounded.items()}
 
 
 def compare(
@@ -236,8 +310,8 @@ def main() -> None:
     parser.add_argument("part", choices=("prototypes", "compare"))
     parser.add_argument("--data-dir", type=Path, default=data_home())
     parser.add_argument("--sets", nargs="+", choices=tuple(SETS), default=tuple(SETS))
-    parser.add_argument("--n", type=int, default=300, help="compositions of each kind")
-    parser.add_argument("--n-energy", type=int, default=100, help="compositions ranked by energy")
+    parser.add_argument("--n", type=int, default=None, help="test structures; all by default")
+    parser.add_argument("--n-energy", type=int, default=100, help="structures ranked by energy")
     parser.add_argument("--n-compare", type=int, default=100, help="compositions to compare on")
     parser.add_argument("--n-samples", type=int, default=20, help="texts for each of them")
     parser.add_argument("--output", type=Path, default=RESULTS / "structures.json")
@@ -247,38 +321,27 @@ def main() -> None:
     warnings.simplefilter("ignore")
     library = load_library()
     command = how_made()["command"]
-    record = json.loads(args.output.read_text()) if args.output.exists() else {}
     rng = np.random.default_rng(0)
     for name in SETS:
-        known = sorted(truths(args.data_dir, name).items())
+        protocol = args.part == "prototypes"
+        rows: list[Any] = test_rows(args.data_dir, name)
+        if not protocol:
+            rows = sorted(most_stable(rows, name).items())
         # the draw does not depend on the sets that are asked for
-        order = [known[i] for i in rng.permutation(len(known))]
+        drawn = [rows[i] for i in rng.permutation(len(rows))]
         if name not in args.sets:
             continue
-        formulas = [Stoichiometry(dict(key)) for key, _ in order]
-        new = [not len(own_rows(library, formula)) for formula in formulas]
-        absent = [item for item, is_new in zip(order, new, strict=True) if is_new]
-        share = len(absent) / len(order)
-        if args.part == "compare":
-            scores = compare(absent[: args.n_compare], 5, args.n_samples)
-            print(name, json.dumps(scores, indent=1))
+        if protocol:
+            scores = run_protocol(library, drawn, name, args)
         else:
-            parts = {
-                "absent": absent[: args.n],
-                "without_formula": order[: args.n],
-                "without_family": order[: args.n],
-            }
-            scores = {
-                setting: evaluate(library, sample, setting, "similarity", 5)
-                for setting, sample in parts.items()
-            }
-            for rank_by in ("similarity", "energy", "both"):
-                sample = absent[: args.n_energy]
-                scores[f"absent_by_{rank_by}"] = evaluate(library, sample, "absent", rank_by, 5)
-            for setting, score in scores.items():
-                print(name, setting, {k: v for k, v in score.items() if k != "missed_examples"})
-        section = record.setdefault("results" if args.part == "prototypes" else "compared", {})
-        section[name] = {"compositions": len(order), "absent_share": round(share, 4), **scores}
+            known = set(keys_of(library))
+            absent = [item for item in drawn if item[0] not in known]
+            share = round(len(absent) / len(drawn), 4)
+            scores = {"compositions": len(drawn), "absent_share": share}
+            scores |= compare(absent[: args.n_compare], 5, args.n_samples)
+        print(name, json.dumps(scores, indent=1))
+        record = read_json(args.output.stem, args.output.parent) or {}
+        record.setdefault("results" if args.part == "prototypes" else "compared", {})[name] = scores
         record.setdefault("commands", {})[f"{args.part} {name}"] = command
         record |= {
             "machine": platform.processor() or platform.machine(),
@@ -286,7 +349,6 @@ def main() -> None:
             "library": {"crystals": len(library), "prototypes": len(library.labels)},
             "matcher": MATCH,
         }
-        args.output.parent.mkdir(exist_ok=True)
         write_json(args.output.stem, record, args.output.parent)
 
 

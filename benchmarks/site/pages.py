@@ -43,7 +43,7 @@ TEXTS = {
     "intervals": ("python -m benchmarks.accuracy.intervals", intervals_text, None),
     "inference": ("python -m benchmarks.speed.encoder", inference_text, None),
     "speed": ("make bench-speed", speed_text, draw_speed),
-    "structures": ("python -m benchmarks.structures compare", structures_text, None),
+    "structures": ("python -m benchmarks.structures prototypes", structures_text, None),
 }
 # results with predictions: command, folder, text
 KEPT = {
