@@ -31,6 +31,7 @@ from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 from sklearn_kt.structures import (
     Cached,
+    Candidate,
     CrystalGraphClassifier,
     CrystalGraphRegressor,
     PrototypeGenerator,
@@ -246,8 +247,10 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         left_out = "embedding" if "properties" in self.encoder_.blocks else ""
         names = [name for name in self.encoder_.blocks if name != left_out]
         known = side_by_side(self.encoder_.features(data[rows], names), names)
-        features = np.full((len(data), columns.shape[1] + known.shape[1]), np.nan)
-        features[rows] = np.hstack([columns, known])
+        origin = np.array([_origin(given[i]) for i in rows])
+        width = columns.shape[1] + origin.shape[1] + known.shape[1]
+        features = np.full((len(data), width), np.nan)
+        features[rows] = np.hstack([columns, origin, known])
         has_structure = np.zeros(len(data), bool)
         has_structure[rows] = np.isfinite(columns).all(axis=1)
         return features, has_structure
@@ -347,11 +350,13 @@ class ExplicitKTRegressor(GapRegressorMixin, _BaseExplicitKT):
         Composition encoder whose predicted properties stand beside the columns of
         structures, as for :class:`CompositionEmbedder`; None leaves them out.
     readout : {"fast"} or regressor, default="fast"
-        Model of the columns: structures, predicted properties, elemental descriptors
-        and atomic fractions, in this order. ``"fast"`` is extra-trees, with errors calibrated
-        on inner folds. A :class:`~sklearn_kt.structures.CrystalGraphRegressor` reads the
-        crystals themselves: CHGNet is fine-tuned end to end, far slower, and `embedder` and
-        `checkpoint` have no part in it.
+        Model of the columns: structures, how far the first of them can be trusted (its
+        distance, composition error and score, and whether it is known), predicted
+        properties, elemental descriptors and atomic fractions, in this order. ``"fast"`` is
+        extra-trees, with errors calibrated on inner folds. A
+        :class:`~sklearn_kt.structures.CrystalGraphRegressor` reads the crystals themselves:
+        CHGNet is fine-tuned end to end, far slower, and `embedder` and `checkpoint` have no
+        part in it.
     n_candidates : int, default=1
         Structures generated for each composition. Several are averaged with
         Boltzmann weights, and their spread is a feature; a graph network pools them
@@ -773,6 +778,23 @@ def _given(structures: Sequence[Any] | None, n_rows: int) -> list[Any]:
             "structure."
         )
     return given
+
+
+def _origin(structures: Any) -> tuple[float, float, float, float]:
+    """How far a row's first structure can be trusted, as its generator tells.
+
+    Distance of the substitution, error of the composition, score, and whether it is a known
+    crystal of the composition, as is a structure that is passed. Rows of the training table
+    get what new rows would: a generator's library is the same for both.
+    """
+    first = structures[0] if isinstance(structures, list | tuple) and structures else structures
+    told = first.provenance if isinstance(first, Candidate) else {"known": True}
+    score = first.score if isinstance(first, Candidate) else 1.0
+    error = float(told.get("composition_error", 0.0))
+    known = bool(told.get("known", False)) and not error
+    # what is not told is told apart from all that is
+    score = score if np.isfinite(score) else -1.0
+    return float(told.get("distance", 0.0 if known else -1.0)), error, score, float(known)
 
 
 def _rows_of(columns: Any, rows: np.ndarray) -> Any:

@@ -106,7 +106,7 @@ def read_structures(source: Any, *, skip_bad: bool = False) -> list[Candidate]:
             structure, energy = read()
             extra = {} if energy is None or np.isnan(energy) else {"energy": float(energy)}
             candidate = Candidate.from_structure(
-                structure, 1.0, generator="StructureLookup", source=place, **extra
+                structure, 1.0, generator="StructureLookup", source=place, known=True, **extra
             )
             if not candidate.is_sound():
                 raise InputError("atoms overlap, or the cell is not finite")

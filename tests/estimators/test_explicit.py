@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from _crystals import QUICK
+from _crystals import QUICK, rocksalt
 from _shims import SpelledClassifier, SpelledRegressor
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Composition, Lattice, Structure
@@ -23,9 +23,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import ExplicitKTClassifier, ExplicitKTRegressor
+from sklearn_kt.compositions import read_compositions
 from sklearn_kt.encoder import encoder
 from sklearn_kt.encoder.weights import CheckpointFiles
-from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
+from sklearn_kt.exceptions import (
+    CompositionError,
+    CompositionWarning,
+    InputError,
+    NearFormulaWarning,
+)
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.structures import (
     CrystalGraphClassifier,
@@ -189,6 +195,26 @@ class TestFallback:
     def test_nothing_to_learn_from(self) -> None:
         with pytest.warns(CompositionWarning), pytest.raises(InputError, match="none of the rows"):
             regressor(fallback="nan").fit(["TcO", "TcO2"], [1.0, 2.0])
+
+    def test_readout_reads_how_far_structures_can_be_trusted(self) -> None:
+        model = regressor(generator=PrototypeGenerator()).fit(FORMULAS[:6], TARGET[:6])
+        asked = ["NaCl", "Rb2InAgBr6", "PbTe0.7Se0.3", "In0.53Ga0.47As", "KCl"]
+        batch = read_compositions(asked)
+        with pytest.warns(NearFormulaWarning):
+            found = PrototypeGenerator().generate(batch, 1)
+        given: list[Any] = [*found[:4], rocksalt("K", "Cl", 6.3)]
+        columns, _ = model._features(batch, given)
+        distance, error, score, known = columns[:, 1:5].T
+        about = [candidate.provenance for [candidate] in found]
+        assert known.tolist() == [1, 0, 0, 0, 1]
+        assert_allclose(distance, [*(a["distance"] for a in about[:4]), 0])
+        assert_allclose(error, [0, 0, 0, about[3]["composition_error"], 0])
+        assert_allclose(score, [*(c.score for [c] in found[:4]), 1])
+
+    def test_generators_that_tell_nothing_are_told_apart(self) -> None:
+        model = regressor().fit(FORMULAS, TARGET)
+        columns, _ = model._features(read_compositions(["NaF"]), [None])
+        assert columns[0, 1:5].tolist() == [-1, 0, -1, 0]
 
     def test_classes_that_only_fallback_rows_have(self) -> None:
         model = ExplicitKTClassifier(
