@@ -42,6 +42,7 @@ __all__ = [
     "TableWriter",
     "arrow_errors",
     "as_numbers",
+    "did_you_mean",
     "formula_table",
     "is_table_name",
     "only_column",
@@ -192,13 +193,12 @@ def only_column(schema: pa.Schema, name: str, table: str) -> int:
     if count == 1:
         return schema.names.index(name)
     found = f"occurs {count} times in" if count else "is not among the columns of"
-    raise InputError(
-        f"Column {name!r} {found} {table}: {', '.join(schema.names)}.{_near(name, schema.names)}"
-    )
+    near = did_you_mean(name, schema.names)
+    raise InputError(f"Column {name!r} {found} {table}: {', '.join(schema.names)}.{near}")
 
 
-def _near(name: str, names: Iterable[str]) -> str:
-    """Ask whether a name like this one was meant, whatever the case of its letters."""
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Ask, to end a message, whether a name like this was meant, in letters of any case."""
     folded = {known.casefold(): known for known in names if known != name}
     near = get_close_matches(name.casefold(), folded, n=1)
     return f" Did you mean {folded[near[0]]!r}?" if near else ""

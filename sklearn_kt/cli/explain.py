@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sklearn_kt._cells import unit_of_name
 from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
 
@@ -42,8 +43,8 @@ def add_parser(commands: Any) -> None:
         " interactions (Shapley interactions, by shapiq from the extra 'explain'): print a table"
         " and write a figure.",
         examples=(
-            "explain gap.model LiFePO4 --label 'band gap (eV)'",
-            "explain gap.model GaN --players tokens -o GaN.svg",
+            "explain gap.model LiFePO4 GaN",
+            "explain gap.model GaN --label 'band gap (eV)' --players tokens -o GaN.svg",
             "explain seebeck.model PbTe --set temperature=600",
         ),
     )
@@ -96,7 +97,9 @@ def add_parser(commands: Any) -> None:
         help="what is explained of a classifier (default: log-odds)",
     )
     parser.add_argument(
-        "--label", default="prediction", metavar="TEXT", help="what is predicted, for the figure"
+        "--label",
+        metavar="TEXT",
+        help="what is predicted, for the figure (default: the target of the model, in its unit)",
     )
     add_seed(parser)
     parser.add_argument(
@@ -128,8 +131,22 @@ def run(args: argparse.Namespace) -> None:
                 print()
             # the numbers are there whatever happens to the picture
             print_table(*_table(values))
-            write_explanation(values, path, label=args.label)
+            write_explanation(values, path, label=args.label or _label(args))
         tell("wrote", str(output))
+
+
+def _label(args: argparse.Namespace) -> str:
+    """Name what is predicted, with its unit: what a classifier gives is no quantity of a table."""
+    from sklearn_kt.persistence import describe_model
+
+    about = describe_model(args.model)["about"]
+    targets = model_targets(about)
+    if not targets or about.get("task") == "classification":
+        return "prediction"
+    # one of several may be named by its number
+    name = args.target if args.target in targets else [*targets][int(args.target or 0)]
+    unit = targets[name]
+    return f"{name} ({unit})" if unit and unit != unit_of_name(name) else name
 
 
 def _explanations(args: argparse.Namespace) -> Iterator[CompositionInteractions]:

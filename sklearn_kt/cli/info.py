@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import textwrap
 from typing import Any
 
-from .console import print_table
+from .console import printable
 from .options import MODEL_FILE
 
 
@@ -25,11 +27,19 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    import pandas as pd
-
     from sklearn_kt.persistence import describe_model
 
     found = describe_model(args.model)
     rows = {**found["about"], "class": found["model"], "sklearn_kt": found["sklearn_kt"]}
-    spelled = [value if isinstance(value, str) else f"{value:,.6g}" for value in rows.values()]
-    print_table(args.model, pd.DataFrame({"about": [*rows], "": spelled}))
+    width = max(len(printable(name)) for name in rows) + 2
+    wrapper = textwrap.TextWrapper(
+        max(shutil.get_terminal_size().columns, 2 * width), break_long_words=False
+    )
+    wrapper.subsequent_indent = " " * width
+    print(printable(args.model), end="\n\n")
+    for name, value in rows.items():
+        text = printable(value if isinstance(value, str) else f"{value:,.6g}")
+        # what does not apply, such as conditions, is stored empty
+        if text:
+            wrapper.initial_indent = printable(name).ljust(width)
+            print(wrapper.fill(text))

@@ -291,21 +291,23 @@ class _SetConditions(argparse.Action):
 
 
 def set_conditions(model: Any, args: argparse.Namespace) -> dict[str, list[Any]]:
-    """Give the values that ``add_set`` took: numbers, unless the model knows names of categories.
-
-    A model from elsewhere is given numbers where all values of a condition are.
-    """
+    """Give the values that ``add_set`` took: numbers, unless they are names of categories."""
     from sklearn_kt.estimators.base import encoder_of
+    from sklearn_kt.screening.conditions import condition_names
 
     encoder = encoder_of(model)
+    condition_names(encoder, args.conditions)
+    counted = () if encoder is None else encoder.numbers_
     given = {}
     for name, values in args.conditions.items():
-        numbers = [as_number(value, ".") for value in values]
-        if encoder is not None and name in encoder.numbers_ and None in numbers:
-            text = values[numbers.index(None)]
-            raise InputError(f"--set {name}: {text!r} is not a number, as the model's {name!r} is.")
-        named = None in numbers or (encoder is not None and name in encoder.categories_)
-        given[name] = values if named else numbers
+        if name in counted:
+            numbers = [as_number(value, ".") for value in values]
+            if None in numbers:
+                text = values[numbers.index(None)]
+                raise InputError(
+                    f"--set {name}: {text!r} is not a number, as the model's {name!r} is."
+                )
+        given[name] = numbers if name in counted else values
     return given
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -91,9 +91,10 @@ def run(args: argparse.Namespace) -> None:
         model = load_model(args)
         from sklearn_kt.evaluation.scores import HEADLINES
         from sklearn_kt.persistence import describe_model
+        from sklearn_kt.screening.conditions import Conditions
 
         table = with_values(table, reader, set_conditions(model, args))
-        conditions = _conditions(model, args, table.schema.names)
+        conditions = Conditions.of(model, {}, table.schema.names, args.decimal)
         reader.batches = _checked(reader.batches, reader.name, conditions)
         about = describe_model(args.model)["about"]
         targets = model_targets(about)
@@ -118,16 +119,6 @@ def _coverage(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"must lie between 0 and 1, got {text}")
     return value
-
-
-def _conditions(model: Any, args: argparse.Namespace, columns: Sequence[str]) -> Conditions | None:
-    """Find the model's conditions among the columns, of which some were set."""
-    from sklearn_kt.screening.conditions import Conditions
-
-    conditions = Conditions.of(model, {}, columns, args.decimal)
-    if unknown := sorted({*args.conditions} - {*(conditions.columns if conditions else ())}):
-        raise InputError(f"The model in {args.model} has no condition {unknown[0]!r}.")
-    return conditions
 
 
 def _checked(batches: Iterator[Batch], name: str, conditions: Conditions | None) -> Iterator[Batch]:

@@ -148,8 +148,9 @@ def run(args: argparse.Namespace) -> None:
         )
     tell(
         "wrote",
-        f"{result.path}: {result.n_written} rows, of {result.n_rows} with"
-        f" {result.n_rejected} that are no compositions{spell_units(targets)}",
+        f"{result.path}: {result.n_written:,} rows of {result.n_rows:,}"
+        f"{f', {result.n_rejected:,} of which are no compositions' if result.n_rejected else ''}"
+        f"{spell_units(targets)}",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -16,11 +16,12 @@ from sklearn_kt._cells import as_number, is_empty
 from sklearn_kt.conditions import ConditionEncoder
 from sklearn_kt.estimators.base import encoder_of
 from sklearn_kt.exceptions import ConditionWarning, InputError
+from sklearn_kt.tables import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Conditions", "conditions_checked", "grid_of"]
+__all__ = ["Conditions", "condition_names", "conditions_checked", "grid_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +73,8 @@ class Conditions:
             name.
         """
         encoder = encoder_of(model)
-        names = [] if encoder is None else [*encoder.numbers_, *encoder.categories_]
+        names = condition_names(encoder, given)
         for name in given:
-            if name not in names:
-                raise InputError(
-                    f"the model has no condition {name!r}; it has "
-                    f"{', '.join(map(repr, names)) or 'none'}."
-                )
             if name in available:
                 raise InputError(f"the condition {name!r} is given, and a column of the table too.")
         if several := [name for name in names if available.count(name) > 1]:
@@ -154,6 +150,18 @@ class Conditions:
             else:
                 found[name] = pd.Series(values, dtype=object)
         return found
+
+
+def condition_names(encoder: ConditionEncoder | None, given: Iterable[str]) -> list[str]:
+    """Name the conditions of a model, which those that are given must be among."""
+    names = [] if encoder is None else [*encoder.numbers_, *encoder.categories_]
+    for name in given:
+        if name not in names:
+            raise InputError(
+                f"the model has no condition {name!r}; it has"
+                f" {', '.join(map(repr, names)) or 'none'}.{did_you_mean(name, names)}"
+            )
+    return names
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kt import CompositionTokenizer, explain
+from sklearn_kt.cli.explain import _label
 from sklearn_kt.persistence import load_model, save_model
 
 FORMULAS = ["NaCl", "KCl", "LiF", "Fe2O3", "SiO2", "MgO", "LiFePO4", "GaAs", "ZnS", "KBr"]
@@ -132,3 +134,23 @@ def test_several_formulas(run: Run, model: Path, tmp_path: Path) -> None:
     code, out, err = run(model, "NaCl", "-o", "e.xyz")
     assert (code, out) == (2, "")
     assert_one_line(err, ".xyz")
+
+
+@pytest.mark.parametrize(
+    ("about", "target", "label"),
+    [
+        ({}, None, "prediction"),
+        ({"target": "gap", "unit": "eV", "task": "regression"}, None, "gap (eV)"),
+        ({"target": "gap (eV)", "unit": "eV", "task": "regression"}, None, "gap (eV)"),
+        ({"target": "kind", "unit": "", "task": "classification"}, "metal", "prediction"),
+        *(
+            ({"target": "S,zT", "unit": "uV/K,", "targets": 2, "task": "regression"}, *case)
+            for case in ((None, "S (uV/K)"), ("zT", "zT"), ("1", "zT"))
+        ),
+    ],
+)
+def test_pictures_are_labelled_by_the_target(
+    tmp_path: Path, about: dict, target: str | None, label: str
+) -> None:
+    save_model(Ridge().fit([[0.0]], [1.0]), tmp_path / "m", about=about)
+    assert _label(Namespace(model=str(tmp_path / "m"), target=target)) == label
