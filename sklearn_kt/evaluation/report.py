@@ -24,8 +24,10 @@ from sklearn_kt.plotting import ParityDisplay
 from sklearn_kt.plotting._style import (
     COLOURS,
     GREY,
+    MAX_DOTS,
     embedded,
     image_format,
+    places_in_picture,
     plain_text,
     write_figure,
 )
@@ -194,6 +196,7 @@ def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
         "table": summary_text(summary).drop(columns="task"),
         "best": _best_rows(summary, task),
         "figure": embedded(drawn),
+        "points": _points(result, task, drawn) if task.kind == "regression" else [],
         "alt": alt,
         "width": round(96 * drawn.get_figwidth()),
         "conditions": [_spelled(name, table) for name, table in tables.items()],
@@ -205,6 +208,23 @@ def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
         "sample_model": sample_model,
         "sample": format_sample(sample),
     }
+
+
+def _points(result: EvaluationResult, task: Task, drawn: Figure) -> list[tuple[float, float, str]]:
+    """Find rows in the picture that was drawn of them, in percent of it, and say what they are.
+
+    Of many rows of a model those with the largest errors.
+    """
+    points = []
+    for axis, model in zip(drawn.axes, _summary(result, task)["model"], strict=False):
+        rows = worst_rows(result, task.name, model, MAX_DOTS)
+        places = 100 * places_in_picture(axis, rows[["true", "predicted"]].to_numpy())
+        told = format_sample(rows)
+        texts = told["formula"].astype(str)
+        for name in told.columns.drop("formula"):
+            texts += f"\n{name}: " + told[name].astype(str)
+        points += [(x, y, text) for (x, y), text in zip(places.tolist(), texts, strict=True)]
+    return points
 
 
 def _error_label(task: Task) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "image_format",
     "new_axes",
     "number_text",
+    "places_in_picture",
     "plain_text",
     "write_figure",
 ]
@@ -43,6 +44,8 @@ GREY = "0.55"
 MAX_BARS = 300
 MAX_DOTS = 1500
 _DPI = 150
+# inches around what is drawn
+_PAD = 0.1
 _TITLE = 32
 # characters of a label beside an axis
 _MAX_LABEL = 48
@@ -102,7 +105,7 @@ def image_format(path: str | os.PathLike[str]) -> str:
 def write_figure(figure: Figure, file: Path | io.BytesIO, kind: str) -> None:
     """Write a picture without cutting it."""
     # "tight": the layout engine cuts labels of panels with equal axes
-    figure.savefig(file, format=kind, dpi=_DPI, bbox_inches="tight", pad_inches=0.1)
+    figure.savefig(file, format=kind, dpi=_DPI, bbox_inches="tight", pad_inches=_PAD)
 
 
 def embedded(figure: Figure) -> str:
@@ -110,3 +113,14 @@ def embedded(figure: Figure) -> str:
     buffer = io.BytesIO()
     write_figure(figure, buffer, "png")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def places_in_picture(ax: Axes, points: np.ndarray) -> np.ndarray:
+    """Find points of axes in a picture that was written: shares of its width and height.
+
+    They count from the upper left, as on pages.
+    """
+    figure = figure_of(ax)
+    box = figure.get_tightbbox().padded(_PAD)
+    across, up = ((ax.transData.transform(points) / figure.dpi - box.min) / box.size).T
+    return np.column_stack([across, 1 - up])

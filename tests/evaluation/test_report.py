@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import re
 import subprocess
@@ -316,6 +317,27 @@ def test_page_is_self_contained(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import", text)
     assert ("meta", {"charset": "utf-8"}) in page.tags
     assert "Data" not in page.text.split()
+
+
+@pytest.mark.parametrize("n_rows", [40, 1600])
+def test_points_say_what_they_are(n_rows: int, tmp_path: Path) -> None:
+    evaluated = regression(n_rows, unit="eV")
+    page = Page(write_html_report(evaluated, tmp_path / "r.html").read_text(encoding="utf-8"))
+    [source] = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
+    picture = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("L")
+    circles = [attrs for tag, attrs in page.tags if tag == "circle"]
+    # those of many rows that are most wrong, in each panel
+    assert len(circles) == 2 * min(n_rows, 1500)
+    inked = 0
+    for circle in circles:
+        share = [float(circle[name].rstrip("%")) / 100 for name in ("cx", "cy")]
+        x, y = (round(part * size) for part, size in zip(share, picture.size, strict=True))
+        inked += picture.getpixel((x, y)) < 250
+    # hexagons that count rows leave out a few at the edge
+    assert inked > 0.99 * len(circles)
+    told = format_sample(worst_rows(evaluated, "made", "sure", 1500)).iloc[0]
+    parts = [told["formula"], *(f"{name}: {told[name]}" for name in ("true", "predicted", "std"))]
+    assert "\n".join(parts) in page.text
 
 
 def test_page_escapes_what_users_write(tmp_path: Path) -> None:
