@@ -21,7 +21,7 @@ from sklearn_kt.evaluation import compare_models, mean_reduction, rank_models, w
 from sklearn_kt.evaluation.text import audit_lines, comparison_text, summary_text
 
 from .contents import DUMMY, FAST, MAIN
-from .tables import figure, table
+from .tables import figure, folded, table
 
 # MAEs of Gupta et al. (2021), Table 4
 GUPTA = "gupta2021.csv"
@@ -49,25 +49,25 @@ def _benchmark_lines(kept: Kept) -> Iterator[str]:
     if (kept.folder / PUBLISHED).exists():
         published = read_leaderboard(kept.folder / PUBLISHED)
         for name in kept.tasks:
-            yield f"## {name}\n\nWith recorded scores of published submissions; * is run here.\n"
-            yield markdown(leaderboard_text(leaderboard(kept, published, name)))
+            board = markdown(leaderboard_text(leaderboard(kept, published, name)))
+            about = "With recorded scores of published submissions; * is run here."
+            yield folded(f"Leaderboard of {name}", f"{about}\n\n{board}")
     if (kept.folder / GUPTA).exists():
         yield from _gupta_lines(kept)
     if (kept.folder / RECORDED).exists():
         yield from _recorded_lines(kept)
-    yield "## Scores, time and memory\n"
     summary = kept.summary()
-    yield markdown(summary_text(summary, _known(summary, SCORES)))
-    yield from _hours(summary, len(kept.tasks))
-    yield "## Test rows that pretraining has not seen\n"
+    scores = markdown(summary_text(summary, _known(summary, SCORES)))
+    yield folded("Scores, time and memory", f"{scores}\n{_hours(summary, len(kept.tasks))}")
     unseen = kept.summary("unseen")
-    yield markdown(summary_text(unseen, _known(unseen, UNSEEN_SCORES), rows=True, times=False))
+    yield folded(
+        "Test rows that pretraining has not seen",
+        markdown(summary_text(unseen, _known(unseen, UNSEEN_SCORES), rows=True, times=False)),
+    )
     if len(kept.complete(kept.tasks)) > 1:
         yield from _statistics(kept)
-    yield "## Audit\n"
-    yield from (f"- {line}" for line in audit_lines(kept.about["audit"]))
-    yield "\n## Versions\n"
-    yield from _versions(kept)
+    yield folded("Audit", "\n".join(f"- {line}" for line in audit_lines(kept.about["audit"])))
+    yield folded("Versions", "\n".join(_versions(kept)))
 
 
 def beside_gupta(kept: Kept) -> pd.DataFrame:
@@ -84,8 +84,7 @@ def beside_gupta(kept: Kept) -> pd.DataFrame:
 def _gupta_lines(kept: Kept) -> Iterator[str]:
     """Write our default beside published transfer learning."""
     found = beside_gupta(kept)
-    yield "## Beside published transfer learning\n"
-    yield (
+    about = (
         "MAEs that Gupta et al. published for the same splits (Nat. Commun. 12, 6595 (2021), Table "
         "4): their best model without transfer, and their best transfer model. "
         f"`{MAIN}` has the smaller MAE on {(found['ratio'] < 1).sum()} of {len(found)} tables; the "
@@ -100,7 +99,8 @@ def _gupta_lines(kept: Kept) -> Iterator[str]:
         ]
         for name, row in found.sort_values("ratio").iterrows()
     ]
-    yield table(["table", "unit", "without transfer", "transfer", f"`{MAIN}`", "ratio"], rows)
+    head = ["table", "unit", "without transfer", "transfer", f"`{MAIN}`", "ratio"]
+    yield folded("Beside published transfer learning", f"{about}\n{table(head, rows)}")
 
 
 def _recorded_lines(kept: Kept) -> Iterator[str]:
@@ -110,8 +110,7 @@ def _recorded_lines(kept: Kept) -> Iterator[str]:
     recorded = found.pivot_table("mae", "model", "task", sort=False)
     run = kept.summary().pivot_table("mae", "model", "task", sort=False)
     new = kept.summary("unseen").pivot_table("mae", "model", "task", sort=False)
-    yield "## Beside recorded scores\n"
-    yield (
+    about = (
         "Mean MAE over the five recorded folds of seed 1; * is run here. DopNet, random forest "
         "and CrabNet are as published by the source of the table; models of several targets (MT) "
         "have folds of their own, so that their differences from the others are partly those of "
@@ -132,30 +131,28 @@ def _recorded_lines(kept: Kept) -> Iterator[str]:
                 for task, value in values.items()
             ]
             lines.append([label.format(model), *cells])
-    yield table(head, lines)
+    said = [about, table(head, lines)]
     if len(new):
-        yield "On formulas that pretraining has not seen:\n"
-        yield table(
-            head,
-            [
-                [f"{model} *", *(figure(row.get(task, math.nan)) for task in units)]
-                for model, row in new.iterrows()
-            ],
-        )
+        unseen = [
+            [f"{model} *", *(figure(row.get(task, math.nan)) for task in units)]
+            for model, row in new.iterrows()
+        ]
+        said += ["On formulas that pretraining has not seen:\n", table(head, unseen)]
+    yield folded("Beside recorded scores", "\n".join(said))
 
 
 def _known(summary: pd.DataFrame, names: tuple[str, ...]) -> list[str]:
     return [name for name in names if name in summary and summary[name].notna().any()]
 
 
-def _hours(summary: pd.DataFrame, n_tasks: int) -> Iterator[str]:
-    """Write what a run of each model takes."""
+def _hours(summary: pd.DataFrame, n_tasks: int) -> str:
+    """Spell what a run of each model takes."""
     spent = (summary["fit_seconds"] + summary["predict_seconds"]) * summary["n_folds"] / 3600
     said = []
     for name, hours in spent.groupby(summary["model"], sort=False):
         some = f" ({len(hours)} of {n_tasks} tasks)" if len(hours) < n_tasks else ""
         said.append(f"{name} {hours.sum():.2g}{some}")
-    yield f"Hours that this took, one fold after the other: {', '.join(said)}.\n"
+    return f"Hours that this took, one fold after the other: {', '.join(said)}.\n"
 
 
 def main_model(kept: Kept) -> str:
@@ -183,19 +180,20 @@ def _statistics(kept: Kept) -> Iterator[str]:
     main = main_model(kept)
     whole = kept.only(models=kept.complete(kept.tasks))
     ranking = rank_models(whole.summary(), {name: p.kind for name, p in kept.tasks.items()})
-    yield "## Ranks\n"
-    yield (
+    said = [
         f"Mean rank by MAE or ROC AUC over all tasks; Friedman p = {ranking.p_value:.2g}, critical"
-        f" difference {ranking.critical_difference:.2f}.\n"
-    )
-    yield markdown(ranking.table.round(2).astype(str))
+        f" difference {ranking.critical_difference:.2f}.\n",
+        markdown(ranking.table.round(2).astype(str)),
+    ]
     for label, part in reductions(kept).items():
-        yield f"Mean reduction of the MAE by {main} against {label}: {part:.1%}.\n"
-    yield f"## Against {main}, with 95 % intervals\n"
+        said.append(f"Mean reduction of the MAE by {main} against {label}: {part:.1%}.\n")
+    yield folded("Ranks", "\n".join(said))
     against = [compare_models(kept.only([task]), main) for task in kept.tasks]
-    yield markdown(comparison_text(pd.concat(against, ignore_index=True)))
-    yield "## Wins, ties and losses\n"
-    yield markdown(win_tie_loss(compare_models(whole)).astype(str))
+    yield folded(
+        f"Against {main}, with 95 % intervals",
+        markdown(comparison_text(pd.concat(against, ignore_index=True))),
+    )
+    yield folded("Wins, ties and losses", markdown(win_tie_loss(compare_models(whole)).astype(str)))
 
 
 def _versions(kept: Kept) -> Iterator[str]:
@@ -253,8 +251,9 @@ def _explicit_lines(kept: Kept) -> Iterator[str]:
     ]
     yield f"The blend beats imkt on {sum(won)} of {len(won)} tasks."
     for grouping in ("by chemistry", "by library"):
-        yield f"\n## Mean absolute error {grouping}\n\nOf the probability, for classes.\n"
-        yield table(["task", "group", "rows", *TRANSFER_MODELS], list(_groups(kept, grouping)))
+        found = table(["task", "group", "rows", *TRANSFER_MODELS], list(_groups(kept, grouping)))
+        about = "Of the probability, for classes."
+        yield folded(f"Mean absolute error {grouping}", f"{about}\n\n{found}")
 
 
 def _scores(kept: Kept, task: str) -> dict[str, float]:

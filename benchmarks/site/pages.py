@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, read_json
 
-from .contents import BENCHMARKS, FAST, REFERENCE, compare, costs, read_all, read_kept
+from .contents import (
+    BENCHMARKS,
+    FAST,
+    REFERENCE,
+    Row,
+    compare,
+    costs,
+    leading,
+    read_all,
+    read_kept,
+)
 from .details import benchmark_text, explicit_text
 from .figures import draw_costs, draw_learning_curve, draw_ratios, draw_speed
 from .submissions import submissions_text
@@ -67,7 +77,14 @@ def write_pages(folder: Path, results: Path = RESULTS) -> None:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    texts = {"overview": overview_page(read_all(results), folder)}
+    contents = read_all(results)
+    texts = {"overview": overview_page(contents, folder)}
+    for name in BENCHMARKS:
+        texts[f"{name}_short"] = (
+            short_page(contents[name], folder)
+            if name in contents
+            else NOT_RUN.format(command=KEPT[name][0])
+        )
     for name, (command, spell, draw) in TEXTS.items():
         texts[name] = NOT_RUN.format(command=command)
         if (content := read_json(name, results)) is not None:
@@ -94,13 +111,7 @@ def overview_page(contents: Mapping[str, dict[str, Any]], folder: Path) -> str:
     lines = [*overview(contents)]
     if rows:
         draw_ratios(rows, folder / "ratios.svg")
-        lines.append(
-            f"```{{figure}} {folder.name}/ratios.svg\n"
-            f":alt: Error of our model divided by that of the best peer, one row for each of "
-            f"{len(rows)} tasks.\n:figclass: narrow\n\n"
-            f"Error of {spoken(contents)} over that of the best peer, with 95 % intervals; left of "
-            f"1 is better. Rings: `{FAST}`.\n```\n"
-        )
+        lines.append(ratios_figure(rows, spoken(contents), folder, "ratios"))
     lines += [*losses(contents)]
     if any(points.values()):
         draw_costs(points, folder / "costs.svg")
@@ -113,5 +124,25 @@ def overview_page(contents: Mapping[str, dict[str, Any]], folder: Path) -> str:
             "geometric means over the tasks. Lower left is better; nothing beats the models "
             "on the line in both. Models that ran on all tasks only.\n```\n"
         )
-    lines += [*unseen(contents), *tasks_table(contents)]
+    lines += [*unseen(contents)]
     return "\n".join(lines) + "\n"
+
+
+def short_page(content: dict[str, Any], folder: Path) -> str:
+    """Spell what a reader wants of one benchmark, and draw its picture."""
+    rows, name = compare(content), content["benchmark"]
+    if not rows:
+        return "No model of ours has run on all tasks yet.\n"
+    draw_ratios(rows, folder / f"{name}.svg")
+    return f"{ratios_figure(rows, f'`{leading(content)}`', folder, name)}\n{tasks_table(content)}"
+
+
+def ratios_figure(rows: Sequence[Row], whose: str, folder: Path, name: str) -> str:
+    """Spell the picture of ratios."""
+    return (
+        f"```{{figure}} {folder.name}/{name}.svg\n"
+        f":alt: Error of our model divided by that of the best peer, one row for each of "
+        f"{len(rows)} tasks.\n:figclass: narrow\n\n"
+        f"Error of {whose} over that of the best peer, with 95 % intervals; left of "
+        f"1 is better. Rings: `{FAST}`.\n```\n"
+    )

@@ -61,6 +61,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+def folded(title: str, text: str) -> str:
+    """Spell what a reader opens: tables of every task and model."""
+    return f":::::{{dropdown}} {title}\n\n{text}\n:::::\n"
+
+
 def measure(row: Row) -> str:
     """Spell the score of a task with its unit."""
     return ERRORS[row.score] + (f", {row.unit}" if row.unit and row.score == "mae" else "")
@@ -163,24 +168,24 @@ def spoken(contents: Mapping[str, dict[str, Any]]) -> str:
     return " and ".join(f"`{model}` ({BENCHMARKS[name]})" for name, model in found.items())
 
 
-def tasks_table(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    """Write the errors on each task."""
-    yield "## Every task\n"
+def tasks_table(content: dict[str, Any]) -> str:
+    """Spell the errors on each task of a benchmark, those where we are furthest ahead first."""
     rows = [
         [
-            f"{BENCHMARKS[row.benchmark]} {row.task}",
+            row.task,
             measure(row),
             *own(row),
             f"{figure(row.errors[row.peer])} ({row.peer})",
             f"{row.ratio:.2f}",
             VERDICTS.get(row.verdict, "-"),
         ]
-        for content in contents.values()
-        for row in compare(content)
+        for row in sorted(compare(content), key=lambda row: row.ratio)
     ]
     head = ["task", "error", *OUR_HEADS, "best peer", "ratio", "ours is"]
-    yield table(head, rows)
-    yield f"Ratios and verdicts are those of {spoken(contents)}.\n"
+    return (
+        f"{table(head, rows)}\nRatios and verdicts are those of `{leading(content)}`; tied: the"
+        " 95 % interval of the difference includes zero.\n"
+    )
 
 
 def unseen(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
@@ -207,7 +212,7 @@ def unseen(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
                 ]
             )
     head = ["task", "test rows", "error", *OUR_HEADS, "best peer", "ratio"]
-    yield table(head, rows)
+    yield folded("Errors on these rows, task by task", table(head, rows))
 
 
 def ablation_text(content: Mapping[str, Any]) -> str:

@@ -65,8 +65,8 @@ def run(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def rows_of(page: str, heading: str) -> list[list[str]]:
-    """Cells of the first table below a heading."""
-    text = page.partition(f"## {heading}\n")[2]
+    """Cells of the first table of what is folded away under a heading."""
+    text = page.partition(f":::::{{dropdown}} {heading}\n")[2]
     lines = re.search(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
     assert lines, f"no table below {heading!r}"
     cells = [[c.strip() for c in line.strip("|\n").split("|")] for line in lines[0].splitlines()]

@@ -14,7 +14,7 @@ from benchmarks.models import MODELS
 from benchmarks.site import contents, figures, readme, tables
 from benchmarks.site.contents import read_kept
 from benchmarks.site.details import benchmark_text, beside_gupta, reductions
-from benchmarks.site.pages import overview_page, write_pages
+from benchmarks.site.pages import overview_page, short_page, write_pages
 from benchmarks.site.submissions import submissions_text
 from sklearn_kt._files import DATA
 
@@ -175,10 +175,21 @@ def test_pages_of_nothing(tmp_path: Path) -> None:
 def test_overview_of_results(tmp_path: Path) -> None:
     text = overview_page({"jarvis": result(MADE)}, tmp_path)
     assert "[JARVIS-DFT](jarvis.md)" in text
+    assert "{dropdown} Errors on these rows" in text
     line = "| JARVIS-DFT gap | 7 of 9 | MAE, eV | 0.500 | 0.600 | 0.400 | 1.00 (rf-magpie) | 0.50 |"
     assert line in text
     for picture in re.findall(rf"{tmp_path.name}/(\w+\.svg)", text):
         assert (tmp_path / picture).read_text().startswith("<?xml")
+
+
+def test_a_benchmark_begins_with_a_picture_and_a_table(tmp_path: Path) -> None:
+    text = short_page(result(MADE), tmp_path)
+    assert text.startswith(f"```{{figure}} {tmp_path.name}/jarvis.svg\n")
+    assert "gap" in (tmp_path / "jarvis.svg").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert rows[2].startswith("| gap | MAE, eV | 0.500 | 0.600 | 0.400 | 1.00 (rf-magpie) | 0.50 |")
+    assert rows[3].startswith("| is_metal |")
+    assert "those of `imkt`" in text
 
 
 def test_readme_is_written_between_its_marks(tmp_path: Path) -> None:
