@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from sphinx.util.rst import escape
 
 # examples run as tests do: no network, no display, no second thread in small networks
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -117,22 +121,45 @@ def spell_shapes(
 def write_commands(app: Any) -> None:
     """Write what every command of the command line says of itself."""
     del app
-    # wide enough for examples, narrow enough for a page
-    os.environ["COLUMNS"] = "88"
+    # of the lines that are not folded by the browser
+    os.environ["COLUMNS"] = "72"
     parser = build_parser()
     (commands,) = (
         action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
     )
     parts = [("sklearn-kt", parser), *((f"sklearn-kt {n}", p) for n, p in commands.choices.items())]
-    text = "".join(
-        f"{name}\n{'-' * len(name)}\n\n.. code-block:: text\n\n"
-        + "".join(f"   {line}\n".replace("   \n", "\n") for line in p.format_help().splitlines())
-        + "\n"
-        for name, p in parts
-    )
+    text = "\n".join(line for name, p in parts for line in command_lines(name, p))
     target = HERE / "api" / "commands.inc"
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")
+
+
+def command_lines(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Spell the help of a command, which terminals show in lines of their width, as a page."""
+    formatter = parser._get_formatter()
+    yield f"{name}\n{'-' * len(name)}\n\n{spelled(parser.description)}\n"
+    examples = [line.strip() for line in parser.epilog.splitlines()[1:]]
+    yield from (".. code-block:: console\n", *(f"   $ {line}" for line in examples), "")
+    yield ".. code-block:: text\n"
+    yield from (f"   {line}" for line in parser.format_usage().splitlines())
+    yield ""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action._choices_actions:
+                yield f"`sklearn-kt {command.dest}`_"
+                yield f"   {spelled(command.help)}\n"
+        else:
+            yield f"``{formatter._format_action_invocation(action)}``"
+            yield f"   {spelled(formatter._expand_help(action))}\n"
+
+
+def spelled(text: str) -> str:
+    """Make text of a terminal that of a page: what is quoted, and options, are code."""
+    text, done, end = " ".join(text.split()), "", 0
+    for code in re.finditer(r"(?<!\w)'([^']+)'(?!\w)|(?<![\w-])(--[a-z][a-z-]*)", text):
+        done += escape(text[end : code.start()]) + rf"\ ``{code[1] or code[2]}``\ "
+        end = code.end()
+    return done + escape(text[end:])
 
 
 def write_results(app: Any) -> None:

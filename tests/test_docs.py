@@ -30,7 +30,7 @@ SITE = DOCS / "_build" / "html"
 PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)
 EXAMPLES = sorted((ROOT / "examples").glob("plot_*.py"))
 # pages that list every public name
-API = ("tasks", "extending")
+API = sorted(p for p in (DOCS / "api").glob("*.rst") if p.stem not in ("index", "commands"))
 # modules whose public names other pages than theirs list, or that are for developers
 INTERNAL = {
     "sklearn_kt",
@@ -50,8 +50,7 @@ def listed() -> dict[str, set[str]]:
     """Names that the API pages list, by module."""
     names: dict[str, set[str]] = {}
     module = ""
-    pages = [(DOCS / "api" / f"{page}.rst").read_text(encoding="utf-8") for page in API]
-    for line in "\n".join(pages).splitlines():
+    for line in "\n".join(page.read_text(encoding="utf-8") for page in API).splitlines():
         if line.startswith(".. currentmodule:: "):
             module = line.split(":: ")[1]
             names.setdefault(module, set())
