@@ -8,8 +8,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from sklearn_kt import __version__
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -68,7 +72,7 @@ def test_every_extra_asks_for_the_same() -> None:
         for other, more in EXTRAS.items():
             mine = {Requirement(t).name: t for t in texts}
             theirs = {Requirement(t).name: t for t in more}
-            for package in mine.keys() & theirs.keys():
+            for package in mine.keys() & theirs.keys() - {PROJECT["name"]}:
                 assert mine[package] == theirs[package], f"{name} and {other} differ on {package}"
 
 
@@ -95,3 +99,56 @@ def test_nothing_is_installed_without_a_pin() -> None:
                 todo.append((canonicalize_name(requirement.name), tuple(requirement.extras)))
     assert len(seen) > 50
     assert not wrong, f"{PINNED} does not have {sorted(wrong)}"
+
+
+# --- ways to get it -----------------------------------------------------------------------------
+
+# those of what conda-forge calls otherwise
+CONDA = {"matplotlib": "matplotlib-base", "torch": "pytorch"}
+
+
+def test_all_has_what_users_may_need() -> None:
+    names = {Requirement(text).name for text in EXTRAS["all"]}
+    assert names == {"sklearn_kt"}
+    [extras] = [Requirement(text).extras for text in EXTRAS["all"]]
+    for name in EXTRAS.keys() - {"all", "dev", "docs", "pretrain", "test"}:
+        assert declared(name).keys() <= declared(*extras).keys(), f"all lacks {name}"
+
+
+def test_conda_takes_the_same() -> None:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    found = {
+        name: rest for name, _, rest in (line.partition(" ") for line in listed["dependencies"])
+    }
+    assert found.pop("python") == PROJECT["requires-python"]
+    assert "pip" in found
+    del found["pip"]
+    expected = {CONDA.get(name, name): r.specifier for name, r in declared().items()}
+    assert {name: SpecifierSet(rest) for name, rest in found.items()} == expected
+
+
+def test_image_is_built_of_what_there_is() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+    steps = [line.partition(" ")[::2] for line in lines if line and not line.startswith("#")]
+    [base] = [rest for word, rest in steps if word == "FROM"]
+    version = re.fullmatch(r"python:([\d.]+)-slim", base)
+    assert version
+    assert SpecifierSet(PROJECT["requires-python"]).contains(version[1])
+    copied = [name for word, rest in steps if word == "COPY" for name in rest.split()[:-1]]
+    assert {"pyproject.toml", PINNED, "sklearn_kt", PROJECT["readme"]} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)
+    [run] = [rest for word, rest in steps if word == "RUN"]
+    assert f"-c {PINNED}" in run
+    assert "'.[all]'" in run
+    assert ("ENTRYPOINT", f'["{next(iter(PROJECT["scripts"]))}"]') in steps
+
+
+def test_citation_is_complete() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == __version__
+    assert cited["license"] == PROJECT["license"]
+    assert cited["keywords"] == PROJECT["keywords"]
+    paper = cited["preferred-citation"]
+    assert {"title", "journal", "year", "doi"} <= paper.keys()
+    assert all(author["given-names"] and author["family-names"] for author in paper["authors"])
+    assert paper["doi"] in (ROOT / "README.md").read_text(encoding="utf-8")

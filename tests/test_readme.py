@@ -45,3 +45,8 @@ def test_make_targets_exist() -> None:
     commands = re.findall(r"`?make ([a-z-]+)", README)
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert {"demo", "test"} <= set(commands) <= set(targets)
+
+
+def test_reads_well_outside_the_repository() -> None:
+    targets = re.findall(r"(?<!!)\[[^\]]*\]\(([^)]*)\)", README)
+    assert [target for target in targets if not target.startswith("https://")] == []
