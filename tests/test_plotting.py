@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -552,6 +553,8 @@ def test_crystals_are_drawn_to_scale_with_their_boundary_atoms() -> None:
     sodium, chlorine = ({d.radius for d, c in discs if colours.count(c) == n} for n in (14, 13))
     assert len(sodium) == len(chlorine) == 1
     assert min(sodium) > max(chlorine)
+    # from the centre 6, from each of the 12 edges 4
+    assert len(ax.collections) == 6 + 12 * 4
     assert len(ax.lines) == 12
     lengths = [np.hypot(*np.ptp(line.get_xydata(), axis=0)) for line in ax.lines]
     assert max(lengths) <= 5.6 + 1e-9
@@ -570,6 +573,22 @@ def test_proposed_crystals_are_drawn(formula: str) -> None:
     for ax in display.axes_:
         orders = [patch.get_zorder() for patch in ax.patches]
         assert len(set(orders)) == len(orders)
+
+
+def test_atoms_have_one_size_in_all_pictures() -> None:
+    small, large = rock_salt(), rock_salt()
+    large = replace(large, lattice=2 * large.lattice)
+    display = StructureDisplay([small, large]).plot()
+    display.figure_.draw_without_rendering()
+    scales = [ax.transData.get_matrix()[0, 0] for ax in display.axes_]
+    assert scales[0] == pytest.approx(scales[1])
+
+
+def test_an_atom_far_from_others_has_no_bond() -> None:
+    lone = Candidate(9 * np.eye(3), np.array([10]), np.zeros((1, 3)), 1.0)
+    [ax] = StructureDisplay([lone]).plot().axes_
+    assert len(ax.patches) == 8
+    assert not ax.collections
 
 
 def test_substituted_crystals_name_what_they_are_like() -> None:

@@ -32,6 +32,8 @@ _TURN, _TILT = np.radians([17.0, 12.0])
 _ATOM_SCALE = 0.38
 _UNKNOWN_RADIUS, _SMALLEST_RADIUS = 1.5, 0.8
 _SYMMETRY = 0.1
+# in Angstrom, and over the distance of an atom's nearest neighbour
+_FARTHEST_BOND, _LONGER_BOND = 5.0, 1.15
 # atoms that lie on a face of the cell are drawn on the opposite face too
 _ON_FACE = 0.02
 
@@ -60,7 +62,9 @@ class StructureDisplay:
     Each picture is a parallel projection of the unit cell, with its space group
     (tolerance 0.1 Angstrom), the crystal it was substituted from with its source, and the
     generator's score; known crystals with their energy above the hull, where it is known.
-    Discs have atomic radii, scaled down, and at least 0.8 Angstrom before that.
+    Discs have atomic radii, scaled down, and at least 0.8 Angstrom before that; all pictures have
+    one scale. Lines join an atom with those that are at most 15 % farther than its nearest
+    neighbour, within 5 Angstrom.
 
     Examples
     --------
@@ -149,9 +153,18 @@ class StructureDisplay:
         colours = {s: _ATOM_COLOURS[i % len(_ATOM_COLOURS)] for i, s in enumerate(symbols)}
         for candidate, ax in zip(self.candidates, self.axes_, strict=True):
             self._draw(candidate, ax, colours)
+        # one scale for all, so that an atom has the same size in each
+        limits = np.array([[ax.get_xlim(), ax.get_ylim()] for ax in self.axes_])
+        reach = np.ptp(limits, axis=2).max(axis=0) / 2
+        for ax, middle in zip(self.axes_, limits.mean(axis=2), strict=True):
+            (left, low), (right, high) = middle - reach, middle + reach
+            ax.set(xlim=(left, right), ylim=(low, high))
+            # which is wider or higher decides what an equal aspect does to the limits
+            ax.update_datalim([(left, low), (right, high)])
         return self
 
     def _draw(self, candidate: Candidate, ax: Axes, colours: Mapping[str, str]) -> None:
+        from matplotlib.collections import LineCollection
         from matplotlib.lines import Line2D
         from matplotlib.patches import Circle
 
@@ -166,11 +179,21 @@ class StructureDisplay:
         sites, coords = _whole_cell(candidate)
         places = coords @ view
         symbols = [ELEMENTS[z - 1] for z in candidate.numbers[sites].tolist()]
-        for rank, i in enumerate(np.argsort(places[:, 2], kind="stable").tolist()):
-            colour, radius = colours[symbols[i]], _ATOM_SCALE * _radius(symbols[i])
-            disc = Circle(places[i, :2], radius, facecolor=colour, edgecolor="white", linewidth=0.8)
+        radii = _ATOM_SCALE * np.array([_radius(symbol) for symbol in symbols])
+        ranks = np.argsort(np.argsort(places[:, 2], kind="stable"))
+        for place, radius, rank, symbol in zip(places, radii, ranks, symbols, strict=True):
+            disc = Circle(
+                place[:2], radius, facecolor=colours[symbol], edgecolor="white", linewidth=0.8
+            )
             disc.set_zorder(2 + rank)
             ax.add_patch(disc)
+        # from surface to surface, behind the nearer atom and before the farther one
+        for i, j in _bonds(candidate, sites, places):
+            way = (places[j] - places[i]) / np.linalg.norm(places[j] - places[i])
+            ends = np.array([places[i] + radii[i] * way, places[j] - radii[j] * way])
+            bond = LineCollection([ends[:, :2]], colors="0.55", linewidths=1.6)
+            bond.set_zorder(2.5 + min(ranks[i], ranks[j]))
+            ax.add_collection(bond)
         everything = np.vstack([corners, places])[:, :2]
         low, high = everything.min(axis=0) - 1, everything.max(axis=0) + 1
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
@@ -221,6 +244,18 @@ def _whole_cell(candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
             sites.append(site)
             places.append(place + shift)
     return np.array(sites), np.array(places)
+
+
+def _bonds(candidate: Candidate, sites: np.ndarray, places: np.ndarray) -> list[list[int]]:
+    """Pairs of drawn atoms that are hardly farther apart than one of them and its nearest."""
+    found, _, _, lengths = candidate.structure.get_neighbor_list(_FARTHEST_BOND)
+    nearest = np.full(len(candidate.numbers), np.inf)
+    np.minimum.at(nearest, found, lengths)
+    # an atom without a neighbour has no bond
+    nearest[np.isinf(nearest)] = 0
+    apart = np.linalg.norm(places[:, None] - places, axis=2)
+    reach = _LONGER_BOND * nearest[sites]
+    return np.argwhere(np.triu(apart <= np.maximum(reach[:, None], reach), 1)).tolist()
 
 
 @cache
