@@ -31,13 +31,12 @@ from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 from sklearn_kt.structures import (
     Cached,
-    Candidate,
     CrystalGraphClassifier,
     CrystalGraphRegressor,
     PrototypeGenerator,
     StructureEmbedder,
 )
-from sklearn_kt.structures.candidate import candidates_of_rows
+from sklearn_kt.structures.candidate import candidates_of_rows, origin_of
 
 from .base import FormulaMixin, fit_rows
 from .html_repr import FittedReprMixin, Value
@@ -247,7 +246,7 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         left_out = "embedding" if "properties" in self.encoder_.blocks else ""
         names = [name for name in self.encoder_.blocks if name != left_out]
         known = side_by_side(self.encoder_.features(data[rows], names), names)
-        origin = np.array([_origin(given[i]) for i in rows])
+        origin = np.array([origin_of(given[i]) for i in rows])
         width = columns.shape[1] + origin.shape[1] + known.shape[1]
         features = np.full((len(data), width), np.nan)
         features[rows] = np.hstack([columns, origin, known])
@@ -778,23 +777,6 @@ def _given(structures: Sequence[Any] | None, n_rows: int) -> list[Any]:
             "structure."
         )
     return given
-
-
-def _origin(structures: Any) -> tuple[float, float, float, float]:
-    """How far a row's first structure can be trusted, as its generator tells.
-
-    Distance of the substitution, error of the composition, score, and whether it is a known
-    crystal of the composition, as is a structure that is passed. Rows of the training table
-    get what new rows would: a generator's library is the same for both.
-    """
-    first = structures[0] if isinstance(structures, list | tuple) and structures else structures
-    told = first.provenance if isinstance(first, Candidate) else {"known": True}
-    score = first.score if isinstance(first, Candidate) else 1.0
-    error = float(told.get("composition_error", 0.0))
-    known = bool(told.get("known", False)) and not error
-    # what is not told is told apart from all that is
-    score = score if np.isfinite(score) else -1.0
-    return float(told.get("distance", 0.0 if known else -1.0)), error, score, float(known)
 
 
 def _rows_of(columns: Any, rows: np.ndarray) -> Any:

@@ -16,7 +16,7 @@ from .stoichiometry import reduced_formula
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-__all__ = ["Candidate", "candidates_of_rows"]
+__all__ = ["Candidate", "candidates_of_rows", "origin_of"]
 
 # Atoms nearer than this (Angstrom) are on top of each other.
 _OVERLAP = 0.6
@@ -243,3 +243,29 @@ def candidates_of_rows(X: Any) -> list[list[Candidate]]:
         else:
             rows.append([read(value, i)])
     return rows
+
+
+def origin_of(structures: Any) -> tuple[float, float, float, float]:
+    """Tell how far a row's first structure can be trusted, as its generator says.
+
+    Parameters
+    ----------
+    structures : Candidate, pymatgen.core.Structure or a list of them
+        Of a row, best first.
+
+    Returns
+    -------
+    distance, error, score, known : float
+        Distance of the substitution, error of the composition, score, and 1 for a known crystal
+        of the composition, as is a structure that is no candidate. Distance and score are -1
+        where they are not told. Rows of a training table get what new rows would: a
+        generator's library is the same for both.
+    """
+    first = structures[0] if isinstance(structures, list | tuple) and structures else structures
+    if not isinstance(first, Candidate):
+        return 0.0, 0.0, 1.0, 1.0
+    told = first.provenance
+    error = float(told.get("composition_error", 0.0))
+    known = bool(told.get("known", False)) and not error
+    score = first.score if np.isfinite(first.score) else -1.0
+    return float(told.get("distance", 0.0 if known else -1.0)), error, score, float(known)
