@@ -22,6 +22,7 @@ __all__ = [
     "SklearnKTError",
     "TrainingError",
     "TrainingWarning",
+    "UnseenElementWarning",
 ]
 
 # characters of an error of a library that are quoted
@@ -99,6 +100,10 @@ class MissingStructureWarning(CompositionWarning):
 
 class NearFormulaWarning(CompositionWarning):
     """Crystals are of the integer formula nearest to a composition, not of the composition."""
+
+
+class UnseenElementWarning(CompositionWarning):
+    """Rows to predict hold elements that no training row had."""
 
 
 class TrainingWarning(UserWarning):

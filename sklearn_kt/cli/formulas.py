@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sklearn_kt.compositions import CompositionBatch
+    from sklearn_kt.estimators.base import UnseenElements
     from sklearn_kt.tables import Batch, Table, TableWriter
 
 __all__ = [
@@ -191,6 +192,7 @@ def extended(
     args: argparse.Namespace,
     added: pa.Schema,
     predict: Callable[[CompositionBatch, np.ndarray, pa.Table], dict[str, pa.Array]],
+    unseen: UnseenElements | None = None,
 ) -> Iterator[pa.Table]:
     """Add columns to a table, batch by batch; rows that are no compositions have nulls there.
 
@@ -206,6 +208,8 @@ def extended(
         Of the new columns.
     predict : callable
         Takes compositions, all valid, their formulas and their rows; returns the new columns.
+    unseen : UnseenElements or None, default=None
+        Counts the rows with elements that the model has not seen, which are told of at the end.
 
     Yields
     ------
@@ -225,6 +229,8 @@ def extended(
     for batch in reader.batches:
         values = reader.values(batch)
         compositions = reader.read(values, batch.place, args.errors)
+        if unseen is not None:
+            unseen.add(compositions, batch.place)
         valid = compositions.valid
         rejected += [
             f"{batch.place(row)} ({values[row]!r})" for row in np.flatnonzero(~valid).tolist()
@@ -244,6 +250,8 @@ def extended(
             f"{len(rejected)} rows of {table.name} are not compositions and have no prediction;"
             f" the first is {rejected[0]}.",
         )
+    if unseen is not None:
+        unseen.warn()
 
 
 def write_rows(

@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
         # what is wrong with the columns is said before the seconds that libraries take
         reader = FormulaReader(table, args)
         model = load_model(args)
+        from sklearn_kt.estimators.base import UnseenElements, elements_of
         from sklearn_kt.evaluation.scores import HEADLINES
         from sklearn_kt.persistence import describe_model
         from sklearn_kt.screening.conditions import Conditions
@@ -99,7 +100,8 @@ def run(args: argparse.Namespace) -> None:
         about = describe_model(args.model)["about"]
         targets = model_targets(about)
         predict = _predictor(model, args, conditions, list(targets))
-        rows = extended(table, reader, args, _added(predict), predict)
+        unseen = UnseenElements(elements_of(model))
+        rows = extended(table, reader, args, _added(predict), predict, unseen)
         task: Any = str(about.get("task"))
         scorers = [
             _Scorer(model, task, target, unit, table, args.decimal)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import warnings
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -24,7 +27,7 @@ from sklearn_kt.compositions import (
 )
 from sklearn_kt.conditions import ConditionEncoder, MeasuredBatch, has_conditions, is_table
 from sklearn_kt.encoder.encoder import Data
-from sklearn_kt.exceptions import ConditionWarning, InputError
+from sklearn_kt.exceptions import ConditionWarning, InputError, UnseenElementWarning
 from sklearn_kt.tokenizer import batch_from_tokens, is_token_matrix
 
 from .html_repr import each
@@ -34,11 +37,15 @@ __all__ = [
     "FormulaMixin",
     "FormulaTags",
     "Rows",
+    "UnseenElements",
     "elements_of",
     "encoder_of",
     "fit_rows",
     "reads_compositions",
+    "told_once",
 ]
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,70 @@ def elements_of(model: Any) -> list[str] | None:
     return next((list(symbols) for symbols in found if symbols is not None), None)
 
 
+@dataclass
+class UnseenElements:
+    """Counts the rows with elements that no training row had, to say so once for all.
+
+    Parameters
+    ----------
+    known : iterable of str or None
+        Symbols of the elements of the training table; None if nobody remembers, and so nothing
+        is counted.
+    """
+
+    known: Iterable[str] | None
+    n_rows: int = 0
+    """Rows looked at."""
+    n_unseen: int = 0
+    """Those that hold such an element."""
+    elements: Counter[str] = field(default_factory=Counter)
+    """How many rows hold each."""
+    first: list[str] = field(default_factory=list)
+    """Where the first of them are."""
+
+    def __post_init__(self) -> None:
+        self._is_known = np.ones(len(ELEMENTS) + 1, dtype=bool)
+        if self.known is not None:
+            self._is_known[1:] = np.isin(ELEMENTS, list(self.known))
+
+    def add(self, batch: CompositionBatch, place: Callable[[int], str] = "row {}".format) -> None:
+        """Count some rows more, and remember the place of the first."""
+        self.n_rows += len(batch)
+        new = ~self._is_known[batch.atomic_numbers]
+        if not new.any():
+            return
+        rows = np.unique(np.repeat(np.arange(len(batch)), batch.n_elements)[new])
+        self.n_unseen += len(rows)
+        self.elements.update(ELEMENTS[z - 1] for z in batch.atomic_numbers[new].tolist())
+        shown = rows[: _SHOWN - len(self.first)]
+        formulas = batch[shown].formulas()
+        self.first += [f"{place(r)}: {f}" for r, f in zip(shown.tolist(), formulas, strict=True)]
+
+    def warn(self, stacklevel: int = 2) -> None:
+        """Warn of the rows counted, if there are any."""
+        if not self.n_unseen:
+            return
+        named = sorted(self.elements, key=ELEMENTS.index)
+        more = self.n_unseen > len(self.first)
+        where = "; ".join([*self.first, *["..."] * more]) if self.first else ""
+        warnings.warn(
+            f"{self.n_unseen:,} of {self.n_rows:,} rows hold elements that no training row had, "
+            f"{', '.join(named)}{f' ({where})' if where else ''}: what is predicted of them is "
+            "guessed from other elements. Add rows with them to the training table, or leave such "
+            "predictions out.",
+            UnseenElementWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """While a model predicts inside something that tells of unseen elements by itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenElementWarning)
+        yield
+
+
 def fit_rows(
     model: Any,
     X: Any,
@@ -114,7 +185,10 @@ class FormulaMixin:
     input_kind_: str
     condition_encoder_: ConditionEncoder
     condition_names_: np.ndarray
+    elements_: np.ndarray
     repeated_rows_: int
+    # whether what is made of X depends on the elements that fit saw
+    _learns_elements: ClassVar[bool] = True
 
     def _read_rows(
         self, X: Any, y: Any, groups: Any, sample_weight: Any
@@ -192,6 +266,10 @@ class FormulaMixin:
             self.input_kind_ = kind
         if reset and isinstance(data, CompositionBatch):
             self.elements_ = np.array(sorted(ELEMENTS[z - 1] for z in set(data.atomic_numbers)))
+        elif isinstance(data, CompositionBatch) and self._learns_elements:
+            unseen = UnseenElements(self.elements_)
+            unseen.add(data)
+            unseen.warn(stacklevel=4)
         return data
 
     def _has_conditions(self, X: Any, expected: str | None) -> bool:

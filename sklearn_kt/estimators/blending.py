@@ -35,7 +35,7 @@ from sklearn_kt.exceptions import InputError, MissingStructureWarning
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 
-from .base import FormulaMixin, Rows, fit_rows
+from .base import FormulaMixin, Rows, fit_rows, told_once
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .html_repr import FittedReprMixin, Value, shares
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
@@ -230,7 +230,8 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         for name, weight in self.weights_.items():
             if not np.any(weight) and len(rows):
                 outputs[name] = np.full(missing.shape, np.nan)
-                outputs[name][rows] = self._output(named[name], data[rows])
+                with told_once():
+                    outputs[name][rows] = self._output(named[name], data[rows])
         filled = _filled(outputs)
         blend = np.sum([self.weights_[name] * out for name, out in filled.items()], axis=0)
         left = _gaps(np.isnan(blend))
@@ -664,7 +665,7 @@ def _may_lack_rows(model: Any) -> bool:
 @contextmanager
 def _others_stand_in() -> Iterator[None]:
     """Hush each model about rows that it leaves to the others; the blend says it of all."""
-    with warnings.catch_warnings():
+    with told_once():
         warnings.simplefilter("ignore", MissingStructureWarning)
         yield
 

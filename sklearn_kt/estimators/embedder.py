@@ -91,6 +91,7 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
     array([7.8])
     """
 
+    _learns_elements = False
     _parameter_constraints: ClassVar[dict[str, list]] = {
         "checkpoint": [str, Path, None],
         "backbone": [str, Path, None],

@@ -38,7 +38,7 @@ from sklearn_kt.structures import (
 )
 from sklearn_kt.structures.candidate import candidates_of_rows, origin_of
 
-from .base import FormulaMixin, fit_rows
+from .base import FormulaMixin, fit_rows, told_once
 from .html_repr import FittedReprMixin, Value
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import decide, with_seed
@@ -317,7 +317,8 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         out = np.full((len(data), *shape), np.nan)
         for model, rows, columns in parts:
             if len(rows):
-                out[rows] = run(model, _rows_of(columns, rows))
+                with told_once():
+                    out[rows] = run(model, _rows_of(columns, rows))
         return out
 
     def _learned(self) -> dict[str, Value]:

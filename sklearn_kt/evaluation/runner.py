@@ -28,6 +28,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 
 from sklearn_kt._files import file_digest
 from sklearn_kt._settings import own_settings
+from sklearn_kt.estimators.base import told_once
 from sklearn_kt.estimators.readouts import decide, forests_in_order, offers_std
 from sklearn_kt.exceptions import InputError
 
@@ -368,7 +369,8 @@ def _run_one(number: int, job: _Job, n_jobs: int) -> tuple[int, FoldRecord]:
     task = job.task
     estimator = _model_for(task, job.model, job.name, job.random_state)
     train, test = task.folds[job.fold]
-    with _peak_memory() as peak:
+    # elements that only the test part has are part of what a fold measures
+    with _peak_memory() as peak, told_once():
         outcome = fit_and_predict(
             estimator,
             task.inputs(train),

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_kt._cells import FORMULA_COLUMN
 from sklearn_kt.compositions import CompositionBatch, composition_groups
 from sklearn_kt.conditions import typical_values
-from sklearn_kt.estimators.base import encoder_of, reads_compositions
+from sklearn_kt.estimators.base import encoder_of, reads_compositions, told_once
 from sklearn_kt.exceptions import ConditionWarning, ExplanationWarning, InputError, reason_of
 
 __all__ = ["Model"]
@@ -196,7 +196,8 @@ class Model:
     ) -> np.ndarray:
         rows = self._rows(batch, conditions)
         try:
-            with warnings.catch_warnings():
+            # of what the model has not seen, the explanation tells
+            with told_once():
                 if self.checked:
                     warnings.simplefilter("ignore", ConditionWarning)
                 return np.asarray(method(rows), dtype=dtype)

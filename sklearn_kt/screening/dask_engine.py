@@ -31,7 +31,7 @@ class _Model(WorkerPlugin):
 
 def run_tasks(
     client: Client, estimator: Any, plan: Plan, tasks: Iterator[Task]
-) -> Iterator[tuple[Task, dict[str, int], bytes]]:
+) -> Iterator[tuple[Task, dict[str, Any], bytes]]:
     """Run tasks on a cluster.
 
     Parameters
@@ -49,7 +49,7 @@ def run_tasks(
     ------
     task : Task
         Finished, in any order.
-    counts : dict of str to int
+    counts : dict
         Of its rows.
     content : bytes
         Its part, a parquet file.
@@ -91,7 +91,7 @@ def run_tasks(
         client.unregister_worker_plugin(name)
 
 
-def _run_task(task: Task, plan: Plan, name: str) -> tuple[dict[str, int], bytes]:
+def _run_task(task: Task, plan: Plan, name: str) -> tuple[dict[str, Any], bytes]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "part.parquet"
         model: Any = get_worker().plugins[name]

@@ -9,6 +9,7 @@ import os
 import pickle
 import secrets
 import warnings
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from tqdm.auto import tqdm
 from sklearn_kt._files import file_digest, new_folder, remove_folder, replacing
 from sklearn_kt._version import __version__
 from sklearn_kt.compositions import read_compositions
+from sklearn_kt.estimators.base import UnseenElements, elements_of
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.tables import open_writer, writable_format
 
@@ -34,6 +36,7 @@ from .tasks import (
     COUNTS,
     KEY,
     KEY_TYPE,
+    UNSEEN,
     Plan,
     added_columns,
     best_rows,
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ScreeningResult", "screen"]
 
-_FORMAT = 3
+_FORMAT = 4
 # in the folder of parts: what they belong to, the parts as one file, and its counts
 _MANIFEST = "screening.json"
 _MERGED = "merged"
@@ -90,6 +93,10 @@ class ScreeningResult:
         Predictions made; equal compositions of a batch share one.
     n_written : int
         Rows in the file.
+    n_unseen : int
+        Rows with elements that no training row of the model had.
+    unseen_elements : dict of str to int
+        Those elements, and how many rows hold each.
     """
 
     path: Path
@@ -97,6 +104,8 @@ class ScreeningResult:
     n_rejected: int
     n_predicted: int
     n_written: int
+    n_unseen: int
+    unseen_elements: dict[str, int]
 
 
 def screen(
@@ -203,6 +212,11 @@ def screen(
     EngineError
         If the cluster lost too many workers; the same call goes on.
 
+    Warns
+    -----
+    UnseenElementWarning
+        Once, at the end: if rows hold elements that no training row of the model had.
+
     See Also
     --------
     charge_neutral_formulas : An enumeration to screen.
@@ -280,6 +294,7 @@ def screen(
         errors,
         found,
         names,
+        None if (elements := elements_of(estimator)) is None else tuple(elements),
         batch_rows,
         kind,
         output_schema(opened.schema, probe),
@@ -358,6 +373,8 @@ class _Run:
                     f"{self.folder} to keep it."
                 ) from error
             remove_folder(self.folder)
+        unseen = Counter(result.unseen_elements)
+        UnseenElements(None, result.n_rows, result.n_unseen, unseen).warn(stacklevel=3)
         return result
 
     @contextmanager
@@ -438,9 +455,9 @@ class _Run:
     def _part(self, index: int) -> Path:
         return self.folder / f"part-{index:08d}.parquet"
 
-    def _run_tasks(self) -> dict[str, int]:
+    def _run_tasks(self) -> dict[str, Any]:
         """Run the tasks that have no part yet, and add up the counts of all."""
-        counts = {"tasks": 0, **dict.fromkeys(COUNTS.values(), 0)}
+        counts = {"tasks": 0, **_no_counts()}
         with (
             tqdm(
                 desc="screening",
@@ -472,7 +489,7 @@ class _Run:
                     advance(task.rows)
         return counts
 
-    def _open_tasks(self, counts: dict[str, int], bar: Any) -> Generator[Task]:
+    def _open_tasks(self, counts: dict[str, Any], bar: Any) -> Generator[Task]:
         """Tasks without an intact part."""
         for task in self.source.tasks():
             counts["tasks"] += 1
@@ -492,7 +509,7 @@ class _Run:
                 bar.update(task.rows)
 
     @contextmanager
-    def _staging(self, task: Task, counts: dict[str, int]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def _staging(self, task: Task, counts: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Give a part its name once it is written; with its record, it counts as done."""
         part = self._part(task.index)
         about: dict[str, Any] = {"run": self.run, "index": task.index}
@@ -518,7 +535,7 @@ class _Run:
                 raise ValueError("it belongs to another run or place")
             if about["sha256"] != file_digest(part):
                 raise ValueError("its content has changed")
-            _add(dict.fromkeys(COUNTS.values(), 0), about)
+            _add(_no_counts(), about)
         except (OSError, KeyError, TypeError, ValueError) as error:
             warnings.warn(
                 f"{part} is damaged ({error}) and is made again.", CompositionWarning, stacklevel=2
@@ -527,9 +544,14 @@ class _Run:
         return about
 
 
-def _add(counts: dict[str, int], about: dict[str, Any]) -> None:
+def _no_counts() -> dict[str, Any]:
+    return {**dict.fromkeys(COUNTS.values(), 0), UNSEEN: Counter()}
+
+
+def _add(counts: dict[str, Any], about: dict[str, Any]) -> None:
     for name, total in COUNTS.items():
         counts[total] += about[name]
+    counts[UNSEEN].update(about[UNSEEN])
 
 
 def _same(before: Any, now: dict[str, list]) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sklearn_kt.compositions import CompositionBatch, read_rows
-from sklearn_kt.estimators.base import reads_compositions
+from sklearn_kt.estimators.base import UnseenElements, reads_compositions, told_once
 from sklearn_kt.estimators.readouts import decide
 from sklearn_kt.exceptions import CompositionError, InputError, SklearnKTError
 from sklearn_kt.properties import PropertyHeads
@@ -30,6 +30,7 @@ __all__ = [
     "COUNTS",
     "KEY",
     "KEY_TYPE",
+    "UNSEEN",
     "Plan",
     "added_columns",
     "best_rows",
@@ -41,7 +42,14 @@ __all__ = [
 ]
 
 #: Counts of a part, and their names in those of all.
-COUNTS = {"rows": "n_rows", "rejected": "n_rejected", "predicted": "n_predicted"}
+COUNTS = {
+    "rows": "n_rows",
+    "rejected": "n_rejected",
+    "predicted": "n_predicted",
+    "unseen": "n_unseen",
+}
+#: Rows of a part that hold each element that no training row had.
+UNSEEN = "unseen_elements"
 #: Column of each row's composition, while duplicates are looked for.
 KEY = "__sklearn_kt_key"
 KEY_TYPE = pa.binary(16)
@@ -64,6 +72,8 @@ class Plan:
     errors: str
     conditions: Conditions | None
     targets: tuple[str, ...]
+    elements: tuple[str, ...] | None
+    """Of the training table, as far as the model remembers."""
     batch_rows: int
     format: str
     """Of the output, by the ending of its name."""
@@ -150,7 +160,7 @@ def predictions(
     Conditions of the model are columns of `rows` (typical ones without), which
     :meth:`Conditions.check` has seen, or given; of several
     values that are given the one with the highest, or lowest, prediction counts. Those given are
-    columns of the result.
+    columns of the result. Of elements that the model has not seen, who counts the rows tells.
     """
     X: Any = batch if reads_compositions(estimator) else formulas
     n_tried = 1
@@ -162,7 +172,7 @@ def predictions(
     if n_tried > 1 and hasattr(estimator, "classes_"):
         raise InputError("Several values of a condition need a model of numbers.")
     try:
-        with conditions_checked():
+        with conditions_checked(), told_once():
             if hasattr(estimator, "classes_"):
                 classes = _class_predictions(estimator, X, targets)
                 return _joined(classes, _chosen(given, np.zeros(len(batch), int)))
@@ -246,14 +256,15 @@ def write_part(
     estimator: Any,
     path: Path,
     on_rows: Callable[[int], None] | None = None,
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Run a task, write its part with keys of compositions, and count its rows."""
-    counts = dict.fromkeys(COUNTS, 0)
+    counts: dict[str, Any] = dict.fromkeys(COUNTS, 0)
+    unseen = UnseenElements(plan.elements)
     schema = plan.schema.append(pa.field(KEY, KEY_TYPE))
     best = schema.empty_table()
     with pq.ParquetWriter(path, schema) as writer:
         for table in task.tables(plan.batch_rows):
-            out = _screened(table, task, plan, estimator, counts).cast(schema)
+            out = _screened(table, task, plan, estimator, counts, unseen).cast(schema)
             if plan.where is not None:
                 out = _filtered(out, plan.where, task, counts["rows"] - len(table))
             if plan.top_k is None:
@@ -264,7 +275,7 @@ def write_part(
                 on_rows(len(table))
         if plan.top_k is not None:
             writer.write_table(best)
-    return counts
+    return counts | {"unseen": unseen.n_unseen, UNSEEN: dict(unseen.elements)}
 
 
 def _filtered(table: pa.Table, where: Expression, task: Task, done: int) -> pa.Table:
@@ -289,13 +300,19 @@ def _filtered(table: pa.Table, where: Expression, task: Task, done: int) -> pa.T
 
 
 def _screened(
-    table: pa.Table, task: Task, plan: Plan, estimator: Any, counts: dict[str, int]
+    table: pa.Table,
+    task: Task,
+    plan: Plan,
+    estimator: Any,
+    counts: dict[str, int],
+    unseen: UnseenElements,
 ) -> pa.Table:
     """Add predictions and keys to a table."""
     given = plan.compositions.values(table)
     batch = _read(given, plan, f"{task.place}, row", task.first_row + counts["rows"])
     # in atoms what was read as something else
     formulas = np.array(given if plan.amounts is None else batch.formulas(), dtype=object)
+    unseen.add(batch)
     valid = np.flatnonzero(batch.valid)
     keys = row_keys(batch[valid])
     if plan.conditions is not None:

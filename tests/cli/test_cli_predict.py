@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 
-from sklearn_kt import CompositionTokenizer
+from sklearn_kt import CompositionTokenizer, ImplicitKTRegressor
 from sklearn_kt.persistence import describe_model, load_model, save_model
 from sklearn_kt.tables import open_table
 
@@ -310,3 +310,26 @@ def test_what_a_model_cannot_give(
         code, err = left.code, capsys.readouterr().err
     assert code == 2
     assert part in err
+
+
+@pytest.mark.filterwarnings("always::sklearn_kt.exceptions.UnseenElementWarning")
+def test_elements_that_no_training_row_had(run: Run, tmp_path: Path) -> None:
+    formulas = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb") for b in ("F", "Cl", "Br", "I")]
+    model = ImplicitKTRegressor(None, readout="fast", random_state=0).fit(formulas, range(16))
+    save_model(model, tmp_path / "gap.model")
+    new = pd.DataFrame({"formula": ["NaCl", "KI", "CsI", "LiF", "MgO"]})
+    new.to_csv(tmp_path / "new.csv", index=False)
+    code, _, err = run("predict", "gap.model", "new.csv", "--batch-size", 2, "-o", "o.csv")
+    assert code == 0, err
+    assert err.count("2 of 5 rows hold elements that no training row had, O, Mg, Cs (") == 1
+    assert "(line 4: CsI; line 6: MgO)" in err
+    assert err.count("no training row") == 1
+    code, _, err = run("predict", "gap.model", "NaCl", "-o", "p.csv")
+    assert code == 0
+    assert "no training row" not in err
+    code, _, err = run(
+        "screen", "gap.model", "new.csv", "--batch-size", 2, "--quiet", "-o", "s.csv"
+    )
+    assert code == 0, err
+    assert err.count("2 of 5 rows hold elements that no training row had, O, Mg, Cs:") == 1
+    assert err.count("no training row") == 1
