@@ -325,6 +325,10 @@ def inference_text(content: Mapping[str, Any]) -> str:
     return table(head, rows)
 
 
+# test rows that make a group, and by how much its coverage may be off
+_MIN_GROUP, _OFF = 200, 0.05
+
+
 def intervals_text(content: Mapping[str, Any]) -> str:
     """Spell how often the truth lay inside intervals."""
     rows = [
@@ -339,7 +343,28 @@ def intervals_text(content: Mapping[str, Any]) -> str:
         for row in content["rows"]
     ]
     head = ["task", "test rows", "asked for", "covered", "in the worst fold", "mean width"]
-    return f"Model `{content['model']}`.\n\n{table(head, rows)}"
+    text = f"Model `{content['model']}`.\n\n{table(head, rows)}"
+    groups = [
+        [
+            row["task"].removeprefix("matbench_"),
+            group,
+            f"{found['n_test']:,}",
+            percent(row["nominal"]),
+            f"{found['covered']:.1%}".replace("%", " %"),
+            "yes" if abs(found["covered"] - row["nominal"]) > _OFF else "",
+        ]
+        for row in content["rows"]
+        for group, found in row.get("groups", {}).items()
+        if found["n_test"] >= _MIN_GROUP
+    ]
+    if not groups:
+        return text
+    head = ["task", "test rows that are", "how many", "asked for", "covered", "off by more than 5"]
+    return (
+        f"{text}\n## By group\n\nGroups of {_MIN_GROUP} test rows or more. A value that many rows "
+        "have is inside any interval around it, so that rows predicted as it are covered more "
+        f"often than asked for.\n\n{table(head, groups)}"
+    )
 
 
 def structures_text(content: Mapping[str, Any]) -> str:
