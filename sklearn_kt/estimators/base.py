@@ -272,6 +272,12 @@ class FormulaMixin:
             unseen.warn(stacklevel=4)
         return data
 
+    def _unseen_part(self, data: Data) -> np.ndarray:
+        """Give the part of each row's atoms that are of elements that no training row had."""
+        if not isinstance(data, CompositionBatch):
+            return np.zeros(len(data))
+        return data.fractions()[:, ~np.isin(ELEMENTS, self.elements_)].sum(axis=1)
+
     def _has_conditions(self, X: Any, expected: str | None) -> bool:
         """Whether X is a table with columns beside its compositions, or ought to be one."""
         if expected is not None:

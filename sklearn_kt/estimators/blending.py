@@ -136,12 +136,14 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             weights = relative_weights(judged.weights)
             self.weights_: dict[str, Any] = weigh(self.targets_, filled, truth, weights)
             blended = sum(w * filled[name] for name, w in self.weights_.items())
+            apart = self._apart(filled, blended)
             filled["blend"] = blended
             # targets are not standardised here: no mean over their units
             loss = self.targets_.losses if self.targets_.n_targets > 1 else self.targets_.score
             self.scores_ = {name: loss(truth, out, weights) for name, out in filled.items()}
             self.held_out_scores_ = self.targets_.held_out(truth, blended, weights)
-            self._fit_error_model(replace(judged, weights=weights), truth, blended, seed)
+            rows = replace(judged, weights=weights)
+            self._fit_error_model(rows, truth, blended, apart, seed)
             if (stand_in := self._stand_in(named)) is not None:
                 self.weights_[stand_in] = 0.0
         else:
@@ -217,7 +219,15 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         # of several targets, the model that is best on most: they have units of their own
         return steady[rankdata(losses, axis=0).sum(axis=1).argmin()]
 
-    def _blend(self, data: Data) -> np.ndarray:
+    def _apart(self, outputs: Mapping[str, np.ndarray], blend: np.ndarray) -> np.ndarray:
+        """Tell how far the models are from what they say together."""
+        squares = [
+            self.weights_.get(name, 0.0) * (out - blend) ** 2 for name, out in outputs.items()
+        ]
+        return np.sqrt(np.sum(squares, axis=0))
+
+    def _blend(self, data: Data) -> tuple[np.ndarray, np.ndarray]:
+        """Blended outputs of rows, and how far the models are from these."""
         named = self.named_estimators_
         with _others_stand_in():
             outputs = {
@@ -241,7 +251,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
                 self._warn(rows, len(blend), f"the other models stand in for {name!r}")
         if len(left):
             self._warn(left, len(blend), "no model stands in, and the prediction is NaN")
-        return blend
+        return blend, self._apart(filled, blend)
 
     def _warn(self, rows: np.ndarray, n_rows: int, what: str) -> None:
         shown = ", ".join(map(str, rows[:_SHOWN])) + (", ..." if len(rows) > _SHOWN else "")
@@ -402,10 +412,13 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
         if return_std or coverage is not None:
             measures = self._errors().measures(return_std, coverage)
         data = self._read(X)
-        blend = self._blend(data)
-        known = _error_features(data) if measures else np.empty(0)
-        spreads = [measure(known).reshape(blend.shape) for measure in measures]
-        return with_spreads(blend, spreads, coverage)
+        blend, apart = self._blend(data)
+        spreads = []
+        if measures:
+            known, beliefs = _error_features(data), _beliefs(blend, apart)
+            unseen = self._unseen_part(data)
+            spreads = [m(known, beliefs=beliefs, unseen=unseen) for m in measures]
+        return with_spreads(blend, [s.reshape(blend.shape) for s in spreads], coverage)
 
     @own_settings()
     def predict_interval(self, X: Any, coverage: float = 0.9) -> np.ndarray:
@@ -482,12 +495,16 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
         return np.asarray(estimator.predict(data), float).reshape(len(data), *self.targets_.shape)
 
     def _fit_error_model(
-        self, rows: Rows, truth: np.ndarray, output: np.ndarray, seed: int
+        self, rows: Rows, truth: np.ndarray, output: np.ndarray, apart: np.ndarray, seed: int
     ) -> None:
         residuals = (truth - output).reshape(len(truth), -1)
         errors = ErrorModel(seed, self.n_jobs)
         self.error_model_ = errors.fit(
-            _error_features(rows.data), residuals, rows.groups, rows.weights
+            _error_features(rows.data),
+            residuals,
+            rows.groups,
+            rows.weights,
+            _beliefs(output, apart),
         )
 
 
@@ -594,7 +611,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
             Only with ``return_proba=True``.
         """
         check_is_fitted(self)
-        probabilities = self._blend(self._read(X))
+        probabilities, _ = self._blend(self._read(X))
         labels = self.targets_.decode(probabilities)
         return (labels, probabilities) if return_proba else labels
 
@@ -613,7 +630,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        return self._blend(self._read(X))
+        return self._blend(self._read(X))[0]
 
     def default_models(self, seed: int, n_rows: int, n_conditions: int = 0) -> dict[str, Any]:
         """Name the models that are weighed where ``estimators`` is None.
@@ -684,6 +701,13 @@ def _filled(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     count = np.maximum((~missing).sum(axis=0), 1)
     mean = np.where(missing.all(axis=0), np.nan, np.nansum(values, axis=0) / count)
     return dict(zip(outputs, np.where(missing, mean, values), strict=True))
+
+
+def _beliefs(blend: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """Give what is predicted, and how far the models are apart: (n, n_outputs, 2)."""
+    columns = [column.reshape(len(blend), -1) for column in (blend, apart)]
+    # where nothing is predicted, nothing is expected of it
+    return np.nan_to_num(np.stack(columns, axis=-1))
 
 
 def _error_features(data: Data) -> np.ndarray:

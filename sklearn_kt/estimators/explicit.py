@@ -42,7 +42,7 @@ from .base import FormulaMixin, fit_rows, told_once
 from .html_repr import FittedReprMixin, Value
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import decide, with_seed
-from .uncertainty import check_coverage
+from .uncertainty import check_coverage, widening
 
 __all__ = ["ExplicitKTClassifier", "ExplicitKTRegressor"]
 
@@ -297,14 +297,18 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self,
         X: Any,
         structures: Sequence[Any] | None,
-        run: Callable[[Any, Any], np.ndarray],
+        run: Callable[[Any, Any, np.ndarray], np.ndarray],
         shape: tuple[int, ...],
     ) -> np.ndarray:
-        """Run the two models, each on its rows; NaN, of the shape of a row, where there is none."""
+        """Run the two models, each on its rows; NaN, of the shape of a row, where there is none.
+
+        They are also told which part of each row's atoms is of elements that no training row had,
+        as far as they do not see it.
+        """
         data: Data = self._read(X, errors=self.errors)
         if isinstance(data, np.ndarray):
             self.fallback_rows_ = []
-            return run(self.structure_model_, data)
+            return run(self.structure_model_, data, self._unseen_part(data))
         features, has_structure = self._features(data, _given(structures, len(data)))
         self._report(data, ~has_structure, "predict", np.arange(len(data)))
         has_structure &= self.structure_model_ is not None
@@ -315,10 +319,13 @@ class _BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             others = np.flatnonzero(~has_structure & data.valid)
             parts.append((self.composition_model_, others, data))
         out = np.full((len(data), *shape), np.nan)
+        unseen = self._unseen_part(data)
         for model, rows, columns in parts:
             if len(rows):
+                # compositions are looked at by the model of them
+                hidden = np.zeros(len(rows)) if columns is data else unseen[rows]
                 with told_once():
-                    out[rows] = run(model, _rows_of(columns, rows))
+                    out[rows] = run(model, _rows_of(columns, rows), hidden)
         return out
 
     def _learned(self) -> dict[str, Value]:
@@ -519,9 +526,9 @@ class ExplicitKTRegressor(GapRegressorMixin, _BaseExplicitKT):
         asked |= {} if coverage is None else {"coverage": coverage}
         shape = self.targets_.shape
         if not asked:
-            return self._outputs(X, structures, lambda model, rows: model.predict(rows), shape)
+            return self._outputs(X, structures, lambda model, rows, _: model.predict(rows), shape)
 
-        def run(model: Any, rows: Any) -> np.ndarray:
+        def run(model: Any, rows: Any, unseen: np.ndarray) -> np.ndarray:
             try:
                 y, *more = model.predict(rows, **asked)
             except TypeError as error:
@@ -532,6 +539,10 @@ class ExplicitKTRegressor(GapRegressorMixin, _BaseExplicitKT):
                 ) from error
             if coverage is not None:
                 more.extend(np.moveaxis(more.pop(), -1, 0))
+            # a deviation is measured from 0, bounds from the prediction
+            middles = [np.zeros_like(y)] * return_std + [y] * (len(more) - return_std)
+            beyond = (widening(unseen) - 1).reshape(-1, *[1] * (np.ndim(y) - 1))
+            more = [m + (m - mid) * beyond for m, mid in zip(more, middles, strict=True)]
             return np.stack([y, *more], axis=1)
 
         n_parts = 1 + return_std + 2 * (coverage is not None)
@@ -707,7 +718,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         """
         check_is_fitted(self)
 
-        def both(model: Any, rows: Any) -> np.ndarray:
+        def both(model: Any, rows: Any, _: np.ndarray) -> np.ndarray:
             labels, probabilities = decide(model, rows)
             return np.stack(
                 [votes(self.classes_, labels), self._aligned(model, probabilities)], axis=1
@@ -718,7 +729,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
                 self._outputs(
                     X,
                     structures,
-                    lambda model, rows: votes(self.classes_, model.predict(rows)),
+                    lambda model, rows, _: votes(self.classes_, model.predict(rows)),
                     self.targets_.shape,
                 ),
             )
@@ -745,7 +756,7 @@ class ExplicitKTClassifier(ClassifierMixin, _BaseExplicitKT):
         return self._outputs(
             X,
             structures,
-            lambda model, rows: self._aligned(model, model.predict_proba(rows)),
+            lambda model, rows, _: self._aligned(model, model.predict_proba(rows)),
             self.targets_.shape,
         )
 

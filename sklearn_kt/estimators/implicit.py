@@ -8,6 +8,7 @@ scikit-learn model, or blend both.
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
@@ -27,6 +28,7 @@ from sklearn_kt.exceptions import InputError
 
 from .implicit_base import CUSTOM, MIN_FOLDS, BaseImplicitKT, valid_chunks
 from .networks import fit_temperature
+from .readouts import predict_with_spread
 from .uncertainty import ErrorModel, check_coverage, with_spreads
 
 if TYPE_CHECKING:
@@ -324,8 +326,9 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         Notes
         -----
         Normalised conformal prediction on the errors of the inner folds
-        (:class:`sklearn_kt.estimators.uncertainty.ErrorModel`). New compounds unlike the
-        table's have larger errors than any interval says.
+        (:class:`sklearn_kt.estimators.uncertainty.ErrorModel`). Intervals of compounds with
+        elements that no training row had are wider. Other compounds unlike the table's have larger
+        errors than any interval says.
 
         Examples
         --------
@@ -356,10 +359,13 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
     def _net_outputs(self, raw: np.ndarray) -> np.ndarray:
         return raw
 
-    def _readout_outputs(self, name: str, fitted: Any, features: np.ndarray) -> np.ndarray:
-        values = self._run_readout(name, fitted.predict, features)
+    def _readout_outputs(
+        self, name: str, fitted: Any, features: np.ndarray, spread: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        both = self._run_readout(name, partial(predict_with_spread, fitted, spread), features)
+        values, apart = np.moveaxis(both, -1, 0)
         # a readout of the user's own learns the targets as they are
-        return self.targets_.scaled(values) if name == CUSTOM else values.reshape(len(values), -1)
+        return (self.targets_.scaled(values) if name == CUSTOM else values), apart
 
     def _error_blocks(self) -> tuple[str, ...]:
         return tuple(block for block in self.encoder_.blocks if block != "embedding")
@@ -676,8 +682,11 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
     def _net_outputs(self, raw: np.ndarray) -> np.ndarray:
         return softmax(raw / self.temperature_, axis=1)
 
-    def _readout_outputs(self, name: str, fitted: Any, features: np.ndarray) -> np.ndarray:
-        return self._run_readout(name, fitted.predict_proba, features)
+    def _readout_outputs(
+        self, name: str, fitted: Any, features: np.ndarray, spread: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found = self._run_readout(name, fitted.predict_proba, features)
+        return found, np.zeros_like(found)
 
     def _answers(self, probabilities: np.ndarray) -> np.ndarray:
         weighted = probabilities * self.class_weights_

@@ -261,12 +261,15 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         outputs = {}
         if self.readout != "fast":
             outputs[NETWORK] = self._networks_out_of_fold(table, seeds, folds)
-        outputs.update(self._readouts_out_of_fold(readouts, features, table, seed, folds))
+        found, apart = self._readouts_out_of_fold(readouts, features, table, seed, folds)
+        outputs.update(found)
         held_out = np.concatenate([test for _, test in folds])
         judged = table[held_out]
         truth, weights = judged.targets, judged.weights
         self._weigh(outputs, judged)
-        blended = self._blended(outputs, self._is_new(judged.data))
+        new = self._is_new(judged.data)
+        blended = self._blended(outputs, new)
+        beliefs = self._beliefs(outputs, apart, blended, new) if error_blocks else None
         outputs["blend"] = blended
         self.readout_scores_ = {
             name: self.targets_.score(truth, out, weights) for name, out in outputs.items()
@@ -283,7 +286,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         if error_blocks:
             known = side_by_side(features, error_blocks)[held_out]
             errors = ErrorModel(seed, self.n_jobs)
-            self.error_model_ = errors.fit(known, truth - blended, judged.groups, weights)
+            residuals = truth - blended
+            self.error_model_ = errors.fit(known, residuals, judged.groups, weights, beliefs)
 
     def _weigh(self, outputs: dict[str, np.ndarray], judged: Rows) -> None:
         """Weigh models by what they say of unseen rows; alike for all, or by what is in the pool.
@@ -323,11 +327,33 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         """Blend what the models say of rows, of which some are new to pretraining."""
         blend: Any = 0.0
         for name, values in outputs.items():
-            share = self.readout_weights_.get(name, 0.0)
-            if new.any():
-                share = np.where(new[:, None], self.new_readout_weights_.get(name, 0.0), share)
-            blend = blend + share * values
+            blend = blend + self._share(name, new) * values
         return blend
+
+    def _share(self, name: str, new: np.ndarray) -> Any:
+        """Give the share of a model in the prediction of each row."""
+        share = self.readout_weights_.get(name, 0.0)
+        if new.any():
+            share = np.where(new[:, None], self.new_readout_weights_.get(name, 0.0), share)
+        return share
+
+    def _beliefs(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        apart: Mapping[str, np.ndarray],
+        blend: np.ndarray,
+        new: np.ndarray,
+    ) -> np.ndarray:
+        """Give what is predicted, and what tells how sure that is: (n, n_outputs, 4).
+
+        How far the models are from what they say together, and the trees of each from each other;
+        and whether pretraining has not seen a row.
+        """
+        shares = {name: self._share(name, new) for name in outputs}
+        models: Any = sum(shares[name] * (values - blend) ** 2 for name, values in outputs.items())
+        trees: Any = sum(shares[name] * spread for name, spread in apart.items())
+        columns = [blend, np.sqrt(models), trees, new[:, None]]
+        return np.stack([np.broadcast_to(column, blend.shape) for column in columns], axis=-1)
 
     def _networks_out_of_fold(self, table: Rows, seeds: list[int], folds: Folds) -> np.ndarray:
         """Train a network on each fold, calibrate them, and run each on the rest."""
@@ -347,16 +373,26 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         table: Rows,
         seed: int,
         folds: Folds,
-    ) -> dict[str, np.ndarray]:
-        """Run every readout on the rows it was not fitted on, fold after fold."""
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Run every readout on the rows it was not fitted on, fold after fold.
+
+        Returns outputs, and how far the trees of those that are forests are apart.
+        """
         outputs: dict[str, list[np.ndarray]] = {name: [] for name in readouts}
+        apart: dict[str, list[np.ndarray]] = {name: [] for name in readouts}
         columns = _columns(features, {name: r.blocks for name, r in readouts.items()})
         jobs = [(name, fold) for name in readouts for fold in folds]
         for name, (train, test) in tqdm(jobs, "readouts", disable=not self.verbose):
             part = table[train]
             fitted = readouts[name].fitted(columns[name][train], part.targets, seed, part.weights)
-            outputs[name].append(self._readout_outputs(name, fitted, columns[name][test]))
-        return {name: np.concatenate(values) for name, values in outputs.items()}
+            values, spread = self._readout_outputs(name, fitted, columns[name][test], True)
+            outputs[name].append(values)
+            apart[name].append(spread)
+        joined = [
+            {name: np.concatenate(parts) for name, parts in found.items()}
+            for found in (outputs, apart)
+        ]
+        return joined[0], joined[1]
 
     def _fit_readouts(
         self,
@@ -419,7 +455,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         )
 
     def _outputs(
-        self, data: Data, measures: Sequence[Callable[[np.ndarray], np.ndarray]] = ()
+        self, data: Data, measures: Sequence[Callable[..., np.ndarray]] = ()
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Blended outputs, and what is measured of the columns that errors depend on.
 
@@ -431,15 +467,22 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         names = {block for blocks in self.readout_blocks_.values() for block in blocks}
         for part, rows in valid_chunks(data):
             features = self._features(part, names | {*error_blocks})
-            outputs = {}
+            outputs, apart = {}, {}
             if self.nets_:
                 outputs[NETWORK] = self._ensemble(self.encoder_.inputs(part))
             columns = _columns(features, self.readout_blocks_)
             for name, fitted in self.readouts_.items():
-                outputs[name] = self._readout_outputs(name, fitted, columns[name])
-            out[rows] = self._blended(outputs, self._is_new(part))
+                outputs[name], apart[name] = self._readout_outputs(
+                    name, fitted, columns[name], bool(measures)
+                )
+            new = self._is_new(part)
+            out[rows] = self._blended(outputs, new)
+            if measures:
+                known = side_by_side(features, error_blocks)
+                beliefs = self._beliefs(outputs, apart, out[rows], new)
+                unseen = self._unseen_part(part)
             for spread, measure in zip(spreads, measures, strict=True):
-                spread[rows] = measure(side_by_side(features, error_blocks))
+                spread[rows] = measure(known, beliefs=beliefs, unseen=unseen)
         return out, spreads
 
     def _ensemble(self, inputs: Inputs) -> np.ndarray:

@@ -289,7 +289,46 @@ class DrawnTreesMixin:
         return super(DrawnTreesMixin, one).fit(X, y, counts)  # type: ignore[misc]
 
 
-class MeanTreesRegressor(DrawnTreesMixin, ExtraTreesRegressor):
+class SpreadTreesMixin(DrawnTreesMixin):
+    """A forest for numbers that tells how far its trees are apart; to the left of scikit-learn's.
+
+    Subclasses say what becomes of what the trees predict, an array of shape (n_trees, n_samples)
+    or (n_trees, n_samples, n_outputs).
+    """
+
+    def predict(self, X: Any, return_spread: bool = False) -> Any:
+        """Predict what the trees say together.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        return_spread : bool, default=False
+            Also return the standard deviation among the trees.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions.
+        spread : ndarray of the same shape
+            Only with ``return_spread=True``. It is no expected error, but tells of one.
+        """
+        check_is_fitted(self)
+        forest: Any = self
+        X = forest._validate_X_predict(X)
+        trees = np.stack(
+            Parallel(n_jobs=forest.n_jobs, require="sharedmem")(
+                delayed(tree.predict)(X, check_input=False) for tree in forest.estimators_
+            )
+        )
+        y = self._combined(trees)
+        return (y, trees.std(axis=0)) if return_spread else y
+
+    def _combined(self, trees: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class MeanTreesRegressor(SpreadTreesMixin, ExtraTreesRegressor):
     """Extremely randomised trees that draw their rows by weights, if these have some.
 
     Parameters are those of :class:`sklearn.ensemble.ExtraTreesRegressor`, without its warm start.
@@ -307,6 +346,9 @@ class MeanTreesRegressor(DrawnTreesMixin, ExtraTreesRegressor):
         **ExtraTreesRegressor._parameter_constraints,
         **DrawnTreesMixin._parameter_constraints,
     }
+
+    def _combined(self, trees: np.ndarray) -> np.ndarray:
+        return trees.mean(axis=0)
 
 
 class VotingTreesClassifier(DrawnTreesMixin, ExtraTreesClassifier):
@@ -329,7 +371,7 @@ class VotingTreesClassifier(DrawnTreesMixin, ExtraTreesClassifier):
     }
 
 
-class MedianTreesRegressor(DrawnTreesMixin, ExtraTreesRegressor):
+class MedianTreesRegressor(SpreadTreesMixin, ExtraTreesRegressor):
     """Extremely randomised trees that predict the median of their trees, smoothed, not the mean.
 
     Parameters are those of :class:`sklearn.ensemble.ExtraTreesRegressor`, without its warm start.
@@ -361,24 +403,7 @@ class MedianTreesRegressor(DrawnTreesMixin, ExtraTreesRegressor):
         **DrawnTreesMixin._parameter_constraints,
     }
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict the mean of the middle fifth of the trees.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions.
-        """
-        check_is_fitted(self)
-        X = self._validate_X_predict(X)
-        trees = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-            delayed(tree.predict)(X, check_input=False) for tree in self.estimators_
-        )
+    def _combined(self, trees: np.ndarray) -> np.ndarray:
         return trim_mean(trees, _TRIMMED, axis=0)
 
 
@@ -617,6 +642,22 @@ def with_seed(estimator: Any, seed: int) -> Any:
         if getattr(part, "random_state", seed) is None:
             part.random_state = seed
     return estimator
+
+
+def predict_with_spread(model: Any, spread: bool, X: np.ndarray) -> np.ndarray:
+    """Predict numbers and, if asked for, how far a forest's trees are apart: (n, n_outputs, 2).
+
+    Other models say nothing of the latter, which is 0.
+    """
+    if spread and isinstance(model, EachTargetRegressor):
+        parts = [predict_with_spread(one, spread, X) for one in model.estimators_]
+        return np.concatenate(parts, axis=1)
+    if spread and isinstance(model, SpreadTreesMixin):
+        y, apart = model.predict(X, return_spread=True)
+    else:
+        y = np.asarray(model.predict(X))
+        apart = np.zeros(y.shape)
+    return np.stack([y.reshape(len(X), -1), apart.reshape(len(X), -1)], axis=-1)
 
 
 def predict_in_order(

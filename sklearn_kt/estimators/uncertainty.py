@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import GroupKFold
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt._targets import of_rows
@@ -31,6 +32,9 @@ _FOLDS, _FOLD_TREES = 3, 50
 _MAX_ROWS = 20_000
 # Errors, and expected ones, count as at least this part of the mean one.
 _SMALLEST = 0.05
+# Targets of which this part has one value are told apart by whether that value is predicted, where
+# so many rows are on either side.
+_MASS, _MIN_SIDE = 0.1, 50
 
 
 class ErrorModel(BaseEstimator):
@@ -44,6 +48,16 @@ class ErrorModel(BaseEstimator):
     errors are 0, they cover more than they have to. Each of several targets has a forest and
     quantiles of its own.
 
+    Three things are ours. The forest sees what the model believes beside what the row is: its
+    prediction, and how far its members, and the trees of its forests, are apart (interval score at
+    90 %, expt_gap and thermoelectric Seebeck coefficients: -2 to -5 %, and -13 %). Where a part of
+    the targets has one value, such as the gap of metals, rows for which that value is predicted
+    have quantiles of their own [2]_: those of expt_gap with a gap are covered to 80 % at a nominal
+    80 %, and to 63 % otherwise. Rows with elements that no training row had are given the wider
+    of these quantiles, times 1 + x for x of their atoms: with some elements held out, 90 %
+    intervals of such rows cover 95 % (expt_gap) and 86 % (Seebeck coefficients), and without that
+    90 % and 74 %.
+
     Parameters
     ----------
     random_state : int
@@ -55,6 +69,8 @@ class ErrorModel(BaseEstimator):
     ----------
     .. [1] H. Papadopoulos, A. Gammerman, V. Vovk, "Normalized nonconformity measures for
        regression conformal prediction", AIA 2008.
+    .. [2] V. Vovk, D. Lindsay, I. Nouretdinov, A. Gammerman, "Mondrian confidence machine",
+       technical report, Royal Holloway (2003).
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
@@ -73,6 +89,7 @@ class ErrorModel(BaseEstimator):
         residuals: np.ndarray,
         groups: np.ndarray | None = None,
         sample_weight: np.ndarray | None = None,
+        beliefs: np.ndarray | None = None,
     ) -> Self:
         """Learn from out-of-fold residuals.
 
@@ -87,6 +104,9 @@ class ErrorModel(BaseEstimator):
         sample_weight : ndarray of shape (n,), optional
             Weights of the rows, all positive: what is expected, and how often it is exceeded, is
             counted with them. Only their ratios matter.
+        beliefs : ndarray of shape (n, n_outputs, n_beliefs), optional
+            What the model says of each row and target: the prediction first, then what tells how
+            sure it is.
 
         Returns
         -------
@@ -94,41 +114,59 @@ class ErrorModel(BaseEstimator):
             Fitted.
         """
         self.forests_: list[ExtraTreesRegressor] = []
+        # two of each target, for rows away from its most frequent value and at it: ratios in their
+        # order, and how often each counts
         self.ratios_: list[np.ndarray] = []
         self.counts_: list[np.ndarray] = []
-        for column in residuals.T:
+        # the most frequent value of each target, and how near to it predictions mean it; or NaN
+        self.masses_ = np.full((residuals.shape[1], 2), np.nan)
+        for target, column in enumerate(residuals.T):
             rows = np.flatnonzero(~np.isnan(column))
-            weights = of_rows(sample_weight, rows)
-            forest, kept, ratios = self._learn(
-                features[rows], np.abs(column[rows]), of_rows(groups, rows), weights
-            )
-            counts = np.ones(len(kept)) if weights is None else weights[kept]
+            weights, together = of_rows(sample_weight, rows), of_rows(groups, rows)
+            columns = _beside(features, beliefs, target)[rows]
+            forest, kept, ratios = self._learn(columns, np.abs(column[rows]), together, weights)
+            rows = rows[kept]
+            counts = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
+            if beliefs is not None:
+                said = beliefs[rows, target, 0]
+                self.masses_[target] = _find_mass(said + column[rows], said, of_rows(groups, rows))
+            at_mass = self._is_at_mass(beliefs, target, len(features))[rows]
             order = np.argsort(ratios)
             self.forests_.append(forest)
-            self.ratios_.append(ratios[order])
-            self.counts_.append(counts[order] / counts.mean())
+            for part in (order[~at_mass[order]], order[at_mass[order]]):
+                self.ratios_.append(ratios[part])
+                self.counts_.append(counts[part] / (counts[part].mean() if len(part) else 1))
         return self
 
-    def std(self, features: np.ndarray) -> np.ndarray:
-        """Give the standard deviation of each error, (n, n_outputs)."""
-        check_is_fitted(self)
-        pairs = zip(self.ratios_, self.counts_, strict=True)
-        return self._expected(features) * [np.sqrt(np.average(r**2, weights=n)) for r, n in pairs]
+    def std(
+        self,
+        features: np.ndarray,
+        beliefs: np.ndarray | None = None,
+        unseen: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Give the standard deviation of each error, (n, n_outputs).
 
-    def width(self, features: np.ndarray, coverage: float) -> np.ndarray:
+        Beliefs are those of ``fit``; unseen is which part of each row's atoms are of elements that
+        no training row had, (n,).
+        """
+        return self._spread(
+            lambda r, n: np.sqrt(np.average(r**2, weights=n)), features, beliefs, unseen
+        )
+
+    def width(
+        self,
+        features: np.ndarray,
+        coverage: float,
+        beliefs: np.ndarray | None = None,
+        unseen: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Give half the width of intervals that cover that share of truths, (n, n_outputs)."""
-        check_is_fitted(self)
         check_coverage(coverage)
-        quantiles = [
-            _quantile(r, n, coverage) for r, n in zip(self.ratios_, self.counts_, strict=True)
-        ]
-        return self._expected(features) * quantiles
+        return self._spread(lambda r, n: _quantile(r, n, coverage), features, beliefs, unseen)
 
-    def measures(
-        self, return_std: bool, coverage: float | None
-    ) -> list[Callable[[np.ndarray], np.ndarray]]:
+    def measures(self, return_std: bool, coverage: float | None) -> list[Callable[..., np.ndarray]]:
         """Give what measures deviations, and widths, as far as they are asked for."""
-        found: list[Callable[[np.ndarray], np.ndarray]] = [self.std] if return_std else []
+        found: list[Callable[..., np.ndarray]] = [self.std] if return_std else []
         return found if coverage is None else [*found, partial(self.width, coverage=coverage)]
 
     def _learn(
@@ -174,9 +212,39 @@ class ErrorModel(BaseEstimator):
             del forest.oob_prediction_
         return forest, rows, errors / expected
 
-    def _expected(self, features: np.ndarray) -> np.ndarray:
-        expected = [predict_in_order(f.predict, features, self.n_jobs) for f in self.forests_]
-        return np.column_stack(expected)
+    def _spread(
+        self,
+        statistic: Callable[[np.ndarray, np.ndarray], float],
+        features: np.ndarray,
+        beliefs: np.ndarray | None,
+        unseen: np.ndarray | None,
+    ) -> np.ndarray:
+        """Multiply expected errors with a statistic of the ratios of rows that are alike."""
+        check_is_fitted(self)
+        unseen = np.zeros(len(features)) if unseen is None else unseen
+        spreads = []
+        for target, forest in enumerate(self.forests_):
+            columns = _beside(features, beliefs, target)
+            expected = predict_in_order(forest.predict, columns, self.n_jobs)
+            both = slice(2 * target, 2 * target + 2)
+            pairs = zip(self.ratios_[both], self.counts_[both], strict=True)
+            found = np.array([statistic(r, n) if len(r) else 0.0 for r, n in pairs])
+            side = self._is_at_mass(beliefs, target, len(features)).astype(int)
+            # nobody knows on which side rows are of whose elements nothing is known
+            spreads.append(expected * np.where(unseen > 0, found.max(), found[side]))
+        return np.column_stack(spreads) * widening(unseen)[:, None]
+
+    def _is_at_mass(self, beliefs: np.ndarray | None, target: int, n_rows: int) -> np.ndarray:
+        """Tell for which rows the most frequent value is predicted, if that is told apart."""
+        value, reach = self.masses_[target]
+        if beliefs is None or np.isnan(value):
+            return np.zeros(n_rows, dtype=bool)
+        return np.abs(beliefs[:, target, 0] - value) <= reach
+
+
+def widening(unseen: np.ndarray) -> np.ndarray:
+    """By how much wider errors are expected, by the part of atoms of unseen elements."""
+    return 1 + unseen
 
 
 def check_coverage(coverage: Any) -> None:
@@ -191,6 +259,37 @@ def with_spreads(y: np.ndarray, spreads: list[np.ndarray], coverage: float | Non
         *spreads, half = spreads
         spreads.append(np.stack([y - half, y + half], axis=-1))
     return (y, *spreads) if spreads else y
+
+
+def _beside(features: np.ndarray, beliefs: np.ndarray | None, target: int) -> np.ndarray:
+    return features if beliefs is None else np.hstack([features, beliefs[:, target]])
+
+
+def _find_mass(
+    truth: np.ndarray, predictions: np.ndarray, groups: np.ndarray | None
+) -> tuple[float, float]:
+    """Find a value that many targets have, and up to which distance predictions mean it.
+
+    NaN if there is none, or predictions do not tell. Equal rows of a group count once.
+    """
+    none = np.nan, np.nan
+    # what was added to a prediction has lost its last digits
+    digits = np.round(truth / max(np.abs(truth).max(), np.finfo(float).tiny), 9)
+    codes = np.unique(digits, return_inverse=True)[1]
+    members = np.arange(len(codes)) if groups is None else groups
+    distinct = np.unique(np.column_stack([codes, members]), axis=0)
+    shares = np.bincount(distinct[:, 0]) / len(distinct)
+    has_value = codes == shares.argmax()
+    if shares.max() < _MASS:
+        return none
+    value = np.median(truth[has_value])
+    distance = np.abs(predictions - value)
+    stump = DecisionTreeClassifier(max_depth=1, min_samples_leaf=_MIN_SIDE, random_state=0)
+    tree = stump.fit(distance[:, None], has_value).tree_
+    reach = float(tree.threshold[0])
+    near = distance <= reach
+    tells = tree.node_count > 1 and has_value[near].mean() > has_value[~near].mean()
+    return (float(value), reach) if tells else none
 
 
 def _quantile(ratios: np.ndarray, counts: np.ndarray, coverage: float) -> float:

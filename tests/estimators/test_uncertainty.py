@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 
 from sklearn_kt.estimators.uncertainty import ErrorModel
@@ -60,3 +61,67 @@ def test_each_target_has_errors_of_its_own() -> None:
         alone = ErrorModel(0).fit(x[rows], residuals[rows, [target]].reshape(-1, 1))
         assert_allclose(model.std(x)[:, [target]], alone.std(x))
         assert_allclose(model.width(x, 0.8)[:, [target]], alone.width(x, 0.8))
+
+
+def _with_a_mass(n: int = 2000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Half of the targets are 0 and most of these predicted as 0; errors elsewhere are large."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(n, 3))
+    truth = np.where(rng.uniform(size=n) < 0.5, 0, rng.uniform(1, 5, n))
+    found = np.where(truth > 0, truth + rng.normal(size=n), 0)
+    missed = rng.uniform(size=n) < 0.04
+    found[missed] = np.where(truth[missed] > 0, 0, 1)
+    return x, truth, found
+
+
+def test_rows_at_the_value_of_many_have_quantiles_of_their_own() -> None:
+    x, truth, found = _with_a_mass()
+    beliefs, residuals = found[:, None, None], (truth - found)[:, None]
+    # the forest sees nothing that tells them apart
+    model = ErrorModel(0).fit(x[:1000], residuals[:1000], beliefs=beliefs[:1000])
+    inside = np.abs(residuals[1000:, 0]) <= model.width(x[1000:], 0.8, beliefs[1000:])[:, 0]
+    away = np.abs(found[1000:]) > 0.5
+    assert 0.75 < inside[away].mean() < 0.87
+    assert inside[~away].mean() > 0.9
+    # without it, the half that is predicted exactly makes up for the other
+    alike = ErrorModel(0).fit(x[:1000], residuals[:1000])
+    assert (np.abs(residuals[1000:, 0]) <= alike.width(x[1000:], 0.8)[:, 0])[away].mean() < 0.72
+
+
+@pytest.mark.parametrize("what", ["no such value", "few rows", "one group"])
+def test_quantiles_are_of_all_rows_where_nothing_tells_them_apart(what: str) -> None:
+    x, truth, found = _with_a_mass()
+    groups = None
+    if what == "no such value":
+        truth = truth + np.linspace(0, 1, len(truth))
+    elif what == "few rows":
+        x, truth, found = x[:90], truth[:90], found[:90]
+    else:
+        # a composition that was measured often is no property of the others
+        groups = np.where(truth == 0, 0, np.arange(len(truth)))
+    residuals = (truth - found)[:, None]
+    model = ErrorModel(0).fit(x, residuals, groups, beliefs=found[:, None, None])
+    assert np.isnan(model.masses_).all()
+
+
+def test_beliefs_tell_of_errors() -> None:
+    rng = np.random.default_rng(0)
+    x, apart = rng.uniform(size=(800, 2)), rng.uniform(0.1, 2, 800)
+    residuals = (rng.normal(size=800) * apart)[:, None]
+    beliefs = np.stack([rng.normal(size=800), apart], axis=1)[:, None]
+    model = ErrorModel(0).fit(x[:500], residuals[:500], beliefs=beliefs[:500])
+    assert np.corrcoef(model.std(x[500:], beliefs[500:])[:, 0], apart[500:])[0, 1] > 0.9
+
+
+def test_elements_that_no_training_row_had_widen() -> None:
+    x, truth, found = _with_a_mass()
+    beliefs = found[:, None, None]
+    model = ErrorModel(0).fit(x, (truth - found)[:, None], beliefs=beliefs)
+    part = np.tile([0.0, 0.25, 1.0], 100)
+    known, new = (model.width(x[:300], 0.8, beliefs[:300], u)[:, 0] for u in (0 * part, part))
+    away, many = np.abs(found[:300]) > 0.5, (found[:300] == 0) & (part > 0)
+    assert_allclose(new[away], (known * (1 + part))[away], rtol=0.05)
+    # whether such a row is of the many is not known
+    assert (new[many] > 3 * known[many]).all()
+    std = [model.std(x[:300], beliefs[:300], u)[:, 0] for u in (0 * part, part)]
+    assert (std[1] >= 0.999 * std[0] * (1 + part)).all()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.preprocessing import FunctionTransformer
 
@@ -20,7 +21,7 @@ from sklearn_kt import (
     ImplicitKTRegressor,
     read_compositions,
 )
-from sklearn_kt.estimators.base import UnseenElements
+from sklearn_kt.estimators.base import UnseenElements, told_once
 from sklearn_kt.exceptions import CompositionWarning, UnseenElementWarning
 from sklearn_kt.explanation import explain
 
@@ -79,7 +80,7 @@ def test_models_say_it_once(name: str) -> None:
         "2 of 4 rows hold elements that no training row had, O, Mg, Cs (row 1"
     )
     assert "row 1: MgO; row 3: CsI)" in message
-    np.testing.assert_array_equal(found[[0, 2]], expected)
+    assert_array_equal(found[[0, 2]], expected)
 
 
 def test_probabilities_and_intervals_say_it_too() -> None:
@@ -148,3 +149,18 @@ def test_nobody_remembers() -> None:
     unseen.add(read_compositions(["NaCl"]))
     unseen.warn()
     assert unseen.n_unseen == 0
+
+
+@pytest.mark.parametrize("name", ["implicit", "explicit", "blended"])
+def test_intervals_are_wider(name: str) -> None:
+    model = _models()[name].fit(FORMULAS, NUMBERS)
+    rows, part = ["NaCl", "XeKr", "NaKr"], np.array([0, 1, 0.5])
+    with told_once():
+        y, std, bounds = model.predict(rows, return_std=True, coverage=0.8)
+    assert_allclose(bounds.sum(axis=1), 2 * y)
+    # as if some row had had them
+    model.elements_ = np.array(["Cl", "Kr", "Na", "Xe"])
+    known = model.predict(rows, return_std=True, coverage=0.8)
+    assert_array_equal(y, known[0])
+    assert_allclose(std, known[1] * (1 + part))
+    assert_allclose(np.ptp(bounds, axis=1), np.ptp(known[2], axis=1) * (1 + part))
