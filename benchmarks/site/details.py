@@ -46,6 +46,7 @@ def _benchmark_lines(kept: Kept) -> Iterator[str]:
     ours = ", ".join(name for name, about in MODELS.items() if not about.peer)
     yield f"{kept.about['date'][:10]}, `{kept.about['command']}`, seed {SEED}. Models: our own"
     yield f"({ours}) and peers. Seconds and memory are those of one fold.\n"
+    yield f"{_coverage_of_models(kept)}\n"
     if (kept.folder / PUBLISHED).exists():
         published = read_leaderboard(kept.folder / PUBLISHED)
         for name in kept.tasks:
@@ -68,6 +69,18 @@ def _benchmark_lines(kept: Kept) -> Iterator[str]:
         yield from _statistics(kept)
     yield folded("Audit", "\n".join(f"- {line}" for line in audit_lines(kept.about["audit"])))
     yield folded("Versions", "\n".join(_versions(kept)))
+
+
+def _coverage_of_models(kept: Kept) -> str:
+    """Name the models that have run on some of the tasks, or on none."""
+    counts = kept.scores.groupby("model")["task"].nunique()
+    ran = {name: int(counts.get(name, 0)) for name in MODELS}
+    some = [f"{name} ({n})" for name, n in ran.items() if 0 < n < len(kept.tasks)]
+    none = [name for name, n in ran.items() if not n]
+    return (
+        f"Of {len(kept.tasks)} tasks, run on some: {', '.join(some) or 'no model'}. Not run: "
+        f"{', '.join(none) or 'no model'}."
+    )
 
 
 def beside_gupta(kept: Kept) -> pd.DataFrame:

@@ -156,6 +156,7 @@ def test_what_is_not_complete_is_left_out(run: dict[str, Any], tmp_path: Path) -
     page = benchmark_text(kept)
     assert {row[0] for row in rows_of(page, "Ranks")[1:]} == set(RAN)
     assert re.search(r"one fold after the other: .*imkt-fast \S+ \(1 of 2 tasks\)", page)
+    assert re.search(r"Of 2 tasks, run on some: .*imkt-fast \(1\).* Not run: .*crabnet", page)
     pages = tmp_path / "generated"
     write_pages(pages, tmp_path)
     # the page that includes it has a title of its own

@@ -278,4 +278,16 @@ def test_our_errors_beside_those_of_gupta() -> None:
     assert len(found) == 30
     errors, _ = kept.absolute_errors("meps", "imkt")
     assert found.loc["meps", "ratio"] == pytest.approx(errors.mean() / 1.78, rel=0.01)
-    assert f"on {(found['ratio'] < 1).sum()} of 30 tables" in benchmark_text(kept)
+    page = benchmark_text(kept)
+    assert f"on {(found['ratio'] < 1).sum()} of 30 tables" in page
+    # which models that is the best of
+    assert re.search(r"Of 30 tasks, run on some: .*crabnet \(\d+\).* Not run: ", page)
+
+
+def test_intervals_are_shown_by_group() -> None:
+    groups = {"oxides": {"n_test": 300, "covered": 0.71}, "few": {"n_test": 3, "covered": 0.5}}
+    row = {"task": "x", "unit": "eV", "nominal": 0.8, "covered": 0.81, "worst_fold": 0.7}
+    row |= {"mean_width": 1.2, "n_test": 303, "groups": groups}
+    text = tables.intervals_text({"model": "imkt-fast", "rows": [row]})
+    assert "| x | oxides | 300 | 80 % | 71.0 % | yes |" in text
+    assert "few" not in text
