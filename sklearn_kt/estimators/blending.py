@@ -350,16 +350,24 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
 
     Examples
     --------
+    Two readouts of the pretrained encoder, from 93 measured band gaps; measured are 1.4, 6.2 and
+    8.5 eV:
+
+    >>> from sklearn.ensemble import ExtraTreesRegressor
     >>> from sklearn.linear_model import Ridge
-    >>> from sklearn_kt import ImplicitKTRegressor, BlendedKTRegressor
+    >>> from sklearn_kt import BlendedKTRegressor, ImplicitKTRegressor
+    >>> from sklearn_kt.datasets import load_expt_gap
+    >>> X, y = load_expt_gap(return_X_y=True)
+    >>> trees = ExtraTreesRegressor(30, random_state=0)
     >>> models = [
-    ...     ("smooth", ImplicitKTRegressor(readout=Ridge())),
-    ...     ("smoother", ImplicitKTRegressor(readout=Ridge(100))),
+    ...     ("linear", ImplicitKTRegressor(readout=Ridge())),
+    ...     ("trees", ImplicitKTRegressor(readout=trees)),
     ... ]
-    >>> X = ["NaCl", "KCl", "MgO", "CaO", "Si", "Ge", "GaAs", "ZnO"]
-    >>> y = [8.5, 8.4, 7.8, 6.9, 1.1, 0.7, 1.4, 3.4]  # band gap in eV
-    >>> BlendedKTRegressor(models, cv=2).fit(X, y).predict(["LiF"]).shape
-    (1,)
+    >>> model = BlendedKTRegressor(models, cv=3).fit(X[::50], y[::50])
+    >>> model.predict(["GaAs", "AlN", "NaCl"]).round()
+    array([1., 4., 7.])
+    >>> model.weights_["trees"] > 0.5
+    True
     """
 
     @overload
@@ -575,13 +583,22 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
 
     Examples
     --------
-    >>> from sklearn.naive_bayes import GaussianNB
-    >>> from sklearn_kt import ImplicitKTClassifier, BlendedKTClassifier
-    >>> models = [("bayes", ImplicitKTClassifier(readout=GaussianNB()))]
-    >>> X = ["NaCl", "MgO", "SiO2", "Cu", "FeAl", "NiTi"]
-    >>> y = ["insulator", "insulator", "insulator", "metal", "metal", "metal"]
-    >>> BlendedKTClassifier(models).fit(X, y).predict_proba(["KCl", "CoAl"]).shape
-    (2, 2)
+    Whether a compound has a band gap, from 93 that were measured:
+
+    >>> from sklearn.ensemble import ExtraTreesClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_kt import BlendedKTClassifier, CompositionTokenizer, ImplicitKTClassifier
+    >>> from sklearn_kt.datasets import load_expt_gap
+    >>> X, gap = load_expt_gap(return_X_y=True)
+    >>> trees = ExtraTreesClassifier(30, random_state=0)
+    >>> models = [
+    ...     ("linear", make_pipeline(CompositionTokenizer("fraction"), LogisticRegression())),
+    ...     ("trees", ImplicitKTClassifier(readout=trees)),
+    ... ]
+    >>> model = BlendedKTClassifier(models, cv=3).fit(X[::50], gap[::50] > 0)
+    >>> model.predict(["GaAs", "NaCl", "NiTi"])
+    array([ True,  True, False])
     """
 
     @overload

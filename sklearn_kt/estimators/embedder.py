@@ -82,13 +82,16 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
 
     Examples
     --------
+    Trees on what the encoder knows, from 93 measured band gaps; measured are 1.4, 6.2 and 8.5 eV:
+
     >>> from sklearn.ensemble import ExtraTreesRegressor
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn_kt import CompositionEmbedder
-    >>> embedder = CompositionEmbedder(blocks=["properties", "fractions"])
-    >>> model = make_pipeline(embedder, ExtraTreesRegressor(10, random_state=0))
-    >>> model.fit(["NaCl", "MgO", "Si"], [8.5, 7.8, 1.1]).predict(["MgO"])
-    array([7.8])
+    >>> from sklearn_kt.datasets import load_expt_gap
+    >>> X, y = load_expt_gap(return_X_y=True)
+    >>> model = make_pipeline(CompositionEmbedder(), ExtraTreesRegressor(30, random_state=0))
+    >>> model.fit(X[::50], y[::50]).predict(["GaAs", "AlN", "NaCl"]).round()
+    array([1., 4., 7.])
     """
 
     _learns_elements = False

@@ -186,14 +186,14 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
 
     Examples
     --------
+    93 measured band gaps teach this; measured are 1.4, 6.2 and 8.5 eV:
+
     >>> from sklearn_kt import ImplicitKTRegressor
-    >>> X = ["NaCl", "KCl", "MgO", "CaO", "Si", "Ge", "GaAs", "ZnO"]
-    >>> y = [8.5, 8.4, 7.8, 6.9, 1.1, 0.7, 1.4, 3.4]  # band gap in eV
-    >>> model = ImplicitKTRegressor(
-    ...     None, backbone="tiny", readout="head", n_estimators=2, max_epochs=5, random_state=0
-    ... ).fit(X, y)
-    >>> model.predict(["LiF", "SiC"]).shape
-    (2,)
+    >>> from sklearn_kt.datasets import load_expt_gap
+    >>> X, y = load_expt_gap(return_X_y=True)
+    >>> model = ImplicitKTRegressor(readout="fast", random_state=0).fit(X[::50], y[::50])
+    >>> model.predict(["GaAs", "AlN", "NaCl"]).round()
+    array([1., 4., 8.])
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
@@ -500,14 +500,16 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
 
     Examples
     --------
+    Whether a compound is a metal, from 93 that were measured:
+
     >>> from sklearn_kt import ImplicitKTClassifier
-    >>> X = ["NaCl", "MgO", "SiO2", "Cu", "FeAl", "NiTi"]
-    >>> y = ["insulator", "insulator", "insulator", "metal", "metal", "metal"]
-    >>> model = ImplicitKTClassifier(
-    ...     None, backbone="tiny", readout="head", n_estimators=1, max_epochs=5, random_state=0
-    ... ).fit(X, y)
-    >>> model.predict_proba(["KCl", "CoAl"]).shape
-    (2, 2)
+    >>> from sklearn_kt.datasets import load_expt_gap
+    >>> X, gap = load_expt_gap(return_X_y=True)
+    >>> model = ImplicitKTClassifier(readout="fast", random_state=0).fit(X[::50], gap[::50] == 0)
+    >>> model.predict(["GaAs", "NaCl", "NiTi"])
+    array([False, False,  True])
+    >>> model.predict_proba(["GaAs", "NaCl", "NiTi"])[:, 1].round(1)
+    array([0. , 0.1, 0.9])
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
