@@ -297,12 +297,13 @@ def load_model(path: str | Path, *, trusted: Sequence[str] = ()) -> Any:
         ...
     sklearn_kt.exceptions.CheckpointError: There is no model file no_such.model...
     """
+    path = _existing(path)
+    _check_archive(path)
+    # after the file is known to be there: this imports torch, which takes seconds
     with _no_imports_by_name():
         import skops.io
         from skops.io.exceptions import UntrustedTypesFoundException
 
-    path = _existing(path)
-    _check_archive(path)
     try:
         with zipfile.ZipFile(path) as archive:
             check_schema(archive, trusted)

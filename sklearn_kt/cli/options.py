@@ -35,9 +35,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def load_model(args: argparse.Namespace) -> Any:
     """Load the model that ``add_model`` took."""
     from sklearn_kt import persistence
+
+    model = persistence.load_model(args.model, trusted=args.trust)
+    # after the file is known to be there and sound: this takes seconds to import
     from sklearn_kt.estimators.readouts import forests_in_order
 
-    model = forests_in_order(persistence.load_model(args.model, trusted=args.trust))
+    model = forests_in_order(model)
     if not hasattr(model, "predict"):
         raise InputError(f"{args.model} holds a {type(model).__name__}, which cannot predict.")
     return model

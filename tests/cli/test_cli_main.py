@@ -138,6 +138,23 @@ def test_what_is_wrong_with_columns_is_said_at_once(arguments: tuple, table: Pat
     assert_one_line(done.stderr)
 
 
+@pytest.mark.slow
+def test_models_that_are_not_there_are_said_before_libraries_are_imported(table: Path) -> None:
+    code = (
+        "import sys; from sklearn_kt.cli import main\n"
+        "codes = {main([name, 'none.model', *rest]) for name, *rest in (\n"
+        f"    ('predict', {table.name!r}), ('explain', 'GaN'), ('info',),\n"
+        f"    ('screen', {table.name!r}, '--output', 'o.csv'))}}\n"
+        "heavy = {'torch', 'skops'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or max(codes))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=table.parent
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("There is no model file none.model") == 4
+
+
 def test_the_only_column_of_formulas_is_used(run: Run, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,composition,gap\n1,MgO,7.8\n2,NaCl,8.5\n3,,1\n")
     code, out, err = run("tokenize", "t.csv", "--scheme", "fraction")
