@@ -29,7 +29,6 @@ __all__ = [
     "extended",
     "formulas_among",
     "given_table",
-    "table_writer",
     "with_values",
     "write_rows",
 ]
@@ -259,7 +258,7 @@ def write_rows(
 ) -> None:
     """Write a table part by part, and say how long it is, and more, unless it goes to stdout."""
     n_rows = 0
-    with table_writer(output, schema) as writer:
+    with _table_writer(output, schema) as writer:
         for part in rows:
             writer.write_table(part)
             n_rows += len(part)
@@ -268,7 +267,7 @@ def write_rows(
 
 
 @contextlib.contextmanager
-def table_writer(output: str | None, schema: pa.Schema) -> Iterator[TableWriter]:
+def _table_writer(output: str | None, schema: pa.Schema) -> Iterator[TableWriter]:
     """Open the table to write: a file that appears when it is complete, or stdout."""
     from sklearn_kt.tables import open_writer, writable_format
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from sklearn_kt.exceptions import InputError
 
-from .formulas import FormulaReader, given_table, table_writer
+from .formulas import FormulaReader, given_table, write_rows
 from .options import add_stream, positive
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sklearn_kt.tables import Table
+    from sklearn_kt.tokenizer import CompositionTokenizer
 
 
 def add_parser(commands: Any) -> None:
@@ -53,14 +60,22 @@ def run(args: argparse.Namespace) -> None:
                 *(pa.field(name, kind) for name in names),
             ]
         )
-        with table_writer(args.output, schema) as writer:
-            for batch in reader.batches:
-                formulas = reader.values(batch)
-                compositions = reader.read(formulas, batch.place)
-                try:
-                    tokens = tokenizer.transform(compositions)
-                except InputError as error:
-                    raise InputError(f"{table.name}, from {batch.place(0)} on: {error}") from error
-                text = pa.array(reader.formulas(formulas, compositions), pa.string())
-                columns = [pa.array(column) for column in tokens.T]
-                writer.write_table(pa.Table.from_arrays([text, *columns], schema=schema))
+        write_rows(_tokens(table, reader, tokenizer, schema), schema, args.output)
+
+
+def _tokens(
+    table: Table, reader: FormulaReader, tokenizer: CompositionTokenizer, schema: pa.Schema
+) -> Iterator[pa.Table]:
+    """Give the formulas and their tokens, batch by batch."""
+    import pyarrow as pa
+
+    for batch in reader.batches:
+        formulas = reader.values(batch)
+        compositions = reader.read(formulas, batch.place)
+        try:
+            tokens = tokenizer.transform(compositions)
+        except InputError as error:
+            raise InputError(f"{table.name}, from {batch.place(0)} on: {error}") from error
+        text = pa.array(reader.formulas(formulas, compositions), pa.string())
+        columns = [pa.array(column) for column in tokens.T]
+        yield pa.Table.from_arrays([text, *columns], schema=schema)

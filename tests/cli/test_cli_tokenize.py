@@ -49,6 +49,12 @@ def test_unreadable_files(run: Run, tmp_path: Path, name: str, content: bytes) -
     assert files(tmp_path) == [name]
 
 
+def test_says_what_it_wrote(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("tokenize", "Fe2O3", "NaCl", "--output", "tokens.jsonl")
+    assert (code, out, err) == (0, "", "sklearn-kt: wrote: tokens.jsonl: 2 rows\n")
+    assert files(tmp_path) == ["tokens.jsonl"]
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "bom.csv"])
 def test_table_formats(run: Run, tmp_path: Path, name: str) -> None:
     frame = pd.DataFrame({"formula": FORMULAS, "note": ["a,b", 'say "x"', *"é" * 10]})
