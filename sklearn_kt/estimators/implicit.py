@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 from scipy.special import softmax
@@ -30,9 +30,6 @@ from .implicit_base import CUSTOM, MIN_FOLDS, BaseImplicitKT, valid_chunks
 from .networks import fit_temperature
 from .readouts import predict_with_spread
 from .uncertainty import ErrorModel, check_coverage, with_spreads
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["ImplicitKTClassifier", "ImplicitKTRegressor"]
 

@@ -227,7 +227,7 @@ def test_bad_rows_become_nan_when_asked() -> None:
     model = regressor(errors="nan", max_epochs=1).fit(FORMULAS, TARGET)
     with pytest.warns(CompositionWarning, match="2 of 4 rows") as caught:
         y, std = model.predict(["NaCl", None, "xx", "NaN"], return_std=True)
-    assert len(caught) == 1
+    assert [warning.category for warning in caught].count(CompositionWarning) == 1
     assert_array_equal(np.isnan(y), [False, True, True, False])
     assert_array_equal(np.isnan(std), [False, True, True, False])
     with pytest.warns(CompositionWarning):
