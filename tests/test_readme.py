@@ -6,11 +6,14 @@ import contextlib
 import io
 import re
 import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sklearn_kt.cli import build_parser
+from sklearn_kt.cli import build_parser, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,11 +30,21 @@ def test_python_example_prints_what_is_shown() -> None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(_block("python"), "README.md", "exec"), {})
-    shown = _block("text")
-    assert NUMBER.sub("#", printed.getvalue()).split() == NUMBER.sub("#", shown).split()
     # the rounding of another processor may move a split of a tree, and so the last digit
-    numbers, expected = ([float(n) for n in NUMBER.findall(s)] for s in (printed.getvalue(), shown))
-    assert numbers == pytest.approx(expected, abs=0.15)
+    _assert_alike(printed.getvalue(), _block("text"), partial(pytest.approx, abs=0.15))
+
+
+def test_first_command_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    *_, command, shown = re.split(r"^\$ (.*)\n", _block("console"), flags=re.MULTILINE)
+    assert main(shlex.split(command)[1:]) == 0
+    _assert_alike(capsys.readouterr().out, shown, partial(pytest.approx, rel=0.02))
+
+
+def _assert_alike(printed: str, shown: str, expected: Callable[[list[float]], Any]) -> None:
+    """The same words, and close numbers."""
+    assert NUMBER.sub("#", printed).split() == NUMBER.sub("#", shown).split()
+    found, told = ([float(n) for n in NUMBER.findall(text)] for text in (printed, shown))
+    assert found == expected(told)
 
 
 def test_command_line_is_understood() -> None:
