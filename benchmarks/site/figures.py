@@ -47,7 +47,8 @@ def draw_ratios(rows: Sequence[Row], path: Path) -> None:
     for name in names:
         place = places[next(i for i, row in enumerate(rows) if row.benchmark == name)] - 1
         ax.text(0, place, BENCHMARKS[name], transform=ax.get_yaxis_transform(), fontsize=9,
-                fontweight="bold", va="center")  # fmt: skip
+                fontweight="bold", va="center",
+                bbox={"fc": "white", "ec": "none", "pad": 1})  # fmt: skip
     shown = [0.9, 1.05]
     for place, row in zip(places, rows, strict=True):
         colour, shape = MARKS[verdict(row)]
@@ -55,7 +56,7 @@ def draw_ratios(rows: Sequence[Row], path: Path) -> None:
             ax.plot([row.low, row.high], [place, place], color=colour, lw=1.5, alpha=0.6)
             # wide intervals of small test parts may run out of the picture
             shown += [max(row.low, row.ratio - 0.3), min(row.high, row.ratio + 0.3)]
-        if FAST in row.errors and row.main != FAST:
+        if has_ring(row):
             shown.append(row.errors[FAST] / row.errors[row.peer])
             ax.plot(shown[-1], place, "o", mfc="none", mec="black", ms=6, mew=0.8, zorder=2)
         shown.append(row.ratio)
@@ -75,11 +76,17 @@ def draw_ratios(rows: Sequence[Row], path: Path) -> None:
         for kind, (colour, shape) in MARKS.items()
         if kind in kinds
     ]
-    rings = Line2D([], [], marker="o", mfc="none", mec="black", lw=0, ms=6, mew=0.8, label=FAST)
-    drawn.legend(
-        handles=[*handles, rings], loc="outside upper center", ncols=4, fontsize=8, frameon=False
-    )
+    if any(map(has_ring, rows)):
+        handles.append(
+            Line2D([], [], marker="o", mfc="none", mec="black", lw=0, ms=6, mew=0.8, label=FAST)
+        )
+    drawn.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def has_ring(row: Row) -> bool:
+    """Tell whether the fast model is shown beside the one that leads."""
+    return FAST in row.errors and row.main != FAST
 
 
 def draw_headline(ratios: Mapping[str, Mapping[str, float]], path: Path) -> None:

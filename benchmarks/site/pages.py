@@ -21,7 +21,7 @@ from .contents import (
     read_kept,
 )
 from .details import benchmark_text, explicit_text
-from .figures import draw_costs, draw_learning_curve, draw_ratios, draw_speed
+from .figures import draw_costs, draw_learning_curve, draw_ratios, draw_speed, has_ring
 from .submissions import submissions_text
 from .tables import (
     ablation_text,
@@ -139,10 +139,11 @@ def short_page(content: dict[str, Any], folder: Path) -> str:
 
 def ratios_figure(rows: Sequence[Row], whose: str, folder: Path, name: str) -> str:
     """Spell the picture of ratios."""
+    rings = f" Rings: `{FAST}`." if any(map(has_ring, rows)) else ""
     return (
         f"```{{figure}} {folder.name}/{name}.svg\n"
         f":alt: Error of our model divided by that of the best peer, one row for each of "
         f"{len(rows)} tasks.\n:figclass: narrow\n\n"
         f"Error of {whose} over that of the best peer, with 95 % intervals; left of "
-        f"1 is better. Rings: `{FAST}`.\n```\n"
+        f"1 is better.{rings}\n```\n"
     )
