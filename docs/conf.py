@@ -84,6 +84,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
+# beside a class there is no room for its name before each method
+toc_object_entries_show_parents = "hide"
 html_theme_options = {
     "logo": {"image_light": "_static/logo.svg", "image_dark": "_static/logo.svg", "text": project},
     "navigation_with_keys": False,
