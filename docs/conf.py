@@ -99,7 +99,8 @@ html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 7,
 }
-html_sidebars = {"index": [], "install": [], "changelog": []}
+first_steps = "auto_examples/plot_01_first_steps"
+html_sidebars = {"index": [], "install": [], first_steps: [], "changelog": []}
 
 
 def skip_foreign(
