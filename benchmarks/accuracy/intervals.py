@@ -121,7 +121,8 @@ def main() -> None:
         "rows": rows,
     }
     write_json("intervals", content)
-    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format))
+    shown = pd.DataFrame(rows).drop(columns="groups")
+    print(shown.to_string(index=False, float_format="{:.3f}".format))
 
 
 if __name__ == "__main__":
