@@ -58,7 +58,7 @@ test-wheel:  ## build sdist and wheel, install the wheel in a clean environment 
 	cd $(WHEEL) && OMP_NUM_THREADS=1 bin/python -I ../benchmarks/robustness/smoke.py
 
 docs: $(VENV)/.docs  ## the site with guide, API and executed gallery: docs/_build/html
-	OMP_NUM_THREADS=1 $(VENV)/bin/sphinx-build -W --keep-going -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(VENV)/bin/sphinx-build -W --keep-going -j $(JOBS) -b html docs docs/_build/html
 
 lint: $(VENV)/.dev  ## ruff and mypy
 	$(VENV)/bin/ruff check
