@@ -23,8 +23,9 @@ from benchmarks.accuracy.compare import POOL
 from benchmarks.common import how_made, write_json
 from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
 from sklearn_kt.compositions import ELEMENTS, read_compositions
+from sklearn_kt.encoder.pool import find_keys, read_pool
 from sklearn_kt.estimators.base import told_once
-from sklearn_kt.evaluation import CompositionPool, make_model
+from sklearn_kt.evaluation import make_model
 
 TASKS = ("matbench_steels", "matbench_expt_gap", "piezo_max_dij", "bulkmoduluskv")
 LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
@@ -51,14 +52,13 @@ def rows_of(name: str, model: str, data_dir: Path | None) -> list[dict[str, Any]
     for train, test in task.folds.values():
         estimator: Any = make_model(model, "regression", random_state=0)
         estimator.fit(task.formulas[train], task.y[train])
-        with told_once():
-            predictions = estimator.predict(task.formulas[test])
-        found.append(groups_of(task.formulas[test], predictions, task.y))
         for level in LEVELS:
             with told_once():
-                low, high = estimator.predict_interval(task.formulas[test], level).T
+                predictions, bounds = estimator.predict(task.formulas[test], coverage=level)
+            low, high = bounds.T
             inside[level].append((low <= task.y[test]) & (task.y[test] <= high))
             widths[level].append(high - low)
+        found.append(groups_of(task.formulas[test], predictions, task.y))
         print(name, f"{len(inside[LEVELS[0]])} of {len(task.folds)} folds", file=sys.stderr)
     groups = {group: np.concatenate([part[group] for part in found]) for group in found[0]}
     return [
@@ -93,7 +93,7 @@ def groups_of(
         value = values[counts.argmax()]
         near = np.abs(predictions - value) <= NEAR * known.std()
         groups |= {f"predicted as {value:g}": near, "predicted as another value": ~near}
-    seen = CompositionPool.load(POOL).contains(formulas)
+    seen = find_keys(read_pool(POOL)["keys"], formulas) >= 0
     groups |= {"known to pretraining": seen, "new to pretraining": ~seen}
     amounts = read_compositions(formulas).fractions()
     left = np.ones(len(formulas), dtype=bool)

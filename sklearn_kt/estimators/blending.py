@@ -40,7 +40,7 @@ from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .html_repr import FittedReprMixin, Value, shares
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
 from .readouts import MAX_KERNEL_ROWS, forests_in_order, smooth_readout
-from .selection import weigh
+from .selection import disagreement, weigh
 from .uncertainty import ErrorModel, check_coverage, with_spreads
 
 __all__ = ["BlendedKTClassifier", "BlendedKTRegressor"]
@@ -136,7 +136,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             weights = relative_weights(judged.weights)
             self.weights_: dict[str, Any] = weigh(self.targets_, filled, truth, weights)
             blended = sum(w * filled[name] for name, w in self.weights_.items())
-            apart = self._apart(filled, blended)
+            apart = disagreement(filled, self.weights_, blended)
             filled["blend"] = blended
             # targets are not standardised here: no mean over their units
             loss = self.targets_.losses if self.targets_.n_targets > 1 else self.targets_.score
@@ -219,13 +219,6 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         # of several targets, the model that is best on most: they have units of their own
         return steady[rankdata(losses, axis=0).sum(axis=1).argmin()]
 
-    def _apart(self, outputs: Mapping[str, np.ndarray], blend: np.ndarray) -> np.ndarray:
-        """Tell how far the models are from what they say together."""
-        squares = [
-            self.weights_.get(name, 0.0) * (out - blend) ** 2 for name, out in outputs.items()
-        ]
-        return np.sqrt(np.sum(squares, axis=0))
-
     def _blend(self, data: Data) -> tuple[np.ndarray, np.ndarray]:
         """Blended outputs of rows, and how far the models are from these."""
         named = self.named_estimators_
@@ -251,7 +244,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
                 self._warn(rows, len(blend), f"the other models stand in for {name!r}")
         if len(left):
             self._warn(left, len(blend), "no model stands in, and the prediction is NaN")
-        return blend, self._apart(filled, blend)
+        return blend, disagreement(filled, self.weights_, blend)
 
     def _warn(self, rows: np.ndarray, n_rows: int, what: str) -> None:
         shown = ", ".join(map(str, rows[:_SHOWN])) + (", ..." if len(rows) > _SHOWN else "")

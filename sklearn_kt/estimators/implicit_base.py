@@ -30,7 +30,7 @@ from .base import FormulaMixin, Rows
 from .html_repr import FittedReprMixin, LossCurve, Value, shares
 from .networks import run_network, train_networks
 from .readouts import Readout, default_readouts, predict_in_order
-from .selection import weigh
+from .selection import disagreement, weigh
 from .uncertainty import ErrorModel
 
 if TYPE_CHECKING:
@@ -266,8 +266,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         held_out = np.concatenate([test for _, test in folds])
         judged = table[held_out]
         truth, weights = judged.targets, judged.weights
-        self._weigh(outputs, judged)
-        new = self._is_new(judged.data)
+        new = self._weigh(outputs, judged)
         blended = self._blended(outputs, new)
         beliefs = self._beliefs(outputs, apart, blended, new) if error_blocks else None
         outputs["blend"] = blended
@@ -289,11 +288,12 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             residuals = truth - blended
             self.error_model_ = errors.fit(known, residuals, judged.groups, weights, beliefs)
 
-    def _weigh(self, outputs: dict[str, np.ndarray], judged: Rows) -> None:
+    def _weigh(self, outputs: dict[str, np.ndarray], judged: Rows) -> np.ndarray:
         """Weigh models by what they say of unseen rows; alike for all, or by what is in the pool.
 
         What pretraining has learned by heart it predicts better than what it has not: the
-        features of seen compositions would be trusted for new ones.
+        features of seen compositions would be trusted for new ones. Returns which rows are
+        predicted as new.
         """
 
         def weights_of(rows: np.ndarray) -> dict[str, Any]:
@@ -301,7 +301,9 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             found = {name: values[rows] for name, values in outputs.items()}
             return weigh(self.targets_, found, part.targets, part.weights)
 
-        if isinstance(judged.data, CompositionBatch) and self.checkpoint is not None:
+        is_pretrained = isinstance(judged.data, CompositionBatch) and self.checkpoint is not None
+        # on fewer rows the file is not read: it would change nothing
+        if is_pretrained and len(judged) >= 2 * _MIN_SEEN:
             self.pool_keys_ = pool_keys(self.checkpoint)
         new = self._is_new(judged.data)
         kinds = [np.flatnonzero(~new), np.flatnonzero(new)]
@@ -309,8 +311,9 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         if min(self.targets_.counts(p.targets, p.groups).min() for p in parts) < _MIN_SEEN:
             self.pool_keys_ = None
             self.readout_weights_ = weights_of(np.arange(len(judged)))
-        else:
-            self.readout_weights_, self.new_readout_weights_ = map(weights_of, kinds)
+            return np.zeros_like(new)
+        self.readout_weights_, self.new_readout_weights_ = map(weights_of, kinds)
+        return new
 
     def _is_new(self, data: Data) -> np.ndarray:
         """Tell which rows are predicted as compositions that pretraining has not seen."""
@@ -350,9 +353,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         and whether pretraining has not seen a row.
         """
         shares = {name: self._share(name, new) for name in outputs}
-        models: Any = sum(shares[name] * (values - blend) ** 2 for name, values in outputs.items())
         trees: Any = sum(shares[name] * spread for name, spread in apart.items())
-        columns = [blend, np.sqrt(models), trees, new[:, None]]
+        columns = [blend, disagreement(outputs, shares, blend), trees, new[:, None]]
         return np.stack([np.broadcast_to(column, blend.shape) for column in columns], axis=-1)
 
     def _networks_out_of_fold(self, table: Rows, seeds: list[int], folds: Folds) -> np.ndarray:

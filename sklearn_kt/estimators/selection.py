@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_kt._targets import ClassTargets, NumberTargets
 
-__all__ = ["select_weights", "weigh"]
+__all__ = ["disagreement", "select_weights", "weigh"]
 
 _ROUNDS = 20
 
@@ -101,3 +101,26 @@ def weigh(
         for name, weight in chosen.items():
             weights[name][at] = weight
     return {name: weight for name, weight in weights.items() if weight.any()}
+
+
+def disagreement(
+    outputs: Mapping[str, np.ndarray], weights: Mapping[str, Any], blend: np.ndarray
+) -> np.ndarray:
+    """Tell how far models are from what they say together.
+
+    Parameters
+    ----------
+    outputs : dict of str to ndarray
+        Of each model.
+    weights : dict of str to float or ndarray
+        Share of each in the blend; 0 of one that is not there.
+    blend : ndarray
+        What they say together.
+
+    Returns
+    -------
+    ndarray
+        Weighted standard deviation of the outputs, of the shape of the blend.
+    """
+    squares = [weights.get(name, 0.0) * (out - blend) ** 2 for name, out in outputs.items()]
+    return np.sqrt(np.sum(squares, axis=0))

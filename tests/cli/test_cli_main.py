@@ -110,6 +110,13 @@ def test_light_start() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def _run_fresh(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run code where nothing is imported yet."""
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
@@ -131,9 +138,7 @@ def test_what_is_wrong_with_columns_is_said_at_once(arguments: tuple, table: Pat
         "heavy = {'sklearn', 'torch', 'skops'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or code)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=table.parent
-    )
+    done = _run_fresh(code, table.parent)
     assert done.returncode == 2, done.stderr
     assert_one_line(done.stderr)
 
@@ -148,9 +153,7 @@ def test_models_that_are_not_there_are_said_before_libraries_are_imported(table:
         "heavy = {'torch', 'skops'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or max(codes))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=table.parent
-    )
+    done = _run_fresh(code, table.parent)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("There is no model file none.model") == 4
 
