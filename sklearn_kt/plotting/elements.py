@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 
 from sklearn_kt.compositions import ELEMENTS, is_composition_input, read_compositions
 from sklearn_kt.exceptions import InputError
+from sklearn_kt.structures.elements import electronegativity
 
 from ._style import NEGATIVE, POSITIVE, figure_of, new_axes, number_text, plain_text
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
 
-__all__ = ["electronegativity", "plot_pair_matrix", "plot_periodic_table"]
+__all__ = ["by_electronegativity", "plot_pair_matrix", "plot_periodic_table"]
 
 _PALE = "#EDEDED"
 
@@ -167,7 +167,7 @@ def plot_pair_matrix(
         both = pd.DataFrame({"element": split, "count": pairs["count"]}).explode("element")
         counts = both.groupby("element")["count"].sum().sort_values(ascending=False, kind="stable")
         elements = counts.index[:max_elements].tolist()
-    chosen = sorted(elements, key=electronegativity)
+    chosen = by_electronegativity(elements)
     position = {symbol: i for i, symbol in enumerate(chosen)}
     matrix = np.full((len(chosen), len(chosen)), np.nan)
     for (a, b), number in zip(split, pairs[column], strict=True):
@@ -238,17 +238,9 @@ def _place(symbol: str) -> tuple[int, float]:
     return element.group, element.row
 
 
-@cache
-def electronegativity(symbol: str) -> tuple[float, int]:
-    """Pauling's, unknown ones last; then the atomic number."""
-    from pymatgen.core import Element
-
-    element = Element(symbol)
-    with warnings.catch_warnings():
-        # pymatgen warns that noble gases have none
-        warnings.simplefilter("ignore")
-        value = float(element.X)
-    return (math.inf if math.isnan(value) else value), element.Z
+def by_electronegativity(symbols: Iterable[str]) -> list[str]:
+    """Sort elements; those of the same, or without any, by atomic number."""
+    return sorted(symbols, key=lambda symbol: (electronegativity(symbol), ELEMENTS.index(symbol)))
 
 
 def _colour_scale(numbers: list[float]) -> tuple[Colormap, Any]:

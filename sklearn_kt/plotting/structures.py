@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,10 @@ import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import InputError
+from sklearn_kt.structures.symmetry import quiet_spglib
 
 from ._style import COLOURS, figure_of, formula_text
-from .elements import electronegativity
+from .elements import by_electronegativity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -149,7 +149,7 @@ class StructureDisplay:
             raise InputError(f"{n} crystals need {n} axes, got {len(self.axes_)}.")
         self.figure_ = figure_of(self.axes_[0])
         numbers = np.unique(np.concatenate([c.numbers for c in self.candidates])).tolist()
-        symbols = sorted((ELEMENTS[z - 1] for z in numbers), key=electronegativity)
+        symbols = by_electronegativity(ELEMENTS[z - 1] for z in numbers)
         colours = {s: _ATOM_COLOURS[i % len(_ATOM_COLOURS)] for i, s in enumerate(symbols)}
         for candidate, ax in zip(self.candidates, self.axes_, strict=True):
             self._draw(candidate, ax, colours)
@@ -267,12 +267,8 @@ def _radius(symbol: str) -> float:
 
 
 def _crystal_title(candidate: Candidate) -> str:
-    import spglib
-
     cell = (candidate.lattice.tolist(), candidate.coords.tolist(), candidate.numbers.tolist())
-    with warnings.catch_warnings():
-        # spglib 2.7 warns of its own change of error handling
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with quiet_spglib() as spglib:
         found = spglib.get_spacegroup(cell, symprec=_SYMMETRY)
     # "P6_3/m (176)": digits below the line, and bars instead of minus signs
     group = (

@@ -27,6 +27,7 @@ from sklearn_kt.exceptions import CheckpointError
 from sklearn_kt.randomness import torch_generator_kept
 
 from .candidate import Candidate
+from .elements import may_lack_properties
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -151,9 +152,7 @@ def crystal_graph(structure: Structure) -> Any:
     """
     if not structure.is_ordered or not _KNOWN.issuperset(structure.atomic_numbers):
         return None
-    with warnings.catch_warnings():
-        # pymatgen warns of noble gases' electronegativity, which is not used
-        warnings.filterwarnings("ignore", message="No Pauling electronegativity")
+    with may_lack_properties():
         try:
             return load_chgnet().graph_converter(structure)
         except ValueError as error:

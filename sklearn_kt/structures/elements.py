@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS
 
-__all__ = ["element_features", "families"]
+__all__ = ["electronegativity", "element_features", "families", "may_lack_properties"]
 
 
 def element_features() -> np.ndarray:
@@ -23,8 +27,7 @@ def element_features() -> np.ndarray:
 
     blocks = "spdf"
     rows = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # noble gases have no electronegativity
+    with may_lack_properties():
         for symbol in ELEMENTS:
             element = Element(symbol)
             states = element.common_oxidation_states or element.oxidation_states or (0,)
@@ -62,3 +65,21 @@ def families() -> np.ndarray:
         element = Element(symbol)
         out[z] = 19 if element.is_lanthanoid else 20 if element.is_actinoid else element.group
     return out
+
+
+@cache
+def electronegativity(symbol: str) -> float:
+    """Pauling's; infinite, so that such elements come last, where there is none."""
+    from pymatgen.core import Element
+
+    with may_lack_properties():
+        value = float(Element(symbol).X)
+    return math.inf if math.isnan(value) else value
+
+
+@contextmanager
+def may_lack_properties() -> Iterator[None]:
+    """Let elements lack properties without a warning of pymatgen, as noble gases do."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No (data available|Pauling electronegativity)")
+        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +12,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from sklearn_kt.compositions import ELEMENTS
 
-from .elements import families
+from .elements import families, may_lack_properties
 from .stoichiometry import Stoichiometry, near_formulas, rounded
 
 __all__ = [
@@ -163,8 +162,7 @@ def _partitions(parts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ..
 def _may_share() -> np.ndarray:
     from pymatgen.core import Element
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # noble gases have no electronegativity
+    with may_lack_properties():
         elements = [Element(symbol) for symbol in ELEMENTS]
         metal = np.array([False, *(e.is_metal or e.is_metalloid for e in elements)])
     family = families()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +10,8 @@ from math import gcd
 import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS, CompositionBatch
+
+from .elements import may_lack_properties
 
 __all__ = [
     "Stoichiometry",
@@ -155,9 +156,7 @@ def reduced_formula(counts: Mapping[int, int]) -> str:
     """
     from pymatgen.core import Composition
 
-    with warnings.catch_warnings():
-        # noble gases have no electronegativity, and go last
-        warnings.filterwarnings("ignore", message="No Pauling electronegativity")
+    with may_lack_properties():
         return Composition({ELEMENTS[z - 1]: n for z, n in counts.items()}).reduced_formula
 
 

@@ -44,7 +44,7 @@ def setting(hall: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Rotations are those of the conventional cell, translations in units of 1/GRID, and primitive
     vectors in terms of the conventional ones.
     """
-    with _spglib() as spglib:
+    with quiet_spglib() as spglib:
         symmetry = spglib.get_symmetry_from_database(hall)
     assert symmetry is not None
     rotations = symmetry["rotations"].astype(np.int64)
@@ -110,7 +110,7 @@ def hall_numbers() -> dict[str, tuple[int, int]]:
     """
     out: dict[str, tuple[int, int]] = {}
     seen: set[int] = set()
-    with _spglib() as spglib:
+    with quiet_spglib() as spglib:
         for hall in range(1, 531):
             kind = spglib.get_spacegroup_type(hall)
             if kind is not None and kind.number not in seen:
@@ -122,7 +122,7 @@ def hall_numbers() -> dict[str, tuple[int, int]]:
 @lru_cache(maxsize=600)
 def group_of_hall(hall: int) -> tuple[str, int]:
     """Symbol and number of the space group of a setting."""
-    with _spglib() as spglib:
+    with quiet_spglib() as spglib:
         kind = spglib.get_spacegroup_type(hall)
     assert kind is not None
     return str(kind.international_short), int(kind.number)
@@ -215,12 +215,13 @@ def found_group(candidate: Candidate) -> int | None:
 
 def _dataset(candidate: Candidate) -> Any:
     cell = (candidate.lattice, candidate.coords, candidate.numbers)
-    with _spglib() as spglib:
+    with quiet_spglib() as spglib:
         return spglib.get_symmetry_dataset(cell, symprec=_SYMPREC)
 
 
 @contextmanager
-def _spglib() -> Iterator[Any]:
+def quiet_spglib() -> Iterator[Any]:
+    """Import spglib, which may warn of itself."""
     import spglib
 
     with warnings.catch_warnings():

@@ -10,11 +10,11 @@ digits is lost (lengths have two decimals, angles one, coordinates three).
 from __future__ import annotations
 
 import re
-import warnings
 
 import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.structures.elements import may_lack_properties
 from sklearn_kt.structures.symmetry import (
     GRID,
     hall_numbers,
@@ -116,9 +116,7 @@ def lengthen(short: str, *, largest_move: float = 0.5, special: bool = False) ->
         taken.append(orbit_images(position, *setting(hall)[:2]) / GRID)
         numbers = " ".join(f"{value:.4f}" for value in placed)
         rows.append(f"{element} {element}{i} {multiplicity} {numbers} 1\n")
-    with warnings.catch_warnings():
-        # noble gases have no electronegativity
-        warnings.simplefilter("ignore")
+    with may_lack_properties():
         composition = Composition(name[1])
         reduced, units = composition.get_reduced_composition_and_factor()
     total = composition.formula if len(composition) == 1 else f"'{composition.formula}'"

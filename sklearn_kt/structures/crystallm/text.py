@@ -11,7 +11,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.structures.candidate import Candidate
+from sklearn_kt.structures.elements import electronegativity, may_lack_properties
 from sklearn_kt.structures.symmetry import (
     GRID,
     analyse,
@@ -147,11 +147,9 @@ def text_of_orbits(
         first = min(map(tuple, images.tolist()))
         symbol = ELEMENTS[number - 1]
         amounts[symbol] += multiplicity
-        rows.append((_negativity(symbol), -multiplicity, first, symbol))
+        rows.append((electronegativity(symbol), -multiplicity, first, symbol))
     rows.sort()
-    with warnings.catch_warnings():
-        # noble gases have no electronegativity
-        warnings.simplefilter("ignore")
+    with may_lack_properties():
         cell = Composition(amounts)
         reduced, units = cell.get_reduced_composition_and_factor()
         formula = cell.formula
@@ -203,9 +201,7 @@ def prompt(
     """
     from pymatgen.core import Composition
 
-    with warnings.catch_warnings():
-        # noble gases have no electronegativity
-        warnings.simplefilter("ignore")
+    with may_lack_properties():
         cell = Composition({ELEMENTS[number - 1]: n * z for number, n in formula.items()})
         name = cell.formula.replace(" ", "")
     if space_group is None:
@@ -326,24 +322,12 @@ def bond_score(structure: Structure, orbits: Mapping[int, int] | None = None) ->
     return good / total if total else 0.0
 
 
-@lru_cache(maxsize=120)
-def _negativity(symbol: str) -> float:
-    from pymatgen.core import Element
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        value = float(Element(symbol).X)
-    # elements without an electronegativity are the last, as in pymatgen
-    return value if np.isfinite(value) else np.inf
-
-
 def atom_properties(formula: str) -> str:
     """Table of electronegativities and radii, as pymatgen has them."""
     from pymatgen.core import Element
 
     rows = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with may_lack_properties():
         for symbol in dict.fromkeys(re.findall(r"[A-Z][a-z]?", formula)):
             element = Element(symbol)
             negativity = _ALLEN.get(symbol, element.X)
@@ -404,8 +388,7 @@ def _check_formula(text: str, numbers: list[int]) -> None:
     found = re.match(r"data_(\S+)", text)
     if found is None:
         raise CIFRejectedError("syntax", "the text does not begin with data_")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with may_lack_properties():
         sites = Composition({ELEMENTS[z - 1]: numbers.count(z) for z in set(numbers)})
         stated = {
             "data_": found[1],
