@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ __all__ = [
     "most_probable",
     "of_rows",
     "read_groups",
+    "read_weighed",
     "read_weights",
     "relative_weights",
     "takes_gaps",
@@ -505,6 +506,25 @@ def read_weights(sample_weight: Any, n_rows: int) -> np.ndarray | None:
             "beyond double precision; divide the weights by a number."
         )
     return weights
+
+
+def read_weighed(
+    read: Callable[[Any], np.ndarray], y: Any, sample_weight: Any
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Read targets and weights, and tell which rows of y are learned from.
+
+    Rows of weight zero must be readable, and are then as if they were not there: they are not
+    among the targets and weights.
+    """
+    names = list(getattr(y, "columns", ()))
+    y = read(y)
+    weights = read_weights(sample_weight, len(y))
+    if weights is None or weights.all():
+        return y, weights, np.ones(len(y), dtype=bool)
+    kept = weights > 0
+    if y.ndim == 2:
+        check_known(y[kept], names, " with a weight")
+    return read(y[kept]), weights[kept], kept
 
 
 def relative_weights(weights: np.ndarray | None) -> np.ndarray | None:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 from tqdm.auto import tqdm
 
 from sklearn_kt._model_guards import objects_in
-from sklearn_kt._targets import check_known, of_rows, read_groups, read_weights, takes_gaps
+from sklearn_kt._targets import of_rows, read_groups, read_weighed, takes_gaps
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
@@ -193,33 +193,22 @@ class FormulaMixin:
     def _read_rows(
         self, X: Any, y: Any, groups: Any, sample_weight: Any
     ) -> tuple[Rows, np.ndarray]:
-        """Read what ``fit`` is given, and tell which rows of X are learned from.
-
-        Rows of weight zero must be readable, and are then as if they were not there.
-        """
-        names = list(getattr(y, "columns", ()))
-        y = self._read_targets(y)
-        weights = read_weights(sample_weight, len(y))
-        kept = np.ones(len(y), dtype=bool) if weights is None else weights > 0
-        if kept.all():
-            data = self._read(X, reset=True)
-            check_consistent_length(range(len(data)), y)
-            return Rows(data, y, self._read_groups(data, groups), weights), kept
+        """Read what ``fit`` is given, and tell which rows of X are learned from."""
+        y, weights, kept = read_weighed(self._read_targets, y, sample_weight)
         with warnings.catch_warnings():
-            # the rows that are kept say so below
-            warnings.simplefilter("ignore", ConditionWarning)
+            if not kept.all():
+                # the rows that are kept say so below
+                warnings.simplefilter("ignore", ConditionWarning)
             data = self._read(X, reset=True)
-        check_consistent_length(range(len(data)), y)
-        if groups is not None:
-            groups = read_groups(groups, len(y))[kept]
-        # what has a shape may have names of columns too
-        X = _safe_indexing(X, kept) if hasattr(X, "shape") else data[kept]
-        data = self._read(X, reset=True)
-        if y.ndim == 2:
-            check_known(y[kept], names, " with a weight")
-        y = self._read_targets(y[kept])
-        assert weights is not None
-        return Rows(data, y, self._read_groups(data, groups), weights[kept]), kept
+        check_consistent_length(range(len(data)), kept)
+        if not kept.all():
+            if groups is not None:
+                groups = read_groups(groups, len(kept))[kept]
+            # what has a shape may have names of columns too
+            data = self._read(
+                _safe_indexing(X, kept) if hasattr(X, "shape") else data[kept], reset=True
+            )
+        return Rows(data, y, self._read_groups(data, groups), weights), kept
 
     def _read_targets(self, y: Any) -> np.ndarray:
         raise NotImplementedError

@@ -23,7 +23,7 @@ from sklearn_kt._targets import (
     check_known,
     of_rows,
     read_groups,
-    read_weights,
+    read_weighed,
     relative_weights,
 )
 from sklearn_kt.compositions import composition_groups
@@ -135,17 +135,13 @@ class _BaseCrystalGraph(BaseEstimator):
 
         from .network import CrystalNetwork, pretrained_backbone
 
-        y = self._read_targets(y)
+        y, weights, kept = read_weighed(self._read_targets, y, sample_weight)
         data = self._graphs(X)
-        check_consistent_length(range(len(data)), y)
-        weights = read_weights(sample_weight, len(data))
-        places = np.arange(len(data))
+        check_consistent_length(range(len(data)), kept)
         if groups is not None:
-            together = read_groups(groups, len(data))
-        if weights is not None and not weights.all():
-            # the others are as if they were not there
-            places = np.flatnonzero(weights)
-            data, y, weights = data.take(places), self._read_targets(y[places]), weights[places]
+            groups = read_groups(groups, len(data))[kept]
+        places = np.flatnonzero(kept)
+        data = data.take(places)
         known = np.flatnonzero(data.lengths)
         if not len(known):
             raise InputError("none of the rows has a crystal that CHGNet can take.")
@@ -160,7 +156,7 @@ class _BaseCrystalGraph(BaseEstimator):
         if groups is None:
             together = composition_groups(data.take(known).compositions())
         else:
-            together = together[places[known]]
+            together = groups[known]
         self.repeated_rows_ = len(known) - len(np.unique(together))
         if y.ndim == 2:
             check_known(y[known], rows=" with a crystal")
