@@ -260,10 +260,7 @@ def _check_extent(config: PretrainedConfig, folder: Path) -> None:
     for file in files:
         with safe_open(file, "pt") as opened:
             names += len(opened.keys())
-    # no layer is without weights; counting them first bounds the time that building takes
-    layers = [value for name, value in config.to_dict().items() if name.endswith("layers")]
-    if any(type(value) is int and value > names for value in layers):
-        raise ValueError(f"{max(layers)} layers are more than the weights have")
+    _check_layers(config.to_dict(), names)
     with torch.device("meta"):
         described = sum(v.numel() for v in model_class(config)(config).state_dict().values())
     # each takes a byte or more
@@ -430,10 +427,7 @@ def check_weights(
             prefix = "" if make is None else "backbone."
             backbone = {k.removeprefix(prefix): v for k, v in weights.items() if prefix in k}
             _check_sizes(config, backbone)
-        # no layer is without weights; counting them first bounds the time that building takes
-        layers = [value for name, value in config.items() if name.endswith("layers")]
-        if not all(type(value) is int and value <= len(weights) for value in layers):
-            raise ValueError(f"{layers[0]!r} layers are more than the weights have")
+        _check_layers(config, len(weights))
         with torch.device("meta"):
             module = build_backbone(spec) if make is None else make()
         expected = {name: _form(tensor) for name, tensor in module.state_dict().items()}
@@ -448,6 +442,13 @@ def check_weights(
             f"the weights of an encoder do not fit its settings ({reason_of(error)}); "
             "it is damaged or was edited."
         ) from error
+
+
+def _check_layers(config: dict[str, Any], n_weights: int) -> None:
+    """Count layers first, as none is without weights: it bounds the time that building takes."""
+    for name, value in config.items():
+        if name.endswith("layers") and type(value) in (int, float) and value > n_weights:
+            raise ValueError(f"{name}={value}, which is more than the weights have")
 
 
 def _form(tensor: torch.Tensor) -> tuple[torch.Size, bool, bool]:
