@@ -460,9 +460,10 @@ def load_matbench(
 
     Raises
     ------
+    InputError
+        If there is no such task.
     DatasetError
-        If the task does not exist, no file is found, or the file is not the official
-        table: rows, order or folds differ.
+        If no file is found, or it is not the official table: rows, order or folds differ.
 
     See Also
     --------
@@ -488,7 +489,7 @@ def load_matbench(
     >>> train, test = steels.folds[0]  # doctest: +SKIP
     """
     if task not in MATBENCH_TASKS:
-        raise DatasetError(
+        raise InputError(
             f"{task!r} is not a MatBench v0.1 task. The tasks are: {', '.join(MATBENCH_TASKS)}."
         )
     spec = MATBENCH_TASKS[task]

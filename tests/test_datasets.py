@@ -392,8 +392,10 @@ def test_matbench_missing_names_places_and_way_out(
 
 
 def test_matbench_unknown_task() -> None:
-    with pytest.raises(DatasetError, match=r"'expt_gap' is not .*matbench_expt_gap"):
+    # a wrong argument, as for the other loaders: no file is missing or damaged
+    with pytest.raises(InputError, match=r"'expt_gap' is not .*matbench_expt_gap") as caught:
         load_matbench("expt_gap")
+    assert type(caught.value) is InputError
 
 
 def test_matbench_downloads_only_when_asked(
