@@ -51,7 +51,8 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from numbers import Number, Real
-from typing import Any
+from types import EllipsisType
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -99,6 +100,8 @@ _TIE = 1e-6
 # elements with their numbers, as amounts by weight are written
 _BY_WEIGHT = re.compile(rf"(?:\s*[A-Z][a-z]?\s*{NUMBER})++\s*")
 
+Rows: TypeAlias = slice | Sequence[int] | Sequence[bool] | np.ndarray | tuple[Any, EllipsisType]
+
 
 @dataclass(frozen=True, eq=False)
 class CompositionBatch:
@@ -138,9 +141,17 @@ class CompositionBatch:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(
-        self, rows: slice | Sequence[int] | Sequence[bool] | np.ndarray
-    ) -> CompositionBatch:
+    def __getitem__(self, rows: Rows) -> CompositionBatch:
+        chosen = self._positions(rows)
+        lengths = self.n_elements[chosen]
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        entries = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
+        return CompositionBatch(self.atomic_numbers[entries], self.amounts[entries], offsets)
+
+    def _positions(self, rows: Rows) -> np.ndarray:
+        # so scikit-learn indexes what has a shape
+        if isinstance(rows, tuple) and rows[1:] == (Ellipsis,):
+            rows = rows[0]
         if not isinstance(rows, slice):
             rows = np.asarray(rows)
             # an empty list is an array of floats to NumPy
@@ -151,10 +162,12 @@ class CompositionBatch:
                 "A CompositionBatch is indexed by a slice, an array of positions or a boolean "
                 f"mask, got {shorten(rows)}. For a single row use batch[[row]]."
             )
-        lengths = self.n_elements[chosen]
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        entries = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
-        return CompositionBatch(self.atomic_numbers[entries], self.amounts[entries], offsets)
+        return chosen
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Number of rows, by which scikit-learn's searches and ensembles know a column."""
+        return (len(self),)
 
     @property
     def n_elements(self) -> np.ndarray:

@@ -7,7 +7,7 @@ into a :class:`MeasuredBatch`; estimators do so by themselves.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -24,6 +24,7 @@ from ._cells import names_a_class
 from ._formula import shorten
 from .compositions import (
     CompositionBatch,
+    Rows,
     is_composition_input,
     read_compositions,
     read_rows,
@@ -68,13 +69,9 @@ class MeasuredBatch(CompositionBatch):
     conditions: np.ndarray
     names: tuple[str, ...]
 
-    def __getitem__(
-        self, rows: slice | Sequence[int] | Sequence[bool] | np.ndarray
-    ) -> MeasuredBatch:
-        part = super().__getitem__(rows)
-        if not isinstance(rows, slice):
-            rows = np.asarray(rows, dtype=None if len(rows) else np.int64)
-        return MeasuredBatch(**vars(part), conditions=self.conditions[rows], names=self.names)
+    def __getitem__(self, rows: Rows) -> MeasuredBatch:
+        part, conditions = super().__getitem__(rows), self.conditions[self._positions(rows)]
+        return MeasuredBatch(**vars(part), conditions=conditions, names=self.names)
 
 
 class ConditionEncoder(TransformerMixin, BaseEstimator):

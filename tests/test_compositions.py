@@ -23,6 +23,7 @@ import scipy.sparse
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pymatgen.core import Composition, DummySpecies, Element, Lattice, Species, Structure
+from sklearn.model_selection import KFold, train_test_split
 
 from sklearn_kt._formula import file_stem
 from sklearn_kt.compositions import (
@@ -849,10 +850,21 @@ def test_batch_indexing() -> None:
         assert batch[rows].offsets.dtype == np.int64
         assert batch[rows].atomic_numbers.dtype == np.int64
     assert batch[[]].formulas() == []
+    assert batch.shape == (4,)
     with pytest.raises(InputError, match=r"batch\[\[row\]\]"):
         batch[1]
     with pytest.raises(IndexError):
         batch[[4]]
+
+
+def test_scikit_learn_splits_batches() -> None:
+    formulas = ["Fe2O3", "Si", "NaCl", "MgO"]
+    batch = read_compositions(formulas)
+    train, test, _, y_test = train_test_split(batch, range(4), shuffle=False, test_size=1)
+    assert train.formulas() == formulas[:3]
+    assert test.formulas() == formulas[3:]
+    assert y_test == [3]
+    assert [test.tolist() for _, test in KFold(2).split(batch)] == [[0, 1], [2, 3]]
 
 
 def test_batch_fields() -> None:

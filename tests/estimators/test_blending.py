@@ -11,7 +11,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Composition
 from sklearn.base import BaseEstimator, clone
-from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import ExtraTreesRegressor, StackingRegressor, VotingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
@@ -46,6 +47,27 @@ def ridge(alpha: float = 1.0) -> ImplicitKTRegressor:
 def logistic() -> ImplicitKTClassifier:
     readout = make_pipeline(StandardScaler(), LogisticRegression())
     return ImplicitKTClassifier(checkpoint=None, readout=readout)
+
+
+@pytest.mark.parametrize("with_conditions", [False, True])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda model: GridSearchCV(model, {"ridge__alpha": [1.0, 1e3]}, cv=2),
+        lambda model: StackingRegressor([("only", model)], cv=2),
+        lambda model: VotingRegressor([("only", model)]),
+        lambda model: TransformedTargetRegressor(model),
+    ],
+    ids=["search", "stacking", "voting", "targets"],
+)
+def test_members_made_around_ours(around: Any, with_conditions: bool) -> None:
+    X = pd.DataFrame({"formula": FORMULAS, "t": np.arange(len(FORMULAS))})
+    if not with_conditions:
+        X = X["formula"]
+    model = make_pipeline(CompositionEmbedder(checkpoint=None), Ridge())
+    blend = BlendedKTRegressor([("around", around(model))], cv=2, random_state=0).fit(X, TARGET)
+    assert blend.scores_["around"] < 0.25
+    assert np.isfinite(blend.predict(X[:3])).all()
 
 
 @parametrize_with_checks(
