@@ -149,7 +149,7 @@ def add_conditions(parser: argparse.ArgumentParser) -> None:
     """Take the columns that models see beside the composition."""
     parser.add_argument(
         "--conditions",
-        type=_names,
+        type=comma_separated,
         metavar="A,B,...",
         help="columns that the model sees beside the composition, such as temperature: numbers, or"
         " categories such as a processing route (default: none)",
@@ -331,7 +331,7 @@ def _values(text: str) -> list[Any]:
     return values
 
 
-def _names(text: str) -> list[str]:
+def comma_separated(text: str) -> list[str]:
     """Read names between commas."""
     names = [name.strip() for name in text.split(",")]
     if not all(names) or len(set(names)) < len(names):

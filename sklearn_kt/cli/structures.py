@@ -12,7 +12,7 @@ from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
 
 from .console import print_table, tell
-from .options import positive
+from .options import comma_separated, positive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def _prototype(args: argparse.Namespace) -> Any:
 def _crystallm(args: argparse.Namespace) -> Any:
     from sklearn_kt.structures import CrystaLLMGenerator
 
-    if args.relax and args.generator == "crystallm":
+    if args.relax and args.generator == ["crystallm"]:
         raise InputError("the crystals of crystallm are not relaxed: leave out --relax.")
     return CrystaLLMGenerator(rank_by="energy" if args.rank_by == "energy" else "votes")
 
@@ -61,7 +61,7 @@ def add_parser(commands: Any) -> None:
         " for each.",
         examples=(
             "structures BaTiO3 --n 3 --output-dir crystals",
-            "structures LiFePO4 NaCl --generator both --rank-by energy",
+            "structures LiFePO4 NaCl --generator prototype,crystallm --rank-by energy",
         ),
     )
     parser.add_argument("formulas", nargs="+", metavar="FORMULA", help="as in BaTiO3")
@@ -70,10 +70,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--generator",
-        choices=(*GENERATORS, "both"),
+        type=_generators,
         default="prototype",
-        help=f"{'; '.join(f'{name}: {about}' for name, (about, _) in GENERATORS.items())}; both:"
-        " prototype and crystallm (default: prototype)",
+        metavar="A,B,...",
+        help="one or more, whose candidates take turns; "
+        f"{'; '.join(f'{name}: {about}' for name, (about, _) in GENERATORS.items())}"
+        " (default: %(default)s)",
     )
     parser.add_argument(
         "--rank-by",
@@ -100,6 +102,14 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run, interrupted="the files that were listed are complete")
 
 
+def _generators(text: str) -> list[str]:
+    """Read names of generators between commas."""
+    names = comma_separated(text)
+    if unknown := [name for name in names if name not in GENERATORS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(GENERATORS)}")
+    return names
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     for title, table in _tables(args):
@@ -116,8 +126,7 @@ def _tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
     from sklearn_kt import structures
 
     members: list[Any] = [structures.StructureLookup(args.known)] if args.known else []
-    names = ("prototype", "crystallm") if args.generator == "both" else (args.generator,)
-    members += [GENERATORS[name][1](args) for name in names]
+    members += [GENERATORS[name][1](args) for name in args.generator]
     generator = structures.Cached(
         structures.EnsembleGenerator(members), n_jobs=args.n_jobs, verbose=1
     )
@@ -126,7 +135,7 @@ def _tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
         raise InputError(
             f"there is no candidate for {', '.join(args.formulas)}: the library has no crystal "
             "of such an anonymous formula with elements like these. Pass crystals of "
-            "your own with --known, or try --generator both or random."
+            f"your own with --known, or try --generator {','.join(GENERATORS)}."
         )
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)

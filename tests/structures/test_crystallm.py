@@ -681,7 +681,7 @@ class TestShippedModel:
 
     @pytest.mark.slow
     def test_command(self, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-        arguments = ["structures", "MgO", "--n", "2", "--generator", "both"]
+        arguments = ["structures", "MgO", "--n", "2", "--generator", "prototype,crystallm"]
         assert main([*arguments, "--output-dir", str(tmp_path)]) == 0
         assert "MgO: 2 candidates" in capsys.readouterr().out
 

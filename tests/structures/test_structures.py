@@ -536,10 +536,21 @@ class TestCommand:
 
     @pytest.mark.parametrize("name", GENERATORS)
     def test_generators_have_names_and_hear_the_options(self, name: str) -> None:
-        args = argparse.Namespace(generator=name, rank_by="energy", relax=0)
+        args = argparse.Namespace(generator=[name], rank_by="energy", relax=0)
         generator = GENERATORS[name][1](args)
         assert name in type(generator).__name__.lower()
         assert generator.rank_by == "energy"
+
+    def test_several_generators_take_turns(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture
+    ) -> None:
+        arguments = ["structures", "MgO", "--n", "3", "--output-dir", str(tmp_path), "--generator"]
+        assert main([*arguments, "prototype, random"]) == 0
+        assert len(list(tmp_path.iterdir())) == 3
+        assert "MgO: 3 candidates" in capsys.readouterr().out
+        with pytest.raises(SystemExit):
+            main([*arguments, "prototype,dice"])
+        assert "'dice' is none of prototype, crystallm, random" in capsys.readouterr().err
 
     def test_what_a_generator_cannot(self, capsys: pytest.CaptureFixture) -> None:
         assert main(["structures", "NaCl", "--generator", "crystallm", "--relax", "5"]) == 2
