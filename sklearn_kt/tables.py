@@ -27,10 +27,9 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ._cells import as_number
+from ._cells import as_number, is_empty
 from ._formula import ELEMENTS
 from .exceptions import InputError
 
@@ -135,6 +134,8 @@ class CompositionColumns:
         What amounts count; None where nobody said it, which allows formulas only.
     targets : collection of str, default=()
         Columns that are none of them, whatever their names.
+    decimal : str, default="."
+        Mark before the decimals of amounts in columns of elements.
 
     Attributes
     ----------
@@ -154,8 +155,10 @@ class CompositionColumns:
         formula_column: str,
         amounts: str | None,
         targets: Collection[str] = (),
+        decimal: str = ".",
     ) -> None:
         elements = [name for name in schema.names if name in ELEMENTS and name not in targets]
+        self.decimal = decimal
         self.are_elements = formula_column not in schema.names and bool(elements)
         if self.are_elements and amounts is None:
             raise InputError(
@@ -173,16 +176,16 @@ class CompositionColumns:
         columns = [table.column(name).to_pylist() for name in self.names]
         if not self.are_elements:
             return columns[0]
-        amounts = [map(_amount, column) for column in columns]
+        amounts = [[_amount(value, self.decimal) for value in column] for column in columns]
         return [dict(zip(self.names, row, strict=True)) for row in zip(*amounts, strict=True)]
 
 
-def _amount(value: Any) -> Any:
+def _amount(value: Any, decimal: str) -> Any:
     """Read the text of an amount; what is no number is left for the gate to name."""
     if isinstance(value, str):
-        if not value.strip():
+        if is_empty(value):
             return None
-        number = as_number(value, ".")
+        number = as_number(value, decimal)
         return value if number is None else number
     return value
 
@@ -611,10 +614,10 @@ def _batches(
         yield batch()
 
 
-def as_numbers(batch: Batch, names: Iterable[str], name: str) -> pa.Table:
+def as_numbers(batch: Batch, names: Iterable[str], name: str, decimal: str = ".") -> pa.Table:
     """Read columns of text as float64; empty fields become null.
 
-    `name` is that of the table, for messages.
+    `name` is that of the table, for messages, and `decimal` the mark before decimals.
     """
     table = batch.table
     for column in names:
@@ -622,29 +625,16 @@ def as_numbers(batch: Batch, names: Iterable[str], name: str) -> pa.Table:
         if at < 0:
             raise InputError(f"There is no one column {column!r} to read as numbers.")
         if pa.types.is_string(table.schema.field(at).type):
-            text = pc.utf8_trim_whitespace(table.column(at))
-            filled = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-            try:
-                numbers = filled.cast(pa.float64())
-            except pa.ArrowInvalid:
-                row, value = next(
-                    (row, value)
-                    for row, value in enumerate(filled.to_pylist())
-                    if value is not None and not _is_number(value)
-                )
-                raise InputError(
-                    f"{name}, {batch.place(row)}: {value!r} in column {column!r} is not a number."
-                ) from None
-            table = table.set_column(at, column, numbers)
+            numbers = []
+            for row, value in enumerate(table.column(at).to_pylist()):
+                numbers.append(None if is_empty(value) else as_number(value, decimal))
+                if numbers[-1] is None and not is_empty(value):
+                    raise InputError(
+                        f"{name}, {batch.place(row)}: {value.strip()!r} in column {column!r} is"
+                        " not a number."
+                    )
+            table = table.set_column(at, column, pa.array(numbers, pa.float64()))
     return table
-
-
-def _is_number(text: str) -> bool:
-    try:
-        pa.scalar(text).cast(pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 @contextlib.contextmanager

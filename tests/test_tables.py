@@ -278,6 +278,12 @@ def test_text_as_numbers(tmp_path: Path) -> None:
     with open_table(tmp_path / "t.csv", 10) as table:
         [batch] = table.batches
     assert as_numbers(batch, ["a"], "t")["a"].to_pylist() == [1.5, None, 1000.0]
+    (tmp_path / "g.csv").write_text("a;b\n1,5;x\n2;\n")
+    with open_table(tmp_path / "g.csv", 10) as table:
+        [german] = table.batches
+    assert as_numbers(german, ["a"], "g", ",")["a"].to_pylist() == [1.5, 2.0]
+    with pytest.raises(InputError, match="g, line 2: '1,5' in column 'a' is not a number"):
+        as_numbers(german, ["a"], "g")
     with pytest.raises(InputError, match="t, line 2: 'x' in column 'b' is not a number"):
         as_numbers(batch, ["b"], "t")
     with pytest.raises(InputError, match="no one column 'c'"):

@@ -17,7 +17,6 @@ from .options import (
     BATCH_ROWS,
     FORMATS,
     add_compositions,
-    add_decimal,
     add_model,
     add_seed,
     add_set,
@@ -82,7 +81,6 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help=f"table of formulas, such as the training data: {FORMATS}",
     )
-    add_decimal(parser)
     add_compositions(parser)
     parser.add_argument(
         "--budget", type=positive, metavar="N", help="most coalitions to predict (default: 4096)"

@@ -49,7 +49,7 @@ class FormulaReader:
         self.amounts = args.amounts
         self.column, self.batches = _formula_column(table, args, targets)
         self._columns = CompositionColumns(
-            table.schema, table.name, self.column, args.amounts, targets
+            table.schema, table.name, self.column, args.amounts, targets, args.decimal
         )
 
     @property

@@ -121,17 +121,6 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: numbers are regression, text is classification (default: auto)",
     )
-    add_decimal(parser)
-
-
-def add_decimal(parser: argparse.ArgumentParser) -> None:
-    """Take the mark before decimals in tables of text."""
-    parser.add_argument(
-        "--decimal",
-        choices=(".", ","),
-        default=".",
-        help="mark before the decimals of targets and conditions, as in 8,5 (default: .)",
-    )
 
 
 def add_missing(parser: argparse.ArgumentParser) -> None:
@@ -157,7 +146,7 @@ def add_conditions(parser: argparse.ArgumentParser) -> None:
 
 
 def add_compositions(parser: argparse.ArgumentParser) -> None:
-    """Take where compositions stand and what their amounts count."""
+    """Take where compositions stand, what their amounts count, and how numbers are written."""
     parser.add_argument(
         "--formula-column",
         metavar="COLUMN",
@@ -170,6 +159,12 @@ def add_compositions(parser: argparse.ArgumentParser) -> None:
         help="what amounts count: atoms, or mass as in weight per cent; where there is no column of"
         " formulas, they are those of the columns that elements name (default: atoms, and formulas"
         " only)",
+    )
+    parser.add_argument(
+        "--decimal",
+        choices=(".", ","),
+        default=".",
+        help="mark before the decimals of numbers in a text file, as in 8,5 (default: .)",
     )
 
 

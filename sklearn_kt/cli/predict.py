@@ -14,7 +14,6 @@ from sklearn_kt.exceptions import InputError
 from .console import spell_scores, tell
 from .formulas import FormulaReader, extended, given_table, with_values, write_rows
 from .options import (
-    add_decimal,
     add_errors,
     add_model,
     add_quiet,
@@ -72,7 +71,6 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="round what is added to so many significant digits (default: not at all)",
     )
-    add_decimal(parser)
     add_set(parser)
     add_errors(parser)
     add_quiet(parser)
@@ -94,7 +92,8 @@ def run(args: argparse.Namespace) -> None:
         from sklearn_kt.persistence import describe_model
         from sklearn_kt.screening.conditions import Conditions
 
-        table = with_values(table, reader, set_conditions(model, args))
+        given = set_conditions(model, args)
+        table = with_values(table, reader, given)
         conditions = Conditions.of(model, {}, table.schema.names, args.decimal)
         reader.batches = _checked(reader.batches, reader.name, conditions)
         about = describe_model(args.model)["about"]
@@ -108,6 +107,13 @@ def run(args: argparse.Namespace) -> None:
             for target, unit in targets.items()
             if task in HEADLINES and table.schema.names.count(target) == 1
         ]
+        if scorers and (tried := math.prod(map(len, given.values()))) > 1:
+            tell(
+                "note",
+                f"column {scorers[0].target!r} of {table.name} is not scored: it was measured"
+                f" under one of the {tried} conditions that --set tries.",
+            )
+            scorers = []
         schema = next(rows).schema
         parts = _taken(_shown(rows, table, args), scorers)
         write_rows(parts, schema, args.output, spell_units(targets))

@@ -132,6 +132,7 @@ def run(args: argparse.Namespace) -> None:
             amounts=args.amounts,
             columns=None if args.columns is None else args.columns.split(","),
             numbers=None if args.numbers is None else args.numbers.split(","),
+            decimal=args.decimal,
             return_std=not args.no_std,
             properties=property_names(args) or (),
             conditions=set_conditions(model, args),

@@ -117,6 +117,7 @@ def screen(
     amounts: str | None = None,
     columns: list[str] | None = None,
     numbers: list[str] | None = None,
+    decimal: str = ".",
     return_std: bool = True,
     properties: Sequence[str] = (),
     conditions: Mapping[str, Any] | None = None,
@@ -155,6 +156,8 @@ def screen(
     numbers : list of str or None, default=None
         Columns of a text file (CSV) to read as numbers, for `where` and `sort_by`; all others
         are kept as the text they are.
+    decimal : {".", ","}, default="."
+        Mark before the decimals of `numbers`, conditions and amounts in a text file, as in ``8,5``.
     return_std : bool, default=True
         Of a regressor, also write the standard deviation of its errors. Classifiers always
         give their probabilities.
@@ -257,6 +260,8 @@ def screen(
         raise InputError(f"batch_rows must be at least 1, got {batch_rows!r}.")
     if amounts not in (None, "atomic", "weight"):
         raise InputError(f"amounts must be 'atomic', 'weight' or None, got {amounts!r}.")
+    if decimal not in (".", ","):
+        raise InputError(f"decimal must be '.' or ',', got {decimal!r}.")
     if errors not in ("raise", "nan"):
         raise InputError(f"errors must be 'raise' or 'nan', got {errors!r}.")
     if sink.is_dir():
@@ -266,11 +271,13 @@ def screen(
     kind = writable_format(sink)
     # before it predicts, which may fill caches
     model = model_digest(estimator)
-    opened = open_source(source, formula_column, amounts, columns, numbers or [], batch_rows)
+    opened = open_source(
+        source, formula_column, amounts, columns, numbers or [], batch_rows, decimal
+    )
     return_std = return_std and not hasattr(estimator, "classes_")
     wanted = tuple(properties)
     names = (targets,) if isinstance(targets, str) else tuple(targets)
-    found = Conditions.of(estimator, conditions or {}, opened.schema.names)
+    found = Conditions.of(estimator, conditions or {}, opened.schema.names, decimal)
     probe = added_columns(
         estimator,
         read_compositions(_PROBE),
@@ -311,6 +318,7 @@ def screen(
             "schema": plan.schema.to_string(),
             # as text, long lists are cut short
             "conditions": None if found is None else found.grid.to_dict("list"),
+            "decimal": decimal,
             "where": [str(plan.where), hashlib.sha256(pickle.dumps(plan.where)).hexdigest()],
             **{name: getattr(plan, name) for name in _SETTINGS},
         },

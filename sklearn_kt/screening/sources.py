@@ -134,6 +134,7 @@ def open_source(
     columns: list[str] | None,
     numbers: list[str],
     task_rows: int,
+    decimal: str = ".",
 ) -> Source:
     """Open a source.
 
@@ -151,6 +152,8 @@ def open_source(
         Columns of text to read as numbers.
     task_rows : int
         Rows of a task where the source has no row groups; else a task has a multiple of it.
+    decimal : str, default="."
+        Mark before the decimals of numbers in text.
 
     Returns
     -------
@@ -187,7 +190,7 @@ def open_source(
                 " file first."
             )
     if readable_format(paths[0]) != ".parquet":
-        return _table_source(path, formula_column, amounts, columns, numbers, task_rows)
+        return _table_source(path, formula_column, amounts, columns, numbers, task_rows, decimal)
     if numbers:
         raise InputError(f"the columns of {path} have types already: leave numbers out.")
     return _parquet_source(paths, formula_column, amounts, columns, task_rows)
@@ -259,9 +262,12 @@ def _table_source(
     columns: list[str] | None,
     numbers: list[str],
     task_rows: int,
+    decimal: str,
 ) -> Source:
     with open_table(path, task_rows) as table:
-        compositions = CompositionColumns(table.schema, str(path), formula_column, amounts)
+        compositions = CompositionColumns(
+            table.schema, str(path), formula_column, amounts, decimal=decimal
+        )
         wanted = _wanted(table.schema, str(path), compositions, columns)
         schema = as_numbers(Batch(table.schema.empty_table(), "", []), numbers, "").schema
     totals: list[Callable[[int], int | None]] = [table.total]
@@ -270,7 +276,7 @@ def _table_source(
         with open_table(path, task_rows) as table:
             totals[0] = table.total
             for batch in table.batches:
-                yield as_numbers(batch, numbers, str(path)).select(wanted)
+                yield as_numbers(batch, numbers, str(path), decimal).select(wanted)
 
     identity = [{"file": path.name, "task_rows": task_rows}]
     return Source(

@@ -116,6 +116,33 @@ def test_decimal_commas_of_conditions(run: Run, fitted: str, tmp_path: Path) -> 
     assert "holds '300,0', where the training table held numbers" in err
 
 
+def test_decimal_commas_of_a_screening(run: Run, fitted: str, tmp_path: Path) -> None:
+    lines = ["Na;Cl;temperature;route;price", "50,5;49,5;300,0;SPS;1,5", "40;60;500,0;SPS;2,5"]
+    (tmp_path / "new.csv").write_text("\n".join(lines))
+    arguments = ["screen", fitted, "new.csv", "--amounts", "atomic", "--numbers", "price"]
+    arguments += ["--where", "price > 2", "--no-std", "--quiet", "-o", "out.csv"]
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert_one_line(err, "'1,5' in column 'price'")
+    code, _, err = run(*arguments, "--decimal", ",")
+    assert code == 0, err
+    out = pd.read_csv(tmp_path / "out.csv")
+    assert out["price"].tolist() == [2.5]
+    np.testing.assert_allclose(out["prediction_S"], [50], atol=2)
+
+
+def test_values_that_are_tried_are_not_scored(run: Run, fitted: str, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("formula,route,S\nNaCl,SPS,30\n")
+    code, _, err = run("predict", fitted, "new.csv", "--set", "temperature=300,500", "-o", "p.csv")
+    assert code == 0, err
+    assert "note: column 'S' of new.csv is not scored: it was measured under one of the 2 " in err
+    assert "scored: MAE" not in err
+    # one value is that of the measurement
+    code, _, err = run("predict", fitted, "new.csv", "--set", "temperature=300", "-o", "p.csv")
+    assert code == 0, err
+    assert "scored: MAE " in err
+
+
 def test_explanations_of_values(run: Run, fitted: str, tmp_path: Path) -> None:
     arguments = ["explain", fitted, "NaCl", "--set", "temperature=500", "--set", "route=SPS"]
     code, out, err = run(*arguments, "--background", "measured.csv", "-o", "a.png")
