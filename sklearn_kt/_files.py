@@ -23,7 +23,15 @@ from pathlib import Path
 
 from .exceptions import InputError
 
-__all__ = ["DATA", "file_digest", "new_folder", "remove_folder", "replacing"]
+__all__ = [
+    "DATA",
+    "check_place",
+    "file_digest",
+    "image_format",
+    "new_folder",
+    "remove_folder",
+    "replacing",
+]
 
 DATA = Path(__file__).parent / "data"
 """What the package ships beside code; its README.md says what each file is."""
@@ -59,18 +67,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         If it may not be written.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file.")
-    target = _followed(path)
-    before = None if isinstance(target, int) or not target.exists() else target.stat()
-    if isinstance(target, int) or (before is not None and not stat.S_ISREG(before.st_mode)):
+    target = _place(path)
+    if isinstance(target, int) or _is_stream(target):
         with _stream(path, target) as temporary, _naming(path):
             yield temporary
         return
-    if not target.parent.is_dir():
-        raise InputError(f"The folder {target.parent} for {path.name} does not exist.")
-    if before is not None and not os.access(target, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    before = target.stat() if target.exists() else None
     temporary = _beside(target)
     try:
         try:
@@ -93,6 +95,57 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Check that :func:`replacing` could write a file, without a trace of it.
+
+    Parameters
+    ----------
+    path : path-like
+        As of :func:`replacing`, which raises the same errors: after whatever is done before it.
+    """
+    path = Path(path)
+    target = _place(path)
+    if isinstance(target, int) or _is_stream(target):
+        return
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def _place(path: Path) -> Path | int:
+    """Find where a file goes: a place for one, a stream, or a descriptor."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file.")
+    target = _followed(path)
+    if isinstance(target, int) or _is_stream(target):
+        return target
+    if not target.parent.is_dir():
+        raise InputError(f"The folder {target.parent} for {path.name} does not exist.")
+    if target.exists():
+        if not target.is_file():
+            raise InputError(f"{path} is neither a file nor a stream; name another file.")
+        if not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return target
+
+
+def _is_stream(target: Path) -> bool:
+    """Tell a FIFO, a terminal or ``/dev/null``, which are written to where they are."""
+    return target.is_fifo() or target.is_char_device()
+
+
+def image_format(path: str | os.PathLike[str]) -> str:
+    """Tell the format of a picture by its name; without an ending it is PNG."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    ending = Path(path).suffix[1:].lower() or "png"
+    known = FigureCanvasBase.get_supported_filetypes()
+    if ending not in known:
+        raise InputError(
+            f"{path}: pictures cannot be written as .{ending}. The formats are {', '.join(known)}."
+        )
+    return ending
 
 
 @contextmanager
@@ -193,10 +246,6 @@ def _followed(path: Path) -> Path | int:
 @contextmanager
 def _stream(path: Path, target: Path | int) -> Iterator[Path]:
     """Give a file whose bytes go to a stream at the end."""
-    if isinstance(target, Path):
-        mode = target.stat().st_mode
-        if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
-            raise InputError(f"{path} is neither a file nor a stream; name another file.")
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / f"output{path.suffix}"
         temporary.touch()

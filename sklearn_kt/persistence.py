@@ -4,6 +4,9 @@ A model file is a zip archive in the format of skops [1]_: JSON and NumPy arrays
 Networks are stored as their architecture and weights. Beside skops' members it holds
 ``sklearn_kt.json``: format, versions of libraries, and the SHA-256 of every member.
 
+Libraries are imported where they are used: what a file says of itself, and that there is none, is
+told at once.
+
 References
 ----------
 .. [1] skops, "Secure persistence with skops", https://skops.readthedocs.io
@@ -26,8 +29,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from joblib import cpu_count
-from sklearn.base import BaseEstimator
 
 from ._files import replacing
 from ._model_guards import (
@@ -435,6 +436,8 @@ class _Replacing:
         return self.copies[id(value)][1]
 
     def _copied(self, value: Any) -> Any:
+        from sklearn.base import BaseEstimator
+
         new = self.change(value)
         if new is not value:
             return new
@@ -491,6 +494,9 @@ def _restore(value: Any) -> Any:
 
 def _leave_machine(model: Any) -> None:
     """Reset what belongs to the machine that a model comes from."""
+    from joblib import cpu_count
+    from sklearn.base import BaseEstimator
+
     cores = cpu_count()
     for item in objects_in(model):
         if isinstance(item, BaseEstimator):
@@ -600,6 +606,8 @@ def _score_functions() -> list[str]:
 
 def _is_ours(name: str) -> bool:
     """Tell whether a type is an estimator of this package."""
+    from sklearn.base import BaseEstimator
+
     module, _, kind = name.rpartition(".")
     # a module that is run when it is imported
     if not module.startswith("sklearn_kt.") or module.endswith("__main__"):

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 __all__ = ["random_state_of", "seed_torch", "torch_generator_kept"]
 
@@ -35,6 +34,8 @@ def random_state_of(random_state: Any) -> np.random.RandomState:
     >>> int(random_state_of(0).randint(10))
     5
     """
+    from sklearn.utils import check_random_state
+
     return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 

@@ -13,13 +13,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sklearn_kt._files import file_digest, new_folder, remove_folder, replacing
+from sklearn_kt._files import check_place, file_digest, new_folder, remove_folder, replacing
 from sklearn_kt.exceptions import InputError
 
 
@@ -114,17 +114,30 @@ def test_links_are_followed(tmp_path: Path) -> None:
         _write(link)
 
 
-def test_what_is_no_place_for_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [_write, check_place])
+def test_what_is_no_place_for_a_file(write: Callable[..., object], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
-        _write(tmp_path)
+        write(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
-        _write(tmp_path / "no" / "file")
+        write(tmp_path / "no" / "file")
     listening = socket.socket(socket.AF_UNIX)
     with contextlib.closing(listening), contextlib.chdir(tmp_path):
         listening.bind("socket")
         with pytest.raises(InputError, match="neither a file nor a stream"):
-            _write("socket")
+            write("socket")
     assert [path.name for path in tmp_path.iterdir()] == ["socket"]
+
+
+def test_checking_a_place_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kept").write_text("old")
+    for path in (tmp_path / "kept", tmp_path / "new", Path(os.devnull), Path("/dev/stdout")):
+        check_place(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept").read_text() == "old"
+    # root may write everything
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+    with pytest.raises(PermissionError, match="new"):
+        check_place(tmp_path / "new")
 
 
 def test_a_file_that_may_not_be_written_stays(

@@ -23,6 +23,7 @@ from .options import (
     add_missing,
     add_models,
     add_seed,
+    output_folder,
     positive,
 )
 from .problem import table_problem
@@ -112,16 +113,19 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    tasks = _benchmarks(args) if args.dataset else _table(args)
+    # before the seconds that libraries take to load: it may be no folder
+    kept = contextlib.nullcontext() if args.output_dir is None else output_folder(args.output_dir)
+    with kept as folder:
+        tasks = _benchmarks(args) if args.dataset else _table(args)
 
-    from sklearn_kt.evaluation import evaluate
+        from sklearn_kt.evaluation import evaluate
 
-    for task in tasks:
-        if args.task not in ("auto", task.kind):
-            raise InputError(f"{args.dataset or task.name} is a {task.kind}, not a {args.task}.")
-    if args.output_dir:
-        args.interrupted = "the same command goes on with the folds that are missing"
-    with _output_folder(args.output_dir) as folder:
+        for task in tasks:
+            if args.task not in ("auto", task.kind):
+                name = args.dataset or task.name
+                raise InputError(f"{name} is a {task.kind}, not a {args.task}.")
+        if folder is not None:
+            args.interrupted = "the same command goes on with the folds that are missing"
         result = evaluate(
             [name.strip() for name in args.models.split(",")],
             tasks,
@@ -263,23 +267,6 @@ def _warn_pretrained(task: str, models: str) -> None:
             f"the checkpoint of {' and '.join(pretrained)} was pretrained on data like those of"
             f" {task}; a score there says nothing, and imkt-scratch is the one to read.",
         )
-
-
-@contextlib.contextmanager
-def _output_folder(name: str | None) -> Iterator[Path | None]:
-    """Make the folder; with an error before anything is in it, it goes away again."""
-    if name is None:
-        yield None
-        return
-    folder = Path(name)
-    created = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield folder
-    except BaseException:
-        if created and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
 
 
 def _print(result: EvaluationResult, args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._cells import unit_of_name
-from sklearn_kt._files import replacing
+from sklearn_kt._files import check_place, image_format, replacing
 from sklearn_kt.exceptions import InputError
 
 from .console import print_table, tell
@@ -111,33 +111,35 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from sklearn_kt._formula import file_stem
-    from sklearn_kt.plotting import write_explanation
-    from sklearn_kt.plotting._style import image_format
-
     if args.output is not None:
         image_format(args.output)
+        check_place(args.output)
         if len(args.formulas) > 1:
             raise InputError(
                 f"--output names one image, and there are {len(args.formulas)} formulas: leave it"
                 " out, and each image is named after its formula."
             )
-    for number, values in enumerate(_explanations(args)):
+
+    from sklearn_kt.persistence import describe_model
+
+    about = describe_model(args.model)["about"]
+
+    from sklearn_kt._formula import file_stem
+    from sklearn_kt.plotting import write_explanation
+
+    for number, values in enumerate(_explanations(args, [*model_targets(about)])):
         output = Path(args.output or f"{file_stem(values.formula)}.png")
         with replacing(output) as path:
             if number:
                 print()
             # the numbers are there whatever happens to the picture
             print_table(*_table(values))
-            write_explanation(values, path, label=args.label or _label(args))
+            write_explanation(values, path, label=args.label or _label(args, about))
         tell("wrote", str(output))
 
 
-def _label(args: argparse.Namespace) -> str:
+def _label(args: argparse.Namespace, about: dict[str, Any]) -> str:
     """Name what is predicted, with its unit: what a classifier gives is no quantity of a table."""
-    from sklearn_kt.persistence import describe_model
-
-    about = describe_model(args.model)["about"]
     targets = model_targets(about)
     if not targets or about.get("task") == "classification":
         return "prediction"
@@ -147,14 +149,14 @@ def _label(args: argparse.Namespace) -> str:
     return f"{name} ({unit})" if unit and unit != unit_of_name(name) else name
 
 
-def _explanations(args: argparse.Namespace) -> Iterator[CompositionInteractions]:
+def _explanations(
+    args: argparse.Namespace, targets: list[str]
+) -> Iterator[CompositionInteractions]:
     from sklearn.exceptions import NotFittedError
 
     from sklearn_kt.explanation import explain
-    from sklearn_kt.persistence import describe_model
 
     model = load_model(args)
-    targets = [*model_targets(describe_model(args.model)["about"])]
     background = _background(args) if args.background else None
     conditions = {}
     for name, values in set_conditions(model, args).items():

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sklearn_kt._files import replacing
+from sklearn_kt._files import check_place, replacing
 
 from .console import spell_scores, tell
 from .options import (
@@ -52,6 +52,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    check_place(args.output)
     problem = table_problem(args, args.data)
 
     from sklearn.pipeline import Pipeline

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sklearn_kt._files import check_place
 from sklearn_kt.exceptions import InputError
 
 from .console import printable, tell
@@ -39,8 +40,10 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    if args.output is not None and Path(args.output).suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{args.output}: what was found is written as a page: name it .html.")
+    if args.output is not None:
+        if Path(args.output).suffix.lower() not in (".html", ".htm"):
+            raise InputError(f"{args.output}: what was found is written as a page: name it .html.")
+        check_place(args.output)
 
     import pyarrow as pa
 

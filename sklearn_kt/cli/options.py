@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from sklearn_kt._cells import FORMULA_COLUMN, as_number
+from sklearn_kt._files import check_place
 from sklearn_kt.exceptions import InputError
 
 BATCH_ROWS = 10_000
@@ -184,6 +187,29 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
         help="table to write: .csv, .tsv, .jsonl, .parquet or .xlsx (default: CSV to stdout)",
     )
     add_batch_size(parser, BATCH_ROWS)
+
+
+def check_table_output(output: str | None) -> None:
+    """Refuse a table that cannot be written, before the seconds that libraries take to load."""
+    from sklearn_kt.tables import writable_format
+
+    if output is not None:
+        writable_format(output)
+        check_place(output)
+
+
+@contextlib.contextmanager
+def output_folder(name: str) -> Iterator[Path]:
+    """Make the folder; with an error before anything is in it, it goes away again."""
+    folder = Path(name)
+    created = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except BaseException:
+        if created and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from .options import (
     add_quiet,
     add_set,
     add_stream,
+    check_table_output,
     load_model,
     model_targets,
     positive,
@@ -79,24 +80,23 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from sklearn_kt.tables import writable_format
+    check_table_output(args.output)
 
-    if args.output is not None:
-        writable_format(args.output)
+    from sklearn_kt.persistence import describe_model
+
+    about = describe_model(args.model)["about"]
     with given_table(args) as table:
         # what is wrong with the columns is said before the seconds that libraries take
         reader = FormulaReader(table, args)
         model = load_model(args)
         from sklearn_kt.estimators.base import UnseenElements, elements_of
         from sklearn_kt.evaluation.scores import HEADLINES
-        from sklearn_kt.persistence import describe_model
         from sklearn_kt.screening.conditions import Conditions
 
         given = set_conditions(model, args)
         table = with_values(table, reader, given)
         conditions = Conditions.of(model, {}, table.schema.names, args.decimal)
         reader.batches = _checked(reader.batches, reader.name, conditions)
-        about = describe_model(args.model)["about"]
         targets = model_targets(about)
         predict = _predictor(model, args, conditions, list(targets))
         unseen = UnseenElements(elements_of(model))

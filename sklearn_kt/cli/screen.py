@@ -21,6 +21,7 @@ from .options import (
     add_properties,
     add_quiet,
     add_set,
+    check_table_output,
     load_model,
     model_targets,
     property_names,
@@ -108,18 +109,17 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from sklearn_kt.tables import writable_format
+    check_table_output(args.output)
 
-    writable_format(args.output)
+    from sklearn_kt.persistence import describe_model
+
+    targets = model_targets(describe_model(args.model)["about"])
     # what is wrong with the columns is said before the seconds that libraries take
     formula_column = _formula_column(args)
     model = load_model(args)
 
     from sklearn_kt.export import reduce_precision
-    from sklearn_kt.persistence import describe_model
     from sklearn_kt.screening import screen
-
-    targets = model_targets(describe_model(args.model)["about"])
 
     if args.bfloat16:
         model = reduce_precision(model)

@@ -12,7 +12,7 @@ from sklearn_kt._files import replacing
 from sklearn_kt.exceptions import InputError
 
 from .console import print_table, tell
-from .options import comma_separated, positive
+from .options import comma_separated, output_folder, positive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,14 +112,16 @@ def _generators(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    for title, table in _tables(args):
-        print_table(title, table)
-        if len(table):
-            print()
+    # before the seconds that libraries take to load: it may be no folder
+    with output_folder(args.output_dir) as folder:
+        for title, table in _tables(args, folder):
+            print_table(title, table)
+            if len(table):
+                print()
     tell("wrote", f"CIF files to {args.output_dir}")
 
 
-def _tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
+def _tables(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, pd.DataFrame]]:
     """Write CIF files and yield a table per formula."""
     import pandas as pd
 
@@ -137,8 +139,6 @@ def _tables(args: argparse.Namespace) -> Iterator[tuple[str, pd.DataFrame]]:
             "of such an anonymous formula with elements like these. Pass crystals of "
             f"your own with --known, or try --generator {','.join(GENERATORS)}."
         )
-    folder = Path(args.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     for formula, candidates in zip(args.formulas, found, strict=True):
         rows = [_row(c, folder, formula, i) for i, c in enumerate(candidates, start=1)]
         count = f"{len(rows)} candidates" if rows else "no candidate"

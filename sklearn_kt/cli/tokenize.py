@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sklearn_kt.exceptions import InputError
 
 from .formulas import FormulaReader, given_table, write_rows
-from .options import add_stream, positive
+from .options import add_stream, check_table_output, positive
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,13 +42,12 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    check_table_output(args.output)
+
     import pyarrow as pa
 
-    from sklearn_kt.tables import writable_format
     from sklearn_kt.tokenizer import CompositionTokenizer
 
-    if args.output is not None:
-        writable_format(args.output)
     tokenizer = CompositionTokenizer(args.scheme, max_length=args.max_length)
     kind = pa.from_numpy_dtype(tokenizer.transform(["H"]).dtype)
     with given_table(args) as table:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, confusion_matrix, roc_curve
 
-from sklearn_kt._files import replacing
+from sklearn_kt._files import image_format, replacing
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.plotting import ParityDisplay
 from sklearn_kt.plotting._style import (
@@ -26,7 +26,6 @@ from sklearn_kt.plotting._style import (
     GREY,
     MAX_DOTS,
     embedded,
-    image_format,
     places_in_picture,
     plain_text,
     write_figure,

@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import math
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from sklearn_kt.exceptions import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +25,6 @@ __all__ = [
     "embedded",
     "figure_of",
     "formula_text",
-    "image_format",
     "new_axes",
     "number_text",
     "places_in_picture",
@@ -87,19 +83,6 @@ def number_text(value: float, room: float) -> str:
     text = f"{value:.{decimals}f}"
     # no negative zero; a true minus sign, as on matplotlib's axes
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
-
-
-def image_format(path: str | os.PathLike[str]) -> str:
-    """Tell the format of a picture by its name; without an ending it is PNG."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    ending = Path(path).suffix[1:].lower() or "png"
-    known = FigureCanvasBase.get_supported_filetypes()
-    if ending not in known:
-        raise InputError(
-            f"{path}: pictures cannot be written as .{ending}. The formats are {', '.join(known)}."
-        )
-    return ending
 
 
 def write_figure(figure: Figure, file: Path | io.BytesIO, kind: str) -> None:

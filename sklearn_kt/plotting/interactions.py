@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sklearn_kt._files import replacing
+from sklearn_kt._files import image_format, replacing
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.explanation.explain import explain
 
@@ -19,7 +19,6 @@ from ._style import (
     POSITIVE,
     figure_of,
     formula_text,
-    image_format,
     new_axes,
     number_text,
     plain_text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -110,52 +111,59 @@ def test_light_start() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _run_fresh(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run code where nothing is imported yet."""
-    return subprocess.run(
+def _heavy_after(folder: Path, *commands: tuple[str, ...]) -> list[tuple[int, str, list[str]]]:
+    """Run commands where nothing is imported yet: exit code, errors, what has been imported."""
+    code = (
+        "import contextlib, io, json, sys; from sklearn_kt.cli import main\n"
+        "found = []\n"
+        f"for arguments in {commands!r}:\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as err:\n"
+        "        code = main(arguments)\n"
+        "    heavy = {'sklearn', 'skops', 'skorch', 'torch', 'transformers'} & {*sys.modules}\n"
+        "    found.append((code, err.getvalue(), sorted(heavy)))\n"
+        "print(json.dumps(found))"
+    )
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder
     )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("fit", "gaps.csv", "--target", "gapp", "--output", "m"),
-        ("fit", "gaps.csv", "--target", "gap", "--formula-column", "x", "--output", "m"),
-        ("evaluate", "--data", "gaps.csv", "--target", "gapp"),
-        ("predict", "gap.model", "gaps.csv", "--formula-column", "x"),
-        ("predict", "gap.model", "gaps.csv", "--output", "p.doc"),
-        ("screen", "gap.model", "gaps.csv", "--formula-column", "x", "--output", "p.csv"),
-        ("screen", "gap.model", "gaps.csv", "--output", "p.doc"),
-        ("properties", "gaps.csv", "--formula-column", "x"),
-    ],
-)
-def test_what_is_wrong_with_columns_is_said_at_once(arguments: tuple, table: Path) -> None:
-    code = (
-        "import sys; from sklearn_kt.cli import main\n"
-        f"code = main({arguments!r})\n"
-        "heavy = {'sklearn', 'torch', 'skops'} & set(sys.modules)\n"
-        "sys.exit(', '.join(heavy) or code)"
-    )
-    done = _run_fresh(code, table.parent)
-    assert done.returncode == 2, done.stderr
-    assert_one_line(done.stderr)
-
-
-@pytest.mark.slow
-def test_models_that_are_not_there_are_said_before_libraries_are_imported(table: Path) -> None:
-    code = (
-        "import sys; from sklearn_kt.cli import main\n"
-        "codes = {main([name, 'none.model', *rest]) for name, *rest in (\n"
-        f"    ('predict', {table.name!r}), ('explain', 'GaN'), ('info',),\n"
-        f"    ('screen', {table.name!r}, '--output', 'o.csv'))}}\n"
-        "heavy = {'torch', 'skops'} & set(sys.modules)\n"
-        "sys.exit(', '.join(heavy) or max(codes))"
-    )
-    done = _run_fresh(code, table.parent)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.count("There is no model file none.model") == 4
+@pytest.mark.usefixtures("model")
+def test_what_is_wrong_with_names_is_said_at_once(table: Path) -> None:
+    (table.parent / "damaged.model").write_bytes(b"PK")
+    commands = {
+        ("fit", "gaps.csv", "--target", "gapp", "-o", "m"): "Did you mean 'gap'",
+        ("fit", "gaps.csv", "--target", "gap", "--formula-column", "x", "-o", "m"): "'x'",
+        ("fit", "gaps.csv", "--target", "gap", "-o", "none/m"): "for m does not exist",
+        ("evaluate", "--data", "gaps.csv", "--target", "gapp"): "Did you mean 'gap'",
+        ("evaluate", "--data", "gaps.csv", "--target", "gap", "--output-dir", "gaps.csv"): "gaps.",
+        ("inspect", "gaps.csv", "-o", "none/look.html"): "for look.html does not exist",
+        ("predict", "gap.model", "gaps.csv", "--formula-column", "x"): "'x'",
+        ("predict", "gap.model", "gaps.csv", "-o", "p.doc"): "cannot be written as .doc",
+        ("predict", "gap.model", "gaps.csv", "-o", "none/p.csv"): "for p.csv does not exist",
+        ("predict", "none.model", "gaps.csv"): "no model file none.model",
+        ("predict", "damaged.model", "GaN"): "damaged.model",
+        ("screen", "gap.model", "gaps.csv", "--formula-column", "x", "-o", "p.csv"): "'x'",
+        ("screen", "gap.model", "gaps.csv", "-o", "p.doc"): "cannot be written as .doc",
+        ("screen", "gap.model", "gaps.csv", "-o", "none/p.csv"): "for p.csv does not exist",
+        ("screen", "none.model", "gaps.csv", "-o", "p.csv"): "no model file none.model",
+        ("properties", "gaps.csv", "--formula-column", "x"): "'x'",
+        ("properties", "GaN", "-o", "none/p.csv"): "for p.csv does not exist",
+        ("tokenize", "GaN", "-o", "none/p.csv"): "for p.csv does not exist",
+        ("explain", "none.model", "GaN"): "no model file none.model",
+        ("explain", "none.model", "GaN", "-o", "e.xyz"): "cannot be written as .xyz",
+        ("explain", "none.model", "GaN", "-o", "none/e.png"): "for e.png does not exist",
+        ("structures", "GaN", "--output-dir", "gaps.csv"): "gaps.csv",
+        ("info", "none.model"): "no model file none.model",
+    }
+    found = _heavy_after(table.parent, *commands)
+    for (code, err, heavy), (command, said) in zip(found, commands.items(), strict=True):
+        assert (code, heavy) == (2, []), (command, err)
+        assert_one_line(err, said)
+    assert files(table.parent) == ["damaged.model", "gap.model", "gaps.csv"]
 
 
 def test_the_only_column_of_formulas_is_used(run: Run, tmp_path: Path) -> None:
