@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_kt.evaluation import CompositionPool
 from sklearn_kt.exceptions import CompositionError, DatasetError, InputError
 from sklearn_kt.pretraining import (
     PROPERTIES,
@@ -23,7 +22,6 @@ from sklearn_kt.pretraining import (
     build_corpus,
     dft_tables,
 )
-from sklearn_kt.pretraining.corpus import OPEN_F
 
 GAP = Property("gap", "eV", low=0, high=20)
 METAL = Property("metal", "", "binary", low=0, high=1)
@@ -81,29 +79,6 @@ def test_values_beyond_the_bounds_are_left_out_and_outliers_pulled_in(tmp_path: 
     assert 0.99 < value(corpus, formulas[2], "gap") < 10
     known = corpus.targets[np.isfinite(corpus.targets)]
     assert_allclose([known.mean(), known.std()], [0, 1], atol=1e-3)
-
-
-def test_values_of_some_elements_are_left_out(tmp_path: Path) -> None:
-    formulas, gaps = ["EuO", "SrO", "Ba2Eu2O4", "LuN"], [0.0, 3.0, 1.0, 2.0]
-    table = CorpusTable(formulas, {"gap": gaps, "heat": gaps})
-    prop = Property("gap", "eV", low=0, without=["Eu", "Yb"])
-    build_corpus(tmp_path / "c", [table], [prop, Property("heat")])
-    corpus = Corpus(tmp_path / "c")
-    assert corpus.properties[0] == prop
-    assert_array_equal(np.isfinite(corpus.targets[:, 0]), [False, True, False, True])
-    assert np.isfinite(corpus.targets[:, 1]).all()
-    pool = CompositionPool.from_tables([table], [prop])
-    assert_array_equal(pool.knows(formulas, "gap"), [False, True, False, True])
-    with pytest.raises(InputError, match="'Xx' is no element"):
-        Property("gap", without=("Xx",))
-
-
-def test_no_gaps_of_open_f_shells() -> None:
-    assert len(set(OPEN_F)) == 25
-    assert not {"La", "Lu", "Ac", "Th", "Lr"} & set(OPEN_F)
-    for prop in PROPERTIES:
-        electronic = prop.name.startswith(("band_gap_", "is_metal_"))
-        assert prop.without == (OPEN_F if electronic else ())
 
 
 def test_polymorphs_of_a_part_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,7 @@ class CompositionPool:
             for column, prop in enumerate(properties):
                 if prop.name in table.targets:
                     values = np.asarray(table.targets[prop.name], np.float64)
-                    mask[:, column] = prop.known(values, batch)
+                    mask[:, column] = prop.known(values)
             keys.append(composition_keys(batch))
             known.append(mask)
         if not keys:

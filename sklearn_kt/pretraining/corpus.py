@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 __all__ = [
-    "OPEN_F",
     "PROPERTIES",
     "UNIT_FORMS",
     "Corpus",
@@ -81,8 +80,6 @@ class Property:
         ``"binary"`` column holds probabilities of yes and is not standardised.
     low, high : float, default=-inf, inf
         Values outside are failed calculations and are left out.
-    without : tuple of str, default=()
-        Values of compositions with one of these elements are left out.
     """
 
     name: str
@@ -90,11 +87,8 @@ class Property:
     transform: str = "identity"
     low: float = -math.inf
     high: float = math.inf
-    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        # JSON has no tuples
-        object.__setattr__(self, "without", tuple(self.without))
         if self.transform not in _TRANSFORMS:
             raise InputError(
                 f"property {self.name!r}: transform must be one of {sorted(_TRANSFORMS)}, "
@@ -102,31 +96,22 @@ class Property:
             )
         if self.transform == "log" and not self.low > 0:
             raise InputError(f"property {self.name!r}: a logarithm needs low > 0, got {self.low}.")
-        wrong = sorted(set(self.without) - set(ELEMENTS))
-        if wrong:
-            raise InputError(f"property {self.name!r}: {wrong[0]!r} is no element.")
 
-    def known(self, values: np.ndarray, batch: CompositionBatch) -> np.ndarray:
+    def known(self, values: np.ndarray) -> np.ndarray:
         """Tell which values count.
 
         Parameters
         ----------
         values : ndarray of float64, shape (n,)
             In the property's unit; NaN is unknown.
-        batch : CompositionBatch
-            Whose values these are.
 
         Returns
         -------
         known : bool ndarray of shape (n,)
-            Finite, within the bounds and of a composition that is not left out.
+            Finite and within the bounds.
         """
         with np.errstate(invalid="ignore"):
-            known = np.isfinite(values) & (values >= self.low) & (values <= self.high)
-        numbers = [ELEMENTS.index(symbol) + 1 for symbol in self.without]
-        row = np.repeat(np.arange(len(batch)), batch.n_elements)
-        known[row[np.isin(batch.atomic_numbers, numbers)]] = False
-        return known
+            return np.isfinite(values) & (values >= self.low) & (values <= self.high)
 
 
 @dataclass
@@ -156,16 +141,6 @@ class CorpusTable:
     name: str = "table"
 
 
-OPEN_F = (
-    *("Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb"),
-    *("Pa", "U", "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm", "Md", "No"),
-)
-"""Elements with open f shells, whose compounds have a gap or none as a code treats these shells.
-
-EuO is a metal in one table and an insulator in the next.
-"""
-
-
 def read_property_table() -> list[dict[str, str]]:
     """Read what the package says of each property of the shipped checkpoint's corpus."""
     with (DATA / "properties.csv").open(encoding="utf-8", newline="") as file:
@@ -179,7 +154,6 @@ PROPERTIES: tuple[Property, ...] = tuple(
         row["transform"],
         low=json.loads(row["low"] or "-Infinity"),
         high=json.loads(row["high"] or "Infinity"),
-        without=OPEN_F if row["without"] == "open f" else (),
     )
     for row in read_property_table()
 )
@@ -248,7 +222,7 @@ def build_corpus(
                         "add a Property of that name."
                     )
                 value = _column(table, name, values, len(batch))
-                known = properties[column_of[name]].known(value, batch)
+                known = properties[column_of[name]].known(value)
                 observed.append(
                     (
                         np.full(known.sum(), column_of[name], np.int16),
