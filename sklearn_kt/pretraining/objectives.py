@@ -6,7 +6,7 @@ This module imports torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from sklearn_kt._settings import own_settings
-from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.compositions import ELEMENTS, CompositionBatch
 from sklearn_kt.encoder.encoder import element_inputs
 from sklearn_kt.encoder.modeling import CompositionEncoder, CompositionEncoderConfig
 from sklearn_kt.encoder.resumable import ResumableRun, adamw
@@ -63,6 +63,10 @@ class PretrainingModel(nn.Module):
             {name: nn.Parameter(torch.tensor(-math.log(_TEMPERATURE))) for name in teachers}
         )
 
+    def inputs(self, batch: CompositionBatch) -> Iterable[np.ndarray]:
+        """Make what `forward` takes, of compositions."""
+        return element_inputs(batch).values()
+
     def forward(
         self, input_ids: torch.Tensor, fractions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,9 +105,7 @@ class PretrainingRun(ResumableRun):
         with torch_generator_kept():
             seed_torch(params.random_state)
             dims = {name: table[1].shape[1] for name, table in tables.items()}
-            model = PretrainingModel(spec, dims).to(device)
-        if params.initial is not None:
-            _take_over(model.encoder, *load_checkpoint(params.initial))
+            model = self._build(dims).to(device)
         optimizer = adamw(
             model,
             weight_decay=params.weight_decay,
@@ -120,6 +122,13 @@ class PretrainingRun(ResumableRun):
             save_every=params.checkpoint_every,
             averaging=params.averaging,
         )
+
+    def _build(self, teachers: Mapping[str, int]) -> PretrainingModel:
+        """Make the model, with heads of so many numbers for each teacher."""
+        model = PretrainingModel(self.spec, teachers)
+        if self.params.initial is not None:
+            _take_over(model.encoder, *load_checkpoint(self.params.initial))
+        return model
 
     def _progress(self) -> float:
         done = super()._progress()
@@ -198,26 +207,16 @@ class PretrainingRun(ResumableRun):
 
     def _losses(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         params, rows = self.params, self.workers.share(rows)
-        ids, fractions = _inputs(self.corpus, rows, self.device)
-        elements = ids > CLS_ID
+        inputs = _inputs(self.model, self.corpus, rows, self.device)
         chosen = torch.rand(len(rows), device=self.device) < params.masked_fraction
         chosen |= torch.from_numpy(self.unlabelled[rows]).to(self.device)
-        scores = torch.rand(ids.shape, device=self.device).masked_fill(~elements, 2.0)
-        hidden = (scores < params.mask_rate) | (scores == scores.amin(dim=1, keepdim=True))
-        hidden = hidden & elements & chosen[:, None]
-        amount = torch.rand(ids.shape, device=self.device) < params.mask_rate
-        amount = amount & elements & chosen[:, None]
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, self.autocast):
-            states, pooled = self.model(
-                ids.masked_fill(hidden, MASK_ID), fractions.masked_fill(amount, -1.0)
-            )
+        losses = {}
+        pooled, masked = self._fill_in(inputs, chosen)
+        with self._precision():
             whole = ~chosen
             at = whole.nonzero().squeeze(1)
-            losses = {}
             if params.masked_weight and chosen.any():
-                losses["masked"] = params.masked_weight * self._masked_loss(
-                    states, ids, fractions, hidden, amount
-                )
+                losses["masked"] = params.masked_weight * masked
             if params.property_weight and self.corpus.properties and len(at):
                 losses["property"] = params.property_weight * self._property_loss(
                     pooled[at], rows[at.cpu().numpy()]
@@ -228,20 +227,37 @@ class PretrainingRun(ResumableRun):
                     losses[name] = weight * loss
         return losses
 
-    def _masked_loss(
-        self,
-        states: torch.Tensor,
-        ids: torch.Tensor,
-        fractions: torch.Tensor,
-        hidden: torch.Tensor,
-        amount: torch.Tensor,
-    ) -> torch.Tensor:
-        logits = self.model.elements(states[hidden]).float()
-        loss = F.cross_entropy(logits, ids[hidden] - MASK_ID - 1)
-        if amount.any():
-            guessed = self.model.amounts(states[amount]).squeeze(-1).float()
-            loss = loss + F.smooth_l1_loss(guessed, fractions[amount], beta=_AMOUNT_BETA)
-        return loss
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16, self.autocast)
+
+    def _hide(self, tokens: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Choose a share of the tokens of some rows, and at least one of each."""
+        scores = torch.rand(tokens.shape, device=self.device).masked_fill(~tokens, 2.0)
+        hidden = (scores < self.params.mask_rate) | (scores == scores.amin(dim=1, keepdim=True))
+        return hidden & tokens & rows[:, None]
+
+    def _fill_in(
+        self, inputs: Sequence[torch.Tensor], chosen: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read a batch of which the chosen rows are masked: pooled states, and the loss of these.
+
+        The loss is NaN if no row is chosen.
+        """
+        ids, fractions = inputs
+        elements = ids > CLS_ID
+        hidden = self._hide(elements, chosen)
+        amount = torch.rand(ids.shape, device=self.device) < self.params.mask_rate
+        amount = amount & elements & chosen[:, None]
+        with self._precision():
+            states, pooled = self.model(
+                ids.masked_fill(hidden, MASK_ID), fractions.masked_fill(amount, -1.0)
+            )
+            logits = self.model.elements(states[hidden]).float()
+            loss = F.cross_entropy(logits, ids[hidden] - MASK_ID - 1)
+            if amount.any():
+                guessed = self.model.amounts(states[amount]).squeeze(-1).float()
+                loss = loss + F.smooth_l1_loss(guessed, fractions[amount], beta=_AMOUNT_BETA)
+        return pooled, loss
 
     def _property_loss(self, pooled: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         guessed = self.model.encoder.properties(pooled).float()
@@ -331,10 +347,11 @@ def _amount_columns(config: CompositionEncoderConfig) -> list[tuple[str, ...]]:
     return [("x",), ("log",), *waves]
 
 
-def _inputs(corpus: Corpus, rows: np.ndarray, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    arrays = element_inputs(corpus.compositions(rows)).values()
-    ids, fractions = (torch.from_numpy(array).to(device) for array in arrays)
-    return ids, fractions
+def _inputs(
+    model: PretrainingModel, corpus: Corpus, rows: np.ndarray, device: str
+) -> list[torch.Tensor]:
+    arrays = model.inputs(corpus.compositions(rows))
+    return [torch.from_numpy(array).to(device) for array in arrays]
 
 
 @own_settings()
@@ -380,7 +397,7 @@ def evaluate(
     for start in range(0, len(rows), _EMBEDDING_BATCH):
         part = rows[start : start + _EMBEDDING_BATCH]
         with torch.autocast(torch.device(device).type, torch.bfloat16, autocast):
-            pooled.append(model(*_inputs(corpus, part, device))[1].float())
+            pooled.append(model(*_inputs(model, corpus, part, device))[1].float())
     embedded = torch.cat(pooled)
     scores: dict[str, float] = {}
     properties = list(enumerate(corpus.properties)) if model.encoder.config.properties else []

@@ -174,6 +174,8 @@ class CrossModalPretrainer(BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    _run: ClassVar[type[PretrainingRun]] = PretrainingRun
+
     def __init__(
         self,
         encoder: str | dict[str, Any] = "base",
@@ -349,7 +351,7 @@ class CrossModalPretrainer(BaseEstimator):
             config["properties"] = _describe_properties(corpus)
         spec = {"kind": "composition", "config": config}
         signature = self._signature(corpus, spec, tables)
-        return PretrainingRun(self, corpus, spec, tables, self._held_out(corpus), signature)
+        return self._run(self, corpus, spec, tables, self._held_out(corpus), signature)
 
     def _held_out(self, corpus: Corpus) -> np.ndarray:
         # keys are hashes: their order is arbitrary, and the same everywhere
