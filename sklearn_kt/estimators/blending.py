@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from scipy.stats import rankdata
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import ClassifierMixin, clone, is_regressor
 from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
 from sklearn.model_selection import PredefinedSplit, check_cv
 from sklearn.utils import Bunch
@@ -63,6 +63,10 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
+
+    # what a default model is of
+    _implicit: ClassVar[Any]
+    _explicit: ClassVar[Any]
 
     def __init__(
         self,
@@ -164,6 +168,35 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
     def named_estimators_(self) -> Bunch:
         """Fitted models by name."""
         return Bunch(**dict(zip(self.weights_, self.estimators_, strict=True)))
+
+    def default_models(self, seed: int, n_rows: int, n_conditions: int = 0) -> dict[str, Any]:
+        """Name the models that are weighed where ``estimators`` is None.
+
+        Parameters
+        ----------
+        seed : int
+            Random state of each.
+        n_rows : int
+            Rows of the table; kernels are left out of long ones.
+        n_conditions : int, default=0
+            Columns that the conditions of its rows become.
+
+        Returns
+        -------
+        models : dict of str to estimator
+            Not fitted.
+        """
+        common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
+        models = {
+            "imkt": self._implicit(**common),
+            # where there is no structure, the others stand in
+            "exkt": self._explicit(fallback="nan", **common),
+        }
+        # which is for numbers
+        if is_regressor(self) and n_rows <= MAX_KERNEL_ROWS:
+            readout = smooth_readout(n_conditions)
+            models["exkt_kernel"] = self._explicit(readout=readout, fallback="nan", **common)
+        return models
 
     def _named(self, seed: int, n_rows: int, n_conditions: int) -> dict[str, Any]:
         if self.estimators is None:
@@ -363,6 +396,9 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
     True
     """
 
+    _implicit = ImplicitKTRegressor
+    _explicit = ExplicitKTRegressor
+
     @overload
     def predict(
         self, X: Any, return_std: Literal[False] = ..., coverage: None = ...
@@ -458,35 +494,6 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
                 f"{MIN_FOLD_ROWS * self.cv} rows of different compositions or groups."
             )
         return self.error_model_
-
-    def default_models(self, seed: int, n_rows: int, n_conditions: int = 0) -> dict[str, Any]:
-        """Name the models that are weighed where ``estimators`` is None.
-
-        Parameters
-        ----------
-        seed : int
-            Random state of each.
-        n_rows : int
-            Rows of the table; kernels are left out of long ones.
-        n_conditions : int, default=0
-            Columns that the conditions of its rows become.
-
-        Returns
-        -------
-        models : dict of str to estimator
-            Not fitted.
-        """
-        common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
-        models = {
-            "imkt": ImplicitKTRegressor(**common),
-            # where there is no structure, the others stand in
-            "exkt": ExplicitKTRegressor(fallback="nan", **common),
-        }
-        if n_rows <= MAX_KERNEL_ROWS:
-            models["exkt_kernel"] = ExplicitKTRegressor(
-                readout=smooth_readout(n_conditions), fallback="nan", **common
-            )
-        return models
 
     def _read_targets(self, y: Any) -> np.ndarray:
         self.targets_ = NumberTargets()
@@ -594,6 +601,9 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
     array([ True,  True, False])
     """
 
+    _implicit = ImplicitKTClassifier
+    _explicit = ExplicitKTClassifier
+
     @overload
     def predict(self, X: Any, return_proba: Literal[False] = ...) -> np.ndarray: ...
 
@@ -641,29 +651,6 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         """
         check_is_fitted(self)
         return self._blend(self._read(X))[0]
-
-    def default_models(self, seed: int, n_rows: int, n_conditions: int = 0) -> dict[str, Any]:
-        """Name the models that are weighed where ``estimators`` is None.
-
-        Parameters
-        ----------
-        seed : int
-            Random state of each.
-        n_rows : int
-            Rows of the table; kernels are left out of long ones.
-        n_conditions : int, default=0
-            Columns that the conditions of its rows become.
-
-        Returns
-        -------
-        models : dict of str to estimator
-            Not fitted.
-        """
-        common: dict[str, Any] = {"random_state": seed, "n_jobs": self.n_jobs}
-        return {
-            "imkt": ImplicitKTClassifier(**common),
-            "exkt": ExplicitKTClassifier(fallback="nan", **common),
-        }
 
     def _read_targets(self, y: Any) -> np.ndarray:
         self.targets_ = ClassTargets()
