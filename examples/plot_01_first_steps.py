@@ -11,13 +11,13 @@ as it stands when the page was built.
 # -------
 # Any container of formulas will do: a list, an array, a column of pandas or polars, pymatgen
 # ``Composition`` objects, or dicts of amounts. The package brings along a table that every
-# materials scientist can judge: measured band gaps of 4,604 compounds, in eV. A third of them is
+# materials scientist can judge: measured band gaps of 4,604 compounds, in eV. A sixth of them is
 # enough to begin with; some of the others will tell how good the model is.
 
 from sklearn_kt.datasets import load_expt_gap
 
 gaps = load_expt_gap()
-X, y = gaps.data[::3], gaps.target[::3]
+X, y = gaps.data[::6], gaps.target[::6]
 X_new, y_new = gaps.data[1::9], gaps.target[1::9]
 print(gaps.frame[["composition", "gap expt"]].sample(5, random_state=0))
 
