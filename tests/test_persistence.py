@@ -57,6 +57,8 @@ from sklearn_kt.persistence import (
 )
 from sklearn_kt.structures import Cached, RandomGenerator
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Cs") for b in ("F", "Cl", "Br", "I")]
 TARGET = np.linspace(6, 3, len(FORMULAS)) + np.arange(len(FORMULAS)) % 4
 

@@ -31,7 +31,6 @@ from sklearn_kt import (
 from sklearn_kt.cli import main
 from sklearn_kt.encoder.modeling import FeatureEncoder, FrozenEncoder
 from sklearn_kt.encoder.training import one_thread
-from sklearn_kt.estimators import readouts, uncertainty
 from sklearn_kt.estimators.readouts import KernelRegressor, smooth_readout
 from sklearn_kt.estimators.uncertainty import ErrorModel
 from sklearn_kt.evaluation import make_model
@@ -39,6 +38,8 @@ from sklearn_kt.evaluation.runner import fit_and_predict
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.randomness import random_state_of, seed_torch, torch_generator_kept
 from sklearn_kt.structures import Candidate, CrystalGraphRegressor
+
+pytestmark = pytest.mark.usefixtures("few_trees")
 
 FORMULAS = [f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Mg", "Ca") for b in ("F", "Cl", "Br", "O")]
 TARGET = np.linspace(6, 3, len(FORMULAS)) + np.arange(len(FORMULAS)) % 4
@@ -68,12 +69,6 @@ class Volume(BaseEstimator):
 
     def transform(self, X: list) -> np.ndarray:
         return np.array([[row[0].structure.volume] for row in X])
-
-
-@pytest.fixture(autouse=True)
-def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readouts, "_N_TREES", {"auto": 20, "fast": 20})
-    monkeypatch.setattr(uncertainty, "_N_TREES", 30)
 
 
 @pytest.fixture

@@ -32,6 +32,11 @@ def run(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path
     return run
 
 
+@pytest.fixture(autouse=True)
+def _few_trees(few_trees: None) -> None:
+    """Keep forests small in all tests of commands."""
+
+
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "gaps.csv"

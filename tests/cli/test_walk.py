@@ -11,7 +11,6 @@ import pytest
 from _commands import Run, files, read
 
 from sklearn_kt.datasets import load_expt_gap
-from sklearn_kt.estimators import readouts, uncertainty
 
 TARGET = "gap (eV)"
 
@@ -34,10 +33,7 @@ def tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tables")
-def test_ten_tasks(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readouts, "_N_TREES", {"auto": 10, "fast": 10})
-    monkeypatch.setattr(uncertainty, "_N_TREES", 20)
-
+def test_ten_tasks(run: Run, tmp_path: Path) -> None:
     def done(*arguments: object, stdin: str = "") -> tuple[str, str]:
         code, out, err = run(*arguments, stdin=stdin)
         assert code == 0, err

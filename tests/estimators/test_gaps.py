@@ -27,10 +27,11 @@ from sklearn_kt import (
     ImplicitKTClassifier,
     ImplicitKTRegressor,
 )
-from sklearn_kt.estimators import readouts, uncertainty
 from sklearn_kt.estimators.html_repr import fitted_html
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.persistence import load_model, save_model
+
+pytestmark = pytest.mark.usefixtures("few_trees")
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 3))
@@ -56,12 +57,6 @@ REGRESSORS: dict[str, Any] = {
         random_state=0,
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uncertainty, "_N_TREES", 30)
-    monkeypatch.setattr(readouts, "_N_TREES", {"auto": 10, "fast": 10})
 
 
 @pytest.mark.parametrize("regressor", REGRESSORS.values(), ids=REGRESSORS)

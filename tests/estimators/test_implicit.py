@@ -40,7 +40,7 @@ from sklearn_kt import (
     load_model,
     save_model,
 )
-from sklearn_kt.estimators import implicit_base
+from sklearn_kt.estimators import implicit_base, readouts
 from sklearn_kt.estimators.implicit_base import BaseImplicitKT
 from sklearn_kt.estimators.readouts import Readout
 from sklearn_kt.evaluation import CompositionPool
@@ -52,6 +52,8 @@ from sklearn_kt.exceptions import (
     TrainingError,
 )
 from sklearn_kt.pretraining import CorpusTable
+
+pytestmark = pytest.mark.usefixtures("few_trees")
 
 FORMULAS = [
     f"{metal}{n}{anion}{m}"
@@ -403,10 +405,11 @@ def test_a_readout_keeps_its_decisions() -> None:
 def test_class_weights_multiply_probabilities() -> None:
     labels = np.where(np.quantile(TARGET, 0.2) < TARGET, "many", "few")
     plain = ImplicitKTClassifier(readout="fast", random_state=0).fit(FORMULAS, labels)
-    votes = (101 * plain.predict_proba(FORMULAS) - 1 / 2) / 100
+    n = readouts._N_TREES["fast"]
+    votes = ((n + 1) * plain.predict_proba(FORMULAS) - 1 / 2) / n
     expected = votes / [(labels == c).mean() for c in plain.classes_]
     expected /= expected.sum(axis=1, keepdims=True)
-    expected = (100 * expected + 1 / 2) / 101
+    expected = (n * expected + 1 / 2) / (n + 1)
     for weights in ("balanced", {c: 1 / (labels == c).mean() for c in plain.classes_}):
         model = ImplicitKTClassifier(readout="fast", class_weight=weights, random_state=0)
         probabilities = model.fit(FORMULAS, labels).predict_proba(FORMULAS)
@@ -676,8 +679,9 @@ def test_forests_are_never_certain(class_weight: Any) -> None:
     rows = np.linspace(-1, 7, 50)[:, None]
     votes, probabilities = model._probabilities(rows), model.predict_proba(rows)
     assert votes.min() < 1e-9
-    # 100 trees, and one that votes for each class alike
-    np.testing.assert_allclose(probabilities, (100 * votes + 1 / 3) / 101)
+    # the trees, and one that votes for each class alike
+    n = readouts._N_TREES["fast"]
+    np.testing.assert_allclose(probabilities, (n * votes + 1 / 3) / (n + 1))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     np.testing.assert_array_equal(model.predict(rows), probabilities.argmax(axis=1))
     np.testing.assert_array_equal(model.predict(rows), votes.argmax(axis=1))

@@ -11,9 +11,10 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 from sklearn_kt import BlendedKTRegressor, ExplicitKTRegressor, ImplicitKTRegressor
-from sklearn_kt.estimators import readouts, uncertainty
 from sklearn_kt.estimators.readouts import offers_intervals
 from sklearn_kt.exceptions import InputError
+
+pytestmark = pytest.mark.usefixtures("few_trees")
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 QUICK: dict[str, Any] = {"checkpoint": None, "readout": "fast", "random_state": 0}
@@ -27,8 +28,6 @@ REGRESSORS = {
 @pytest.mark.parametrize("y", [X[:, 0], X[:, :2]], ids=["one", "two"])
 @pytest.mark.parametrize("name", REGRESSORS)
 def test_what_is_asked_for(name: str, y: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uncertainty, "_N_TREES", 20)
-    monkeypatch.setattr(readouts, "_N_TREES", {"auto": 10, "fast": 10})
     model = REGRESSORS[name].fit(X, y)
     alone, std = model.predict(X[:5], return_std=True)
     bounds = model.predict_interval(X[:5], 0.8)
