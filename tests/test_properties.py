@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +161,14 @@ def test_a_screening_filters_by_properties(tmp_path: Path) -> None:
     assert_allclose(found["bulk_modulus_aflow"], expected["bulk_modulus_aflow"][kept], rtol=1e-5)
     with pytest.raises(InputError, match="'prediction' is no property"):
         screen(model, formulas, tmp_path / "p.csv", properties=["prediction"])
+
+
+@pytest.mark.slow
+def test_imports_neither_models_of_transformers_nor_the_compiler_of_torch() -> None:
+    code = (
+        "import sys; from sklearn_kt.properties import predict_properties\n"
+        "predict_properties(['MgO'])\n"
+        "sys.exit(', '.join({'sympy', 'torch._dynamo', 'transformers'} & {*sys.modules}) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,25 +1,31 @@
 """The compact composition encoder, and the modules that training wraps.
 
-This module imports torch and transformers; everything outside
-:mod:`sklearn_kt.encoder` and :mod:`sklearn_kt.encoder.training` imports it inside
-functions, so that ``import sklearn_kt`` stays light.
+This module imports torch; everything outside :mod:`sklearn_kt.encoder` and
+:mod:`sklearn_kt.encoder.training` imports it inside functions, so that ``import sklearn_kt`` stays
+light. transformers, whose models take longer to import than torch, is imported for text encoders
+alone.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from transformers import CONFIG_MAPPING, MODEL_MAPPING, PretrainedConfig, PreTrainedModel
+from torch.overrides import TorchFunctionMode
 
 from sklearn_kt.exceptions import CheckpointError, InputError, reason_of
 from sklearn_kt.hub import check_settings
 from sklearn_kt.randomness import torch_generator_kept
 from sklearn_kt.tokenizer import CLS_ID, N_TOKENS, PAD_ID
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 __all__ = [
     "CompositionEncoder",
@@ -30,6 +36,7 @@ __all__ = [
     "TextEncoder",
     "build_backbone",
     "model_class",
+    "shapes_only",
     "text_config",
 ]
 
@@ -58,7 +65,8 @@ AMOUNT_POWERS: dict[str, tuple[float, ...]] = {
 }
 
 
-class CompositionEncoderConfig(PretrainedConfig):
+@dataclass(frozen=True)
+class CompositionEncoderConfig:
     """Sizes of a :class:`CompositionEncoder`.
 
     Parameters
@@ -78,43 +86,28 @@ class CompositionEncoderConfig(PretrainedConfig):
         so that a trace has the say of a main component. "linear": it is proportional to f.
         "mixed": in every second head, and to sqrt(f) in the others. Under the latter two an
         element whose amount vanishes has no say, whatever the weights.
-    properties : list of dict, default=[]
+    properties : sequence of dict, default=()
         What the pretrained property heads predict: ``name``, ``unit``, and ``center`` and
         ``scale`` of the standardised output. Empty without heads.
     """
 
-    model_type = "composition_encoder"
+    vocab_size: int = N_TOKENS
+    hidden_size: int = 128
+    num_hidden_layers: int = 3
+    num_attention_heads: int = 4
+    intermediate_size: int = 512
+    drop_path: float = 0.1
+    n_frequencies: int = 8
+    n_log_frequencies: int = 8
+    amount_attention: str = "none"
+    properties: Sequence[dict[str, Any]] = ()
 
-    def __init__(
-        self,
-        vocab_size: int = N_TOKENS,
-        hidden_size: int = 128,
-        num_hidden_layers: int = 3,
-        num_attention_heads: int = 4,
-        intermediate_size: int = 512,
-        drop_path: float = 0.1,
-        n_frequencies: int = 8,
-        n_log_frequencies: int = 8,
-        amount_attention: str = "none",
-        properties: Sequence[dict[str, Any]] = (),
-        **kwargs: Any,
-    ) -> None:
-        self.vocab_size = vocab_size
-        self.hidden_size = hidden_size
-        self.num_hidden_layers = num_hidden_layers
-        self.num_attention_heads = num_attention_heads
-        self.intermediate_size = intermediate_size
-        self.drop_path = drop_path
-        self.n_frequencies = n_frequencies
-        self.n_log_frequencies = n_log_frequencies
-        if amount_attention not in AMOUNT_POWERS:
+    def __post_init__(self) -> None:
+        if self.amount_attention not in AMOUNT_POWERS:
             raise InputError(
                 f"amount_attention must be one of {sorted(AMOUNT_POWERS)}, "
-                f"got {amount_attention!r}."
+                f"got {self.amount_attention!r}."
             )
-        self.amount_attention = amount_attention
-        self.properties = list(properties)
-        super().__init__(**kwargs)
 
 
 class _AmountFeatures(nn.Module):
@@ -135,7 +128,7 @@ class _AmountFeatures(nn.Module):
             "log_frequencies": config.n_log_frequencies,
         }
         for name, n in sizes.items():
-            octaves = torch.pi * 2.0 ** torch.arange(n, dtype=torch.float32)
+            octaves = torch.tensor([torch.pi * 2.0**k for k in range(n)], dtype=torch.float32)
             self.register_buffer(name, octaves, persistent=False)
         self.project = nn.Linear(2 * sum(sizes.values()) + 2, config.hidden_size)
         self.masked = nn.Parameter(torch.zeros(config.hidden_size))
@@ -196,7 +189,7 @@ class _Block(nn.Module):
         return x + self.drop_path(self.down(F.gelu(self.up(self.norm2(x).to(dtype)))))
 
 
-class CompositionEncoder(PreTrainedModel):
+class CompositionEncoder(nn.Module):
     """Transformer encoder over the elements of a composition.
 
     A composition is a set: there are no positions, each token is an element
@@ -206,12 +199,9 @@ class CompositionEncoder(PreTrainedModel):
     that read computed properties from it.
     """
 
-    config_class = CompositionEncoderConfig
-    base_model_prefix = "encoder"
-    config: CompositionEncoderConfig
-
     def __init__(self, config: CompositionEncoderConfig) -> None:
-        super().__init__(config)
+        super().__init__()
+        self.config = config
         self.tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=PAD_ID)
         self.amounts = _AmountFeatures(config)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_hidden_layers))
@@ -221,26 +211,12 @@ class CompositionEncoder(PreTrainedModel):
                 nn.Linear(self.output_size, config.hidden_size), nn.GELU(), nn.Dropout(0.1)
             )
             self.heads = nn.Linear(config.hidden_size, len(config.properties))
-        self.post_init()
+        self.apply(_init_weights)
 
     @property
     def output_size(self) -> int:
         """Width of the pooled output."""
         return 2 * self.config.hidden_size
-
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=0.5)
-            with torch.no_grad():
-                module.weight[PAD_ID].zero_()
-        elif isinstance(module, nn.LayerNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, _AmountFeatures):
-            nn.init.zeros_(module.masked)
 
     def encode(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
         """Token states, (n, length, hidden_size)."""
@@ -292,6 +268,21 @@ class CompositionEncoder(PreTrainedModel):
         return self.pool(self.encode(input_ids, fractions), input_ids, fractions)
 
 
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.5)
+        with torch.no_grad():
+            module.weight[PAD_ID].zero_()
+    elif isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, _AmountFeatures):
+        nn.init.zeros_(module.masked)
+
+
 def text_config(settings: Mapping[str, Any]) -> PretrainedConfig:
     """Make the configuration of a text encoder from settings in a file.
 
@@ -299,6 +290,8 @@ def text_config(settings: Mapping[str, Any]) -> PretrainedConfig:
     (labels, versions) says nothing about an encoder. Other types, and settings that name code or
     another model, are refused.
     """
+    from transformers import CONFIG_MAPPING, PretrainedConfig
+
     check_settings(settings, "the text encoder's configuration")
     kind = settings.get("model_type")
     if kind not in _TEXT_MODELS:
@@ -327,6 +320,8 @@ def model_class(config: PretrainedConfig) -> Any:
 
     Not by way of AutoModel, which follows what a configuration says about code.
     """
+    from transformers import MODEL_MAPPING
+
     return MODEL_MAPPING[type(config)]
 
 
@@ -438,11 +433,30 @@ def build_backbone(spec: dict[str, Any]) -> nn.Module:
     make = {"composition": CompositionEncoderConfig, "features": FeatureEncoder}.get(kind)
     if make is None:
         raise CheckpointError(f"{str(kind)[:80]!r} is no kind of backbone.")
-    known = inspect.signature(make).parameters.keys() - {"kwargs"}
+    known = inspect.signature(make).parameters.keys()
     unknown = sorted(map(str, config.keys() - known))
     if unknown:
         raise CheckpointError(f"{unknown[0][:80]!r} is no setting of a {kind} encoder.")
     return CompositionEncoder(make(**config)) if kind == "composition" else make(**config)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Build modules that have the shapes of their weights, and neither memory nor values."""
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leave out random numbers: on the meta device torch imports its compiler to draw none."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.__name__ in ("kaiming_uniform_", "normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class FrozenEncoder(nn.Module):

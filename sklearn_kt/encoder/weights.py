@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,10 +248,9 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
 
 def _check_extent(config: PretrainedConfig, folder: Path) -> None:
     """Check that files hold as much as the settings describe, before that is built."""
-    import torch
     from safetensors import safe_open
 
-    from .modeling import model_class
+    from .modeling import model_class, shapes_only
 
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -261,7 +260,7 @@ def _check_extent(config: PretrainedConfig, folder: Path) -> None:
         with safe_open(file, "pt") as opened:
             names += len(opened.keys())
     _check_layers(config.to_dict(), names)
-    with torch.device("meta"):
+    with shapes_only():
         described = sum(v.numel() for v in model_class(config)(config).state_dict().values())
     # each takes a byte or more
     if described > sum(file.stat().st_size for file in files):
@@ -417,9 +416,7 @@ def check_weights(
     CheckpointError
         If sizes, names or settings differ, or a weight is not finite.
     """
-    import torch
-
-    from .modeling import build_backbone
+    from .modeling import build_backbone, shapes_only
 
     try:
         kind, config = spec["kind"], spec["config"]
@@ -428,7 +425,7 @@ def check_weights(
             backbone = {k.removeprefix(prefix): v for k, v in weights.items() if prefix in k}
             _check_sizes(config, backbone)
         _check_layers(config, len(weights))
-        with torch.device("meta"):
+        with shapes_only():
             module = build_backbone(spec) if make is None else make()
         expected = {name: _form(tensor) for name, tensor in module.state_dict().items()}
         for name in expected.keys() | weights.keys():
@@ -459,7 +456,7 @@ def _check_sizes(config: dict[str, Any], weights: dict[str, Any]) -> None:
     """Check that a config describes these weights, before anything of its size is built."""
     from .modeling import CompositionEncoderConfig
 
-    known = CompositionEncoderConfig().to_dict()
+    known = asdict(CompositionEncoderConfig())
     config = {name: config.get(name, known[name]) for name in _SIZES} | config
     tokens = weights["tokens.weight"].shape
     pairs = (weights["amounts.project.weight"].shape[1] - 2) / 2
