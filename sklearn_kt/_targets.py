@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import RegressorMixin
-from sklearn.metrics import log_loss, r2_score
+from sklearn.metrics import log_loss, r2_score, recall_score
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -124,6 +124,8 @@ class NumberTargets:
         Columns of what models learn; each is a target.
     scaler : ColumnScaler or None
         Between the units of the targets and those of models.
+    measure : str
+        What :meth:`error` is called.
 
     Notes
     -----
@@ -131,6 +133,8 @@ class NumberTargets:
     conductivities (``readout="fast"``, three folds of formulas) is 440 S/cm as they are, 448 after
     Yeo and Johnson's transform and 458 by normal quantiles.
     """
+
+    measure = "mean absolute error"
 
     def __init__(self, loss: str = "absolute_error") -> None:
         self.loss = loss
@@ -201,16 +205,18 @@ class NumberTargets:
         self, truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None
     ) -> float:
         """Loss of outputs, a mean over the targets; truth is encoded."""
-        return float(self.losses(truth, outputs, weights).mean())
-
-    def losses(
-        self, truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Loss of the outputs for each target, (n_targets,), of the rows that have it."""
         errors = np.abs(outputs - truth).reshape(len(truth), -1)
         if self.loss == "squared_error":
             errors = errors**2
-        return self._means(errors, truth, weights)
+        return float(self._means(errors, truth, weights).mean())
+
+    def error(
+        self, truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None
+    ) -> Any:
+        """Mean absolute error in the units of the targets, of several an array."""
+        y, answers = self._in_units(truth, outputs)
+        mae = self._means(np.abs(y - answers), truth, weights)
+        return float(mae[0]) if self.n_targets == 1 else mae
 
     def held_out(
         self, truth: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None = None
@@ -219,17 +225,17 @@ class NumberTargets:
 
         Of several targets, arrays of their scores.
         """
-        y, answers = (self.decode(values).reshape(len(truth), -1) for values in (truth, outputs))
-        mae = self._means(np.abs(y - answers), truth, weights)
+        y, answers = self._in_units(truth, outputs)
         r2 = np.array(
             [
                 r2_score(y[known], answers[known], sample_weight=of_rows(weights, known[0]))
                 for known in _known(y)
             ]
         )
-        if self.n_targets == 1:
-            return {"mae": float(mae[0]), "r2": float(r2[0])}
-        return {"mae": mae, "r2": r2}
+        return {
+            "mae": self.error(truth, outputs, weights),
+            "r2": float(r2[0]) if self.n_targets == 1 else r2,
+        }
 
     def folds(
         self,
@@ -279,6 +285,10 @@ class NumberTargets:
                 "too few to judge models on; pass folds that hold out more."
             )
 
+    def _in_units(self, *columns: np.ndarray) -> Iterator[np.ndarray]:
+        """Give columns of what models learn the units of the targets, (n, n_targets)."""
+        return (self.decode(values).reshape(len(values), -1) for values in columns)
+
     def _means(
         self, errors: np.ndarray, truth: np.ndarray, weights: np.ndarray | None
     ) -> np.ndarray:
@@ -302,9 +312,12 @@ class ClassTargets:
         Classes.
     n_targets : int
         1.
+    measure : str
+        What :meth:`error` is called.
     """
 
     loss = "log_loss"
+    measure = "log-loss"
     n_targets = 1
 
     def read(self, estimator: Any, y: Any) -> np.ndarray:
@@ -338,12 +351,26 @@ class ClassTargets:
         labels = np.arange(self.n_outputs)
         return float(log_loss(truth, probabilities, labels=labels, sample_weight=weights))
 
+    def error(
+        self, truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
+    ) -> float:
+        """Log-loss of probabilities."""
+        return self.score(truth, probabilities, weights)
+
     def held_out(
         self, truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
     ) -> dict[str, float]:
         """Score probabilities for the user; truth is encoded."""
-        accuracy = float(np.average(probabilities.argmax(axis=1) == truth, weights=weights))
-        return {"accuracy": accuracy, "log_loss": self.score(truth, probabilities, weights)}
+        found = probabilities.argmax(axis=1)
+        # balanced_accuracy_score warns of classes that are predicted and not there
+        recall = recall_score(
+            truth, found, labels=np.unique(truth), average="macro", sample_weight=weights
+        )
+        return {
+            "accuracy": float(np.average(found == truth, weights=weights)),
+            "balanced_accuracy": float(recall),
+            "log_loss": self.score(truth, probabilities, weights),
+        }
 
     def folds(
         self,

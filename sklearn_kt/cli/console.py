@@ -43,7 +43,13 @@ def _show(message: Warning | str, *_: object, **__: object) -> None:
 
 def spell_scores(scores: Mapping[str, float], unit: str) -> str:
     """Spell scores of predictions, errors in the unit of the target."""
-    labels = {"mae": "MAE", "r2": "R²", "roc_auc": "ROC AUC", "log_loss": "log-loss"}
+    labels = {
+        "mae": "MAE",
+        "r2": "R²",
+        "balanced_accuracy": "balanced accuracy",
+        "roc_auc": "ROC AUC",
+        "log_loss": "log-loss",
+    }
     return ", ".join(
         f"{labels.get(name, name)} {score:.3g}{f' {unit}' if name == 'mae' and unit else ''}"
         for name, score in scores.items()

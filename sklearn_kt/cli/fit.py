@@ -13,6 +13,7 @@ from sklearn_kt._files import check_place, replacing
 from .console import spell_scores, tell
 from .options import (
     FORMATS,
+    HELD_OUT,
     add_columns,
     add_conditions,
     add_missing,
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
             "weights": args.weights or "",
             "date": datetime.now(UTC).date().isoformat(),
             **{
-                f"held-out {score}{f' of {target}' if len(scores) > 1 else ''}": value
+                HELD_OUT.format(score) + (f" of {target}" if len(scores) > 1 else ""): value
                 for target, found in scores.items()
                 for score, value in found.items()
             },

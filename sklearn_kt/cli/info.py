@@ -8,7 +8,7 @@ import textwrap
 from typing import Any
 
 from .console import printable
-from .options import MODEL_FILE
+from .options import HELD_OUT, MODEL_FILE, model_targets
 
 
 def add_parser(commands: Any) -> None:
@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
 
     found = describe_model(args.model)
     rows = {**found["about"], "class": found["model"], "sklearn_kt": found["sklearn_kt"]}
+    errors = _errors(model_targets(found["about"]))
     width = max(len(printable(name)) for name in rows) + 2
     wrapper = textwrap.TextWrapper(
         max(shutil.get_terminal_size().columns, 2 * width), break_long_words=False
@@ -38,8 +39,17 @@ def run(args: argparse.Namespace) -> None:
     wrapper.subsequent_indent = " " * width
     print(printable(args.model), end="\n\n")
     for name, value in rows.items():
-        text = printable(value if isinstance(value, str) else f"{value:,.6g}")
+        unit = errors.get(name, "")
+        text = printable(value if isinstance(value, str) else f"{value:,.6g} {unit}".rstrip())
         # what does not apply, such as conditions, is stored empty
         if text:
             wrapper.initial_indent = printable(name).ljust(width)
             print(wrapper.fill(text))
+
+
+def _errors(targets: dict[str, str]) -> dict[str, str]:
+    """Give the unit of each held-out error, by its name."""
+    name = HELD_OUT.format("mae")
+    if len(targets) == 1:
+        return dict.fromkeys([name], *targets.values())
+    return {f"{name} of {target}": unit for target, unit in targets.items()}

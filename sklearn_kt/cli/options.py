@@ -17,6 +17,8 @@ from sklearn_kt.exceptions import InputError
 BATCH_ROWS = 10_000
 DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
 FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
+# what a saved model says of its error: of several targets, with " of " and the target
+HELD_OUT = "held-out {}"
 MODEL_FILE = "file written by fit or save_model"
 # of a condition that is tried at several values
 _MOST_VALUES = 10_000

@@ -46,6 +46,13 @@ __all__ = [
 ]
 
 _SHOWN = 3
+_SCORES = {
+    "mae": "mean absolute error",
+    "r2": "R²",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log-loss",
+}
 
 
 @dataclass(frozen=True)
@@ -186,6 +193,8 @@ class FormulaMixin:
     condition_encoder_: ConditionEncoder
     condition_names_: np.ndarray
     elements_: np.ndarray
+    n_held_out_: int
+    n_samples_fit_: int
     repeated_rows_: int
     # whether what is made of X depends on the elements that fit saw
     _learns_elements: ClassVar[bool] = True
@@ -313,6 +322,7 @@ class FormulaMixin:
             codes = composition_groups(data)
         else:
             codes = np.arange(len(data))
+        self.n_samples_fit_ = len(data)
         self.repeated_rows_ = len(data) - len(np.unique(codes))
         if not self.repeated_rows_:
             return None
@@ -325,12 +335,14 @@ class FormulaMixin:
         return codes
 
     def _about_rows(self) -> dict[str, str]:
-        """Say what held-out rows scored, which conditions rows have, and how many repeat others."""
-        about = {}
+        """Count rows, and say what held-out ones scored, in the unit of y, and their conditions."""
+        about = {"rows": f"{self.n_samples_fit_:,}"}
         if scores := getattr(self, "held_out_scores_", {}):
-            names = {"mae": "mean absolute error", "r2": "R²", "log_loss": "log-loss"}
-            spelled = [f"{names.get(k, k)} {each(score, '.3g')}" for k, score in scores.items()]
-            about["held-out rows"] = ", ".join(spelled)
+            spelled = [
+                f"{_SCORES[name]} {each(score, '.3g')}{' in the unit of y' * (name == 'mae')}"
+                for name, score in scores.items()
+            ]
+            about["held-out rows"] = f"{self.n_held_out_:,}: {', '.join(spelled)}"
         if self.input_kind_ == "measurements":
             about["conditions"] = ", ".join(self.condition_names_)
         if n := self.repeated_rows_:

@@ -127,6 +127,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         self.error_model_: ErrorModel | None = None
         self.scores_: dict[str, Any] = {}
         self.held_out_scores_: dict[str, Any] = {}
+        self.n_held_out_ = 0
         if folds:
             held_out = np.concatenate([test for _, test in folds])
             outputs: dict[str, list[np.ndarray]] = {name: [] for name in named}
@@ -142,10 +143,11 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             blended = sum(w * filled[name] for name, w in self.weights_.items())
             apart = disagreement(filled, self.weights_, blended)
             filled["blend"] = blended
-            # targets are not standardised here: no mean over their units
-            loss = self.targets_.losses if self.targets_.n_targets > 1 else self.targets_.score
-            self.scores_ = {name: loss(truth, out, weights) for name, out in filled.items()}
+            self.scores_ = {
+                name: self.targets_.error(truth, out, weights) for name, out in filled.items()
+            }
             self.held_out_scores_ = self.targets_.held_out(truth, blended, weights)
+            self.n_held_out_ = len(held_out)
             rows = replace(judged, weights=weights)
             self._fit_error_model(rows, truth, blended, apart, seed)
             if (stand_in := self._stand_in(named)) is not None:
@@ -289,7 +291,8 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         )
 
     def _learned(self) -> dict[str, Value]:
-        return {"prediction": shares(self.weights_, self.scores_, "error"), **self._about_rows()}
+        prediction = shares(self.weights_, self.scores_, self.targets_.measure)
+        return {"prediction": prediction, **self._about_rows()}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -351,6 +354,10 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
         How a table with conditions is read; only for such a table.
     condition_names_ : ndarray of str
         Columns that conditions become; only where there are some.
+    n_held_out_ : int
+        Rows of the inner folds, which were held out in turn; 0 on few rows.
+    n_samples_fit_ : int
+        Rows that were learned from.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
@@ -550,8 +557,8 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         Log-loss of each model, and of the blend, on rows it was not fitted on; empty
         if a class has fewer than ``4 * cv`` rows; those of one group count once.
     held_out_scores_ : dict of str to float
-        Accuracy and log-loss of the blend on the inner folds' held-out rows (``"accuracy"``,
-        ``"log_loss"``); empty on few rows.
+        Accuracies and log-loss of the blend on the inner folds' held-out rows (``"accuracy"``,
+        ``"balanced_accuracy"``, ``"log_loss"``); empty on few rows.
     error_model_ : None
         Probabilities are their own uncertainty.
     targets_ : ClassTargets
@@ -562,6 +569,10 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
         How a table with conditions is read; only for such a table.
     condition_names_ : ndarray of str
         Columns that conditions become; only where there are some.
+    n_held_out_ : int
+        Rows of the inner folds, which were held out in turn; 0 on few rows.
+    n_samples_fit_ : int
+        Rows that were learned from.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str

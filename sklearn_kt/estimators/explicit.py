@@ -97,6 +97,8 @@ class ExplicitKTRegressor(GapRegressorMixin, BaseExplicitKT):
         How a table with conditions is read; only for such a table.
     condition_names_ : ndarray of str
         Columns that conditions become; only where there are some.
+    n_samples_fit_ : int
+        Rows that were learned from.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
@@ -333,6 +335,8 @@ class ExplicitKTClassifier(ClassifierMixin, BaseExplicitKT):
         How a table with conditions is read; only for such a table.
     condition_names_ : ndarray of str
         Columns that conditions become; only where there are some.
+    n_samples_fit_ : int
+        Rows that were learned from.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str

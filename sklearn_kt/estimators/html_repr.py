@@ -18,7 +18,11 @@ _WIDTH, _HEIGHT, _EDGE = 260, 90, 4
 # as in sklearn_kt.plotting, but visible on light and on dark pages
 _LINES = (("train_loss", "training", "#2b8cc4", ""), ("valid_loss", "validation", "#e0722b", "4 3"))
 _STYLE = "border-collapse:collapse;font-size:0.9em;margin:0"
-_CELL = "text-align:left;padding:1px 10px 1px 0;border:none;background:none;vertical-align:top"
+# pages and phones may be narrow
+_CELL = (
+    "text-align:left;padding:1px 10px 1px 0;border:none;background:none;vertical-align:top;"
+    "white-space:normal;overflow-wrap:anywhere;min-width:5em"
+)
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,10 @@ def fitted_html(estimator: Any) -> str:
     Returns
     -------
     str
-        Encoder, checkpoint, networks, readouts with their shares and out-of-fold losses,
-        device and training curve of implicit transfer; rows with and without structures of
-        explicit transfer; shares and errors of blended models; ``""`` before ``fit``.
+        Rows, and errors on held-out ones in the unit of the target; encoder, checkpoint,
+        networks, readouts with their shares, device and training curve of implicit transfer; rows
+        with and without structures of explicit transfer; shares and errors of blended models;
+        ``""`` before ``fit``.
 
     Examples
     --------
@@ -87,14 +92,17 @@ def fitted_html(estimator: Any) -> str:
     )
 
 
-def shares(weights: Mapping[str, Any], scores: Mapping[str, Any], what: str) -> list[str]:
-    """Say what each model has a share of, and what it scored out of fold, if anything."""
+def shares(
+    weights: Mapping[str, Any], scores: Mapping[str, Any] | None = None, what: str = ""
+) -> list[str]:
+    """Say what each model has a share of, and what it scored on held-out rows, if anything."""
+    scores = scores or {}
     lines = []
     for name, share in weights.items():
-        score = f" (out-of-fold {what} {each(scores[name], '.3g')})" if name in scores else ""
+        score = f" (held-out {what} {each(scores[name], '.3g')})" if name in scores else ""
         lines.append(f"{each(share, '.0%')} {name}{score}")
     if "blend" in scores and len(lines) > 1:
-        lines.append(f"together: out-of-fold {what} {each(scores['blend'], '.3g')}")
+        lines.append(f"together: held-out {what} {each(scores['blend'], '.3g')}")
     return lines
 
 
@@ -135,8 +143,9 @@ def _curve(histories: list[list[dict[str, float]]]) -> str:
         for name, colour in dict.fromkeys((name, colour) for name, colour, *_ in curves)
     ]
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img"'
-        f' aria-label="loss over {last} epochs" style="border:1px solid #8884">'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img"'
+        f' aria-label="loss over {last} epochs"'
+        ' style="border:1px solid #8884;max-width:100%;height:auto">'
         f"{''.join(lines)}</svg><br>loss of {' and '.join(names)}: from {high:.3g} to {low:.3g}"
     )
 

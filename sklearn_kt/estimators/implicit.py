@@ -121,9 +121,9 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
     pool_keys_ : ndarray of uint64, or None
         Hashes of the compositions that the checkpoint was pretrained on, where these are
         predicted with other weights than new ones; else None.
-    readout_scores_ : dict of str to float
-        Out-of-fold loss of each model, and of the ``"blend"`` (standardised units; a mean over
-        the targets).
+    readout_scores_ : dict of str to float, or to ndarray of shape (n_outputs,)
+        Mean absolute error of each model, and of the ``"blend"``, on the inner folds' held-out
+        rows, in the units of the targets.
     held_out_scores_ : dict of str to float, or to ndarray of shape (n_outputs,)
         Mean absolute error, in the units of the targets, and R² of the blend on the inner folds'
         held-out rows (``"mae"``, ``"r2"``), of each of several targets; empty on few rows.
@@ -143,6 +143,10 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         How a table with conditions is read; only for such a table.
     condition_names_ : ndarray of str
         Columns that conditions become; only where there are some.
+    n_held_out_ : int
+        Rows of the inner folds, which were held out in turn; 0 on few rows.
+    n_samples_fit_ : int
+        Rows that were learned from.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str
@@ -447,10 +451,10 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
     pool_keys_ : ndarray of uint64, or None
         As of :class:`ImplicitKTRegressor`.
     readout_scores_ : dict of str to float
-        Out-of-fold loss of each model, and of the ``"blend"``.
+        Log-loss of each model, and of the ``"blend"``, on the inner folds' held-out rows.
     held_out_scores_ : dict of str to float
-        Accuracy and log-loss of the blend on the inner folds' held-out rows (``"accuracy"``,
-        ``"log_loss"``); empty on few rows.
+        Accuracies and log-loss of the blend on the inner folds' held-out rows (``"accuracy"``,
+        ``"balanced_accuracy"``, ``"log_loss"``); empty on few rows.
     readouts_ : dict of str to object
         Fitted scikit-learn readouts with a share.
     readout_blocks_ : dict of str to tuple of str
@@ -471,6 +475,10 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         How a table with conditions is read; only for such a table.
     condition_names_ : ndarray of str
         Columns that conditions become; only where there are some.
+    n_held_out_ : int
+        Rows of the inner folds, which were held out in turn; 0 on few rows.
+    n_samples_fit_ : int
+        Rows that were learned from.
     repeated_rows_ : int
         Training rows whose composition, or group, an earlier row has.
     elements_ : ndarray of str

@@ -133,9 +133,10 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.history_: list[list[dict[str, float]]] = []
         self.readouts_: dict[str, Any] = {}
         self.readout_blocks_: dict[str, tuple[str, ...]] = {}
-        self.readout_scores_: dict[str, float] = {}
+        self.readout_scores_: dict[str, Any] = {}
         self.pool_keys_: np.ndarray | None = None
         self.held_out_scores_: dict[str, Any] = {}
+        self.n_held_out_ = 0
         self.error_model_: ErrorModel | None = None
         if isinstance(self.readout, str):
             encoded, weights = self.targets_.encode(table.targets), relative_weights(table.weights)
@@ -271,9 +272,10 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         beliefs = self._beliefs(outputs, apart, blended, new) if error_blocks else None
         outputs["blend"] = blended
         self.readout_scores_ = {
-            name: self.targets_.score(truth, out, weights) for name, out in outputs.items()
+            name: self.targets_.error(truth, out, weights) for name, out in outputs.items()
         }
         self.held_out_scores_ = self.targets_.held_out(truth, blended, weights)
+        self.n_held_out_ = len(held_out)
         used = self._used()
         if NETWORK not in used:
             self.nets_, self.history_ = [], []
@@ -511,10 +513,10 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         rows: dict[str, Value] = {
             "encoder": self._about_encoder(),
             "started from": self._origin(),
-            "prediction": shares(weights, self.readout_scores_, "loss"),
+            "prediction": shares(weights, self.readout_scores_, self.targets_.measure),
         }
         if self.pool_keys_ is not None:
-            rows["of formulas new to pretraining"] = shares(self.new_readout_weights_, {}, "loss")
+            rows["of formulas new to pretraining"] = shares(self.new_readout_weights_)
         rows |= self._about_rows()
         if self.nets_:
             epochs = sorted({len(history) for history in self.history_})

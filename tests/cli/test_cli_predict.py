@@ -279,7 +279,8 @@ def test_intervals_and_what_is_remembered_of_a_fit(run: Run, tmp_path: Path) -> 
     assert about["held-out mae"] == scores["mae"]
     code, out, err = run("info", "m")
     assert (code, err) == (0, "")
-    for part in ("gap (eV)", "imkt-fast", "24", "ImplicitKTRegressor", about["date"]):
+    error = f"{scores['mae']:.6g} eV"
+    for part in ("gap (eV)", "imkt-fast", "24", error, "ImplicitKTRegressor", about["date"]):
         assert part in out
     code, out, err = run("predict", "m", "LiCl", "BN", "--interval", 0.8, "-o", "p.xlsx")
     assert code == 0

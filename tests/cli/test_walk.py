@@ -58,7 +58,7 @@ def test_ten_tasks(run: Run, tmp_path: Path) -> None:
     lines = done("info", "gap.model")[0].splitlines()
     about = dict(re.split(r" {2,}", line, maxsplit=1) for line in lines[2:] if line[0] != " ")
     assert (about["target"], about["unit"], about["rows"]) == (TARGET, "eV", "47")
-    assert float(about["held-out mae"]) > 0
+    assert re.fullmatch(r"[\d.]+ eV", about["held-out mae"])
     assert max(map(len, lines)) <= 80
     assert "conditions" not in about
 

@@ -63,10 +63,14 @@ def test_networks() -> None:
         f"transformer on elements, width 64, 2 layers, {parameters:,} parameters"
     )
     assert rows["started from"] == "random weights"
-    assert rows["prediction"].startswith("100% network (out-of-fold loss ")
     scores = model.held_out_scores_
+    error = f"mean absolute error {scores['mae']:.3g}"
+    assert rows["prediction"] == f"100% network (held-out {error})"
+    assert rows["rows"] == str(len(FORMULAS))
+    n_held_out = model.n_held_out_
+    assert 0 < n_held_out <= len(FORMULAS)
     assert rows["held-out rows"] == (
-        f"mean absolute error {scores['mae']:.3g}, R² {scores['r2']:.3g}"
+        f"{n_held_out}: {error} in the unit of y, R² {scores['r2']:.3g}"
     )
     assert rows["networks"] == "2, trained for 3 epochs"
     assert rows["device"] == "cpu"
@@ -85,7 +89,8 @@ def test_networks() -> None:
 def test_readouts() -> None:
     model = ImplicitKTRegressor(None, readout="fast", random_state=0).fit(FORMULAS, TARGETS)
     rows = Table(fitted_html(model)).rows
-    assert set(rows) == {"encoder", "started from", "prediction", "held-out rows", "device"}
+    known = {"rows", "encoder", "started from", "prediction", "held-out rows", "device"}
+    assert set(rows) == known
     for name in model.readout_weights_:
         assert name in rows["prediction"]
     repeated = ImplicitKTRegressor(None, readout="fast", random_state=0)
@@ -146,7 +151,7 @@ def test_explicit_transfer() -> None:
     assert "100% Ridge" in rows["rows without one"]
     assert rows["last call"] == "1 rows without a structure"
     numbers = ExplicitKTRegressor(readout=Ridge()).fit(np.eye(30), TARGETS)
-    assert [*Table(fitted_html(numbers)).rows] == ["prediction from columns"]
+    assert [*Table(fitted_html(numbers)).rows] == ["prediction from columns", "rows"]
 
 
 def test_blends() -> None:
@@ -154,8 +159,9 @@ def test_blends() -> None:
     model = BlendedKTRegressor(parts, random_state=0)
     assert fitted_html(model) == ""
     prediction = Table(fitted_html(model.fit(FORMULAS, TARGETS))).rows["prediction"]
+    error = "mean absolute error"
     for name, weight in model.weights_.items():
-        assert f"{weight:.0%} {name} (out-of-fold error {model.scores_[name]:.3g})" in prediction
+        assert f"{weight:.0%} {name} (held-out {error} {model.scores_[name]:.3g})" in prediction
     few = BlendedKTRegressor(parts, random_state=0).fit(FORMULAS[:6], TARGETS[:6])
     assert Table(fitted_html(few)).rows["prediction"] == "50% a<050% a<1"
     assert "_html_repr" not in vars(BlendedKTClassifier)

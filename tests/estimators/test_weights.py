@@ -280,6 +280,7 @@ class TestScoresAndErrors:
         weights = np.where(SPOILED, 1e-6, 1)
         model = clone(CLASSIFIERS["forests"]).fit(X, FALSE, sample_weight=weights)
         assert model.held_out_scores_["accuracy"] > 0.8
+        assert model.held_out_scores_["balanced_accuracy"] > 0.8
         assert model.readout_scores_["blend"] == model.held_out_scores_["log_loss"]
         balanced = ImplicitKTClassifier(None, readout=LOGISTIC, class_weight="balanced")
         heavy = np.where(LABELS == "metal", 3.0, 1.0)
