@@ -101,7 +101,8 @@ print(found["seen"].value_counts().to_string())
 # ------------------------
 # A model of your own predicts what you have measured, and the computed properties tell what could
 # exist: ``properties`` of :func:`~sklearn_kt.screening.screen` adds their columns, and ``where``
-# filters by them.
+# filters by them. The energy above the hull is at least zero, as in the Materials Project; OQMD's
+# (``energy_above_hull_oqmd``) is negative by as much as a compound lies below all others.
 
 import tempfile
 from pathlib import Path

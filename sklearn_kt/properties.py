@@ -71,7 +71,9 @@ class _Head:
 
     def values(self, predicted: np.ndarray) -> np.ndarray:
         """Turn predictions into the unit, within the bounds of what pretraining saw."""
-        return np.clip(_INVERSE[self.form](predicted.astype(np.float64)), self.low, self.high)
+        # what log(1 + x) stands for begins at zero: pretraining allows rounding errors below
+        low = max(self.low, 0.0) if self.form == UNIT_FORMS["log1p"] else self.low
+        return np.clip(_INVERSE[self.form](predicted.astype(np.float64)), low, self.high)
 
     def errors(self, values: np.ndarray) -> np.ndarray:
         """Error held out as an error of these values, in the unit; nan of probabilities."""
@@ -257,7 +259,8 @@ def predict_properties(
 
         - ``formula``: as it was read;
         - ``property``: the quantity;
-        - ``value``: in ``unit``, pulled in to the bounds of the values of pretraining; yes or no
+        - ``value``: in ``unit``, pulled in to the bounds of the values of pretraining, and never
+          below 0 where the quantity is not (the energy above the hull, magnetizations); yes or no
           as a probability;
         - ``error``: the mean absolute error on compositions held out of pretraining, as an error
           of this value, in ``unit``; nan of probabilities;

@@ -37,7 +37,8 @@ def test_values_are_those_of_the_heads_in_units() -> None:
     energy, modulus, hull, metal = (raw[f"property_{name}"] for name in names)
     assert_allclose(values[0], energy)
     assert_allclose(values[1], 10**modulus)
-    assert_allclose(values[2], np.maximum(np.expm1(hull), -0.01))
+    assert_allclose(values[2], np.maximum(np.expm1(hull), 0))
+    assert values[2].min() == 0
     assert_allclose(values[3], 1 / (1 + np.exp(-metal)))
     scores = held_out_scores("default")
     errors = found["error"].to_numpy().reshape(3, 4).T
