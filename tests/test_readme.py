@@ -20,9 +20,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 NUMBER = re.compile(r"-?\d+\.?\d*")
 
 
-def _block(language: str) -> str:
-    found = re.search(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
-    assert found, f"README.md has no {language} block"
+def _block(language: str, page: str = README) -> str:
+    found = re.search(rf"^```{language}\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    assert found, f"there is no {language} block"
     return found.group(1)
 
 
@@ -32,6 +32,12 @@ def test_python_example_prints_what_is_shown() -> None:
         exec(compile(_block("python"), "README.md", "exec"), {})
     # the rounding of another processor may move a split of a tree, and so the last digit
     _assert_alike(printed.getvalue(), _block("text"), partial(pytest.approx, abs=0.15))
+
+
+@pytest.mark.parametrize("language", ["python", "text"])
+def test_start_page_shows_the_same(language: str) -> None:
+    start = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert _block(language, start) == _block(language)
 
 
 def test_first_command_prints_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
