@@ -257,7 +257,8 @@ def _explicit_lines(kept: Kept) -> Iterator[str]:
                 *_cells(scores[task], part.kind == "classification"),
             ]
         )
-    yield table(["task", "unit", "folds", "no structure", "weight of exkt", *TRANSFER_MODELS], rows)
+    head = ["task", "unit", "folds", "no structure", "weight of exkt", *TRANSFER_MODELS]
+    yield folded("Scores", table(head, rows))
     won = [
         (found["blended"] < found["imkt"]) == (kept.tasks[task].kind == "regression")
         for task, found in scores.items()
@@ -273,6 +274,15 @@ def _scores(kept: Kept, task: str) -> dict[str, float]:
     """Mean score of each model on a task."""
     summary = kept.only([task]).summary().set_index("model")
     return dict(summary["mae" if kept.tasks[task].kind == "regression" else "roc_auc"])
+
+
+def transfer_errors(kept: Kept) -> dict[str, dict[str, float]]:
+    """Mean error of each model on each task, of classes what is missing to an AUC of 1."""
+    found = {}
+    for task, part in kept.tasks.items():
+        scores = _scores(kept, task)
+        found[task] = {m: s if part.kind == "regression" else 1 - s for m, s in scores.items()}
+    return found
 
 
 def _groups(kept: Kept, grouping: str) -> Iterator[list[str]]:

@@ -17,6 +17,8 @@ from .contents import BENCHMARKS, FAST, REFERENCE, Row, front
 VERDICTS = {"win": "better", "tie": "tied", "loss": "worse"}
 # shapes say the same as the colours
 MARKS = {"win": (COLOURS[0], "o"), "tie": ("#777777", "D"), "loss": (COLOURS[1], "s")}
+# a value and its interval
+Mark = tuple[float, float, float]
 # models of the learning curve, with their colours
 LEARNERS = {
     "imkt": ("imKT, default", COLOURS[0]),
@@ -115,6 +117,35 @@ def draw_headline(ratios: Mapping[str, Mapping[str, float]], path: Path) -> None
 def verdict(row: Row) -> str:
     """Say what is shown of a row: its interval's verdict, or where there is none its mean's."""
     return row.verdict or ("win" if row.ratio <= 1 else "loss")
+
+
+def draw_marks(
+    rows: Mapping[str, Mapping[str, Mark]], path: Path, label: str, line: float | None = None
+) -> None:
+    """Draw values with their intervals, a line each, and each series in a colour and shape."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for found in rows.values() for name in found))
+    styles = dict(zip(names, MARKS.values(), strict=False))
+    drawn = Figure(figsize=(4.2, 0.9 + 0.34 * len(rows)), layout="constrained")
+    ax = drawn.subplots()
+    for place, found in enumerate(rows.values()):
+        for name, (value, low, high) in found.items():
+            colour, shape = styles[name]
+            ax.plot([low, high], [place, place], color=colour, lw=1.5, alpha=0.6)
+            ax.plot(value, place, shape, color=colour, ms=6, label="" if place else name)
+    if line is not None:
+        ax.axvline(line, color="black", lw=1, zorder=1)
+    ax.set_yticks(range(len(rows)), list(rows), fontsize=8)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.tick_params(axis="x", labelsize=8)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel(label, fontsize=9)
+    ax.grid(axis="x", alpha=0.3)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    if len(names) > 1:
+        drawn.legend(loc="outside upper center", ncols=len(names), fontsize=8, frameon=False)
+    drawn.savefig(path, metadata={"Date": None})
 
 
 def draw_costs(benchmarks: Mapping[str, Mapping[str, tuple[float, float]]], path: Path) -> None:

@@ -22,6 +22,7 @@ from .contents import (
 )
 from .details import benchmark_text, explicit_text
 from .figures import draw_costs, draw_learning_curve, draw_ratios, draw_speed, has_ring
+from .short import structures_short, submissions_short, transfer_short
 from .submissions import submissions_text
 from .tables import (
     ablation_text,
@@ -98,6 +99,7 @@ def write_pages(folder: Path, results: Path = RESULTS) -> None:
     for name, (command, source, spell) in KEPT.items():
         kept = read_kept(source, results)
         texts[name] = NOT_RUN.format(command=command) if kept is None else spell(kept)
+    texts |= short_texts(results, folder)
     for name, text in texts.items():
         (folder / f"{name}.inc").write_text(text, encoding="utf-8")
 
@@ -135,6 +137,27 @@ def short_page(content: dict[str, Any], folder: Path) -> str:
         return "No model of ours has run on all tasks yet.\n"
     draw_ratios(rows, folder / f"{name}.svg")
     return f"{ratios_figure(rows, f'`{leading(content)}`', folder, name)}\n{tasks_table(content)}"
+
+
+def short_texts(results: Path, folder: Path) -> dict[str, str]:
+    """Spell what a reader wants of the other pages, and draw their pictures."""
+    texts = {
+        f"{name}_short": NOT_RUN.format(command=command)
+        for name, command in (
+            ("structures", TEXTS["structures"][0]),
+            ("submissions", KEPT["submissions"][0]),
+            ("transfer", KEPT["explicit"][0]),
+        )
+    }
+    if (structures := read_json("structures", results)) is not None:
+        texts["structures_short"] = structures_short(structures, folder)
+    if (matbench := read_kept("matbench", results)) is not None:
+        texts["submissions_short"] = submissions_short(matbench, folder)
+    ablation, curve = (read_json(name, results) for name in ("ablation", "learning_curve"))
+    explicit = read_kept("explicit", results)
+    if ablation is not None and curve is not None and explicit is not None:
+        texts["transfer_short"] = transfer_short(ablation, curve, explicit, folder)
+    return texts
 
 
 def ratios_figure(rows: Sequence[Row], whose: str, folder: Path, name: str) -> str:

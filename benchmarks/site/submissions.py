@@ -13,7 +13,7 @@ from benchmarks.models import is_ours
 from sklearn_kt.benchmarking.exposure import EXPOSURES, compare_exposed
 
 from .contents import DUMMY, SHOWN
-from .tables import figure, table
+from .tables import figure, folded, table
 
 # peers of ours that stand beside the submissions
 BESIDE = (*SHOWN, "rf-magpie", "et-magpie")
@@ -41,9 +41,9 @@ def submissions_text(kept: Kept) -> str:
 
 def _lines(kept: Kept, frame: pd.DataFrame) -> Iterator[str]:
     for way, what in WAYS.items():
-        yield f"## {TITLES[way]}\n\nRows that could have been seen: {what}.\n"
+        yield f"{TITLES[way]}, rows that could have been seen: {what}.\n"
         for name, rows in frame.groupby("task", sort=False):
-            found = list(_compared(kept, str(name), rows, way))
+            found = list(compared(kept, str(name), rows, way))
             if not found:
                 continue
             score = SCORES[found[0][1]["score"]]
@@ -54,11 +54,13 @@ def _lines(kept: Kept, frame: pd.DataFrame) -> Iterator[str]:
                 f"{first['other_rows']:,} others",
                 "better by, with its 95 % interval",
             ]
-            yield f"### {name}\n"
-            yield table(head, [[model, *_cells(about)] for model, about in found])
+            yield folded(
+                f"{TITLES[way]}: {name}",
+                table(head, [[model, *_cells(about)] for model, about in found]),
+            )
 
 
-def _compared(kept: Kept, task: str, rows: pd.DataFrame, way: str) -> Iterator[tuple[str, dict]]:
+def compared(kept: Kept, task: str, rows: pd.DataFrame, way: str) -> Iterator[tuple[str, dict]]:
     """Compare every submission, and our own runs, on the rows of a task."""
     exposed, y = rows[way].to_numpy(), rows["y"].to_numpy()
     kind = kept.tasks[task].kind

@@ -38,6 +38,8 @@ STEPS = (
     ("all", "masked+stability+structure"),
     ("default", "all"),
 )
+# of crystals, whose formulas are asked for
+SETS = {"mp20": "MP-20", "mpts52": "MPTS-52", "wbm": "WBM"}
 # a mean over tables leaves out those with fewer rows that pretraining has not seen
 FEW = 20
 
@@ -53,6 +55,18 @@ def figure(value: float) -> str:
 def percent(part: float) -> str:
     """Spell a part."""
     return "-" if math.isnan(part) else f"{part:.0%}".replace("%", " %")
+
+
+def interval(part: float, n: int) -> tuple[float, float]:
+    """Give Wilson's interval of a part of n."""
+    low, high = binomtest(round(part * n), n).proportion_ci(method="wilson")
+    return float(low), float(high)
+
+
+def share(part: float, n: int) -> str:
+    """Spell a part of n, with its interval."""
+    low, high = interval(part, n)
+    return f"{part:.1%} ({low:.0%} to {high:.0%})".replace("%", " %")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -222,14 +236,18 @@ def ablation_text(content: Mapping[str, Any]) -> str:
     rows = [[name, f"{part:+.1%}".replace("%", " %")] for name, part in parts.items()]
     errors = [[task, *map(figure, found.values())] for task, found in content["errors"].items()]
     steps = [[added, to, *added_value(content, added, to)] for added, to in STEPS]
-    return (
-        f"One network each, fine-tuned on {len(errors)} tables: small ones after "
-        f"{content['steps']:,} steps of pretraining, and `default`, the larger checkpoint in the "
-        f"package after 20,000 steps.\n\n{table(head, rows)}\n\n"
+    added = (
         "What one part adds to others: the mean change of the error over the tables, its standard "
         "error, and on how many tables it was smaller. One seed.\n\n"
         + table(["with", "against", "change of the error", "smaller on"], steps)
-        + f"\n\nErrors ({content['error']}):\n\n{table(['table', *parts], errors)}"
+    )
+    each = f"{content['error']}.\n\n{table(['table', *parts], errors)}"
+    return (
+        f"One network each, fine-tuned on {len(errors)} tables: small ones after "
+        f"{content['steps']:,} steps of pretraining, and `default`, the larger checkpoint in the "
+        "package after 20,000 steps.\n\n"
+        f"{folded('Against training from scratch', table(head, rows))}\n"
+        f"{folded('What one part adds', added)}\n{folded('Errors on every table', each)}"
     )
 
 
@@ -253,7 +271,8 @@ def learning_curve_text(content: Mapping[str, Any]) -> str:
             unit = next(iter(line.values()))["unit"] if line else ""
             cells = [figure(line[n]["mae"]) if n in line else "-" for n in sizes]
             rows.append([f"{name}, {unit}" if unit else name, model, *cells])
-    return table(["MAE of", "model", *(f"{n:,} rows" for n in sizes)], rows)
+    head = ["MAE of", "model", *(f"{n:,} rows" for n in sizes)]
+    return folded("Errors by rows", table(head, rows))
 
 
 def cost_text(content: Mapping[str, Any]) -> str:
@@ -369,7 +388,6 @@ def intervals_text(content: Mapping[str, Any]) -> str:
 
 def structures_text(content: Mapping[str, Any]) -> str:
     """Spell how often generators find the known crystal."""
-    sets = {"mp20": "MP-20", "mpts52": "MPTS-52", "wbm": "WBM"}
     kinds = {
         "without_test": "without the compositions of the test part",
         "without_family": "nor crystals of the true prototype with elements of the same groups",
@@ -379,9 +397,9 @@ def structures_text(content: Mapping[str, Any]) -> str:
     }
     found = [
         [
-            f"{sets[name]}, {label}",
+            f"{SETS[name]}, {label}",
             f"{part[kind]['n']:,} of {part['structures']:,}",
-            *(_share(part[kind][key], part[kind]["n"]) for key in ("top1", "top20")),
+            *(share(part[kind][key], part[kind]["n"]) for key in ("top1", "top20")),
             *(figure(part[kind][key]) for key in ("rms1", "rms20")),
             percent(part[kind]["median_volume_error"]),
             figure(part[kind]["cpu_seconds_per_formula"]),
@@ -391,12 +409,12 @@ def structures_text(content: Mapping[str, Any]) -> str:
         if kind in part
     ]
     halves = [
-        f"{_spelled_share(part['shipped'], 'known')} in {sets[name]} whose composition the library "
+        f"{_spelled_share(part['shipped'], 'known')} in {SETS[name]} whose composition the library "
         f"has and {_spelled_share(part['shipped'], 'others')} others"
         for name, part in content["results"].items()
     ]
     limits = [
-        f"{part['distinct_questions'] / part['structures']:.1%} of {sets[name]}".replace("%", " %")
+        f"{part['distinct_questions'] / part['structures']:.1%} of {SETS[name]}".replace("%", " %")
         for name, part in content["results"].items()
     ]
     head = [
@@ -411,7 +429,7 @@ def structures_text(content: Mapping[str, Any]) -> str:
     ]
     beside = [
         [
-            f"{sets[name]}, {model}",
+            f"{SETS[name]}, {model}",
             *(
                 percent(part[model][key])
                 for key in ("coverage", "top1", "top5", "median_volume_error")
@@ -424,27 +442,23 @@ def structures_text(content: Mapping[str, Any]) -> str:
     ]
     names = ["formulas", "candidates", "first right", "one of five right", "volume error"]
     m = next(iter(content["compared"].values()))["prototypes"]["n"]
-    return (
-        "## The field's protocol\n\nFound, with 95 % intervals, by the prototype library; where "
-        "not all structures were asked for they are drawn at random with a fixed seed. The root "
-        "mean square (rms) of the displacements is of what was found, over the cube root of the "
-        "volume per atom; volume errors are medians, seconds those of twenty candidates on one "
-        f"thread.\n\n{table(head, found)}\n"
+    field = (
+        "Found, with 95 % intervals, by the prototype library; where not all structures were asked "
+        "for they are drawn at random with a fixed seed. The root mean square (rms) of the "
+        "displacements is of what was found, over the cube root of the volume per atom; volume "
+        "errors are medians, seconds those of twenty candidates on one thread.\n\n"
+        f"{table(head, found)}\n"
         "With the library as shipped the first candidate is right for "
         f"{', and for '.join(halves)}. A model with one answer to one question, the composition "
         f"and the number of atoms, can find {', '.join(limits)} at most: the others are "
-        "polymorphs of equal cells.\n\n"
-        f"## Beside CrystaLLM\n\nThe small one in the package, ten texts each, on {m} formulas of "
-        "each set that neither has seen. Right is what matches the most stable crystal of the "
-        "composition; no candidate counts as wrong.\n\n"
-        + table([*names, "seconds", "valid texts"], beside)
+        "polymorphs of equal cells."
     )
-
-
-def _share(part: float, n: int) -> str:
-    """Spell a part of n, with Wilson's interval."""
-    low, high = binomtest(round(part * n), n).proportion_ci(method="wilson")
-    return f"{part:.1%} ({low:.0%} to {high:.0%})".replace("%", " %")
+    small = (
+        f"The small one in the package, ten texts each, on {m} formulas of each set that neither "
+        "has seen. Right is what matches the most stable crystal of the composition; no candidate "
+        f"counts as wrong.\n\n{table([*names, 'seconds', 'valid texts'], beside)}"
+    )
+    return f"{folded('By the protocol of the field', field)}\n{folded('Beside CrystaLLM', small)}"
 
 
 def _spelled_share(scores: Mapping[str, Any], which: str) -> str:

@@ -14,7 +14,7 @@ from benchmarks.models import MODELS
 from benchmarks.site import contents, figures, readme, tables
 from benchmarks.site.contents import read_kept
 from benchmarks.site.details import benchmark_text, beside_gupta, reductions
-from benchmarks.site.pages import overview_page, short_page, write_pages
+from benchmarks.site.pages import overview_page, short_page, short_texts, write_pages
 from benchmarks.site.submissions import submissions_text
 from sklearn_kt._files import DATA
 
@@ -222,6 +222,12 @@ def test_headline_is_a_ratio_to_the_forest(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
+def short_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
+    folder = tmp_path_factory.mktemp("short")
+    return short_texts(RESULTS, folder), folder
+
+
+@pytest.fixture(scope="module")
 def recorded() -> dict[str, Any]:
     return contents.read_all()
 
@@ -247,6 +253,24 @@ def test_reductions_are_those_of_the_benchmark(name: str, recorded: dict[str, An
     assert contents.mean_reduction(rows) == pytest.approx(against_peers, abs=1e-9)
     reference = MODELS[contents.leading(recorded[name])].scratch
     assert contents.mean_reduction(rows, reference) == pytest.approx(against_scratch, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("structures", "| MP-20 | as shipped | 79.0 % (70 % to 86 %) | 95.0 % (89 % to 98 %) |"),
+        ("submissions", "| darwin | expt_gap | Labels of a sibling task | MAE | 0.269 | 0.364 |"),
+        ("transfer", "| pretraining: the checkpoint | 23 % ± 4 % | 14 of 14 tables |"),
+    ],
+)
+def test_other_pages_begin_with_a_picture_and_a_table(
+    name: str, row: str, short_parts: tuple[dict[str, str], Path]
+) -> None:
+    texts, folder = short_parts
+    text = texts[f"{name}_short"]
+    assert text.startswith(f"```{{figure}} {folder.name}/{name}.svg\n")
+    assert row in text.splitlines()
+    assert (folder / f"{name}.svg").read_text().startswith("<?xml")
 
 
 def test_slips_of_recorded_submissions_are_found() -> None:
