@@ -1,9 +1,10 @@
-"""What a saved model from a stranger must be like, beyond the names of its types.
+"""What files from strangers must be like: saved models, beyond the names of types, and arrays.
 
 skops [1]_ asks which types a file holds. These guards ask for the rest: that nothing grows when it
 is built (:func:`check_schema`), that no compiled code of scikit-learn or NumPy walks out of the
 arrays that it is given (:func:`check_objects`), and that a tokenizer stays small and does not fail
-in its own language (:func:`check_tokenizer`).
+in its own language (:func:`check_tokenizer`). Files of arrays beside models are held to the same
+sizes (:func:`check_arrays`).
 
 References
 ----------
@@ -23,10 +24,11 @@ import numpy as np
 from .exceptions import CheckpointError, reason_of
 
 __all__ = [
+    "check_arrays",
     "check_objects",
+    "check_packed",
     "check_schema",
     "check_tokenizer",
-    "check_unpacked",
     "objects_in",
     "parse_json",
 ]
@@ -35,6 +37,7 @@ __all__ = [
 # zip bombs to a thousandth.
 _UNPACKED_ALWAYS = 64 * 2**20
 _UNPACKED_RATIO = 60
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Lists and objects in one JSON text, its values, and how deep they lie: each takes 60 to 250 bytes
 # of memory for as few as 3 of the text. A forest of 1,000 trees has a fifth of these.
 _CONTAINERS = 300_000
@@ -111,11 +114,27 @@ _FEW_STEPS = 8
 _EDITED = "it is damaged or was edited; do not use the file"
 
 
-def check_unpacked(unpacked: int, packed: int, name: str) -> None:
-    """Refuse an archive that would unpack to far more than its size."""
+def check_packed(archive: zipfile.ZipFile, packed: int, name: str) -> None:
+    """Refuse an archive that takes far more memory than its size, before it is unpacked."""
+    members = archive.infolist()
+    # zipfile reads no more of a member than it declares
+    _check_unpacked(sum(info.file_size for info in members), packed, name)
+    # others may take gigabytes for the dictionary that they declare
+    if any(info.compress_type not in _COMPRESSIONS for info in members):
+        raise CheckpointError(f"{name} is not compressed as this package does: {_EDITED}.")
+
+
+def check_arrays(archive: zipfile.ZipFile, packed: int, name: str) -> None:
+    """Check an archive of NumPy arrays (.npz): each is as large as it says, and holds no pickle."""
+    check_packed(archive, packed, name)
+    for info in archive.infolist():
+        _check_array(archive, info)
+
+
+def _check_unpacked(unpacked: int, packed: int, name: str) -> None:
     if unpacked > max(_UNPACKED_ALWAYS, _UNPACKED_RATIO * packed):
         raise CheckpointError(
-            f"{name} would unpack to {unpacked:,} bytes, far more than a model of its "
+            f"{name} would unpack to {unpacked:,} bytes, far more than a file of its "
             "size holds (a zip bomb?); it is not loaded."
         )
 
@@ -175,7 +194,7 @@ def check_schema(archive: zipfile.ZipFile, trusted: Collection[str] | None = ())
                 raise CheckpointError(f"two parts share one array: {_EDITED}.")
             if value["__loader__"] == "BytearrayNode":
                 info = archive.getinfo(str(value["file"]))
-                check_unpacked(_BYTEARRAY * info.file_size, info.compress_size, info.filename)
+                _check_unpacked(_BYTEARRAY * info.file_size, info.compress_size, info.filename)
         return size
 
     size_of(schema, 0)
@@ -261,10 +280,7 @@ def _check_member(archive: zipfile.ZipFile, name: str) -> None:
         raise CheckpointError(f"the array {name[:80]!r} is missing: {_EDITED}.") from error
     if name.endswith(".npz"):
         with zipfile.ZipFile(io.BytesIO(archive.read(info))) as inner:
-            members = inner.infolist()
-            check_unpacked(sum(part.file_size for part in members), info.file_size, name)
-            for part in members:
-                _check_array(inner, part)
+            check_arrays(inner, info.file_size, name)
     elif name.endswith(".npy"):
         _check_array(archive, info)
 

@@ -33,9 +33,9 @@ import numpy as np
 from ._files import replacing
 from ._model_guards import (
     check_objects,
+    check_packed,
     check_schema,
     check_tokenizer,
-    check_unpacked,
     objects_in,
     parse_json,
 )
@@ -102,7 +102,6 @@ They keep plain data or other estimators, or are trees of scikit-learn, whose ar
 """
 
 _ABOUT = "sklearn_kt.json"
-_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # folders to be created or read, and the right to use the network
 _OF_THE_MACHINE = {"cache_dir": None, "memory": None, "local_files_only": True}
 _BLOCK = 2**20
@@ -540,13 +539,8 @@ def _check_archive(path: Path) -> dict[str, Any]:
     hint = "write it again with save_model"
     try:
         with zipfile.ZipFile(path) as archive:
+            check_packed(archive, path.stat().st_size, str(path))
             members = archive.infolist()
-            # zipfile reads no more of a member than it declares
-            unpacked = sum(info.file_size for info in members)
-            check_unpacked(unpacked, path.stat().st_size, str(path))
-            # others may take gigabytes for the dictionary that they declare
-            if any(info.compress_type not in _COMPRESSIONS for info in members):
-                raise CheckpointError(f"{path} is not compressed as models are; {hint}.")
             about = _read_about(path, archive)
             named = {info.filename: info for info in members if info.filename != _ABOUT}
             if len(members) != len(named) + 1 or named.keys() != about["sha256"].keys():

@@ -28,12 +28,11 @@ PACKAGE = Path(sklearn_kt.__file__).parent
 # A module imports only from those on lines above its own; those on one line are strangers.
 LAYERS = [
     {"exceptions"},
-    {"_cells", "_files", "_formula", "fitting"},
+    {"_cells", "_files", "_formula", "_model_guards", "fitting"},
     {"_scaling"},
     {"_settings", "_targets", "compositions", "datasets", "hub", "randomness", "tables"},
     {"conditions", "descriptors", "tokenizer"},
     {"encoder"},
-    {"_model_guards"},
     {"persistence"},
     {"structures"},
     {"estimators", "pretraining"},

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from sklearn_kt._model_guards import check_arrays
 from sklearn_kt.compositions import composition_keys, read_compositions
 from sklearn_kt.exceptions import DatasetError
 
@@ -21,6 +23,9 @@ POOL_FILE = "pool.npz"
 
 KEY_BITS = 40
 """Of the 64 bits of a key: with half a million compositions, one wrong match in two million."""
+
+# Keys hardly shrink, so that pools do to a half; each byte of a file may become a few of memory.
+_UNPACKED_ALWAYS, _UNPACKED_RATIO = 2**20, 16
 
 
 def pool_keys(checkpoint: str | Path) -> np.ndarray | None:
@@ -54,17 +59,35 @@ def read_pool(path: str | os.PathLike[str], *more: str) -> dict[str, np.ndarray]
         If the file is missing, damaged or of another kind.
     """
     try:
-        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            packed = file["steps"]
-            steps = np.zeros((len(packed.T), 8), np.uint8)
-            steps[:, : len(packed)] = packed.T
-            keys = np.cumsum(steps.view("<u8")[:, 0], dtype=np.uint64)
-            return {"keys": keys, **{name: file[name] for name in more}}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        with Path(path).open("rb") as opened:
+            _check_size(opened)
+            with np.load(opened, allow_pickle=False) as file:
+                packed = file["steps"]
+                if packed.dtype != np.uint8 or packed.ndim != 2 or not packed.size:
+                    raise ValueError(f"its steps are {packed.dtype} of shape {packed.shape}")
+                steps = np.zeros((len(packed.T), 8), np.uint8)
+                steps[:, : len(packed)] = packed.T
+                keys = np.cumsum(steps.view("<u8")[:, 0], dtype=np.uint64)
+                return {"keys": keys, **{name: file[name] for name in more}}
+    except (
+        *(OSError, ValueError, KeyError, EOFError, RuntimeError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise DatasetError(
             f"{path} is not a pool of compositions that can be read ({error}); write it with "
             "CompositionPool.save."
         ) from error
+
+
+def _check_size(opened: BinaryIO) -> None:
+    """Refuse what would grow far beyond its size, before it is unpacked."""
+    size = os.fstat(opened.fileno()).st_size
+    with zipfile.ZipFile(opened) as archive:
+        check_arrays(archive, size, "it")
+        unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > max(_UNPACKED_ALWAYS, _UNPACKED_RATIO * size):
+        raise ValueError(f"it would unpack to {unpacked:,} bytes, far more than pools do")
+    opened.seek(0)
 
 
 def short_keys(keys: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ import numpy as np
 from sklearn_kt._files import replacing
 from sklearn_kt.compositions import composition_keys, read_compositions
 from sklearn_kt.encoder.pool import KEY_BITS, POOL_FILE, find_keys, read_pool, short_keys
-from sklearn_kt.exceptions import InputError
+from sklearn_kt.exceptions import DatasetError, InputError
 from sklearn_kt.pretraining import PROPERTIES, Corpus, CorpusTable, Property
 
 from .task import Task
@@ -219,10 +219,18 @@ class CompositionPool:
             If the file is missing, damaged or of another kind.
         """
         found = read_pool(path, "properties", "known", "name")
-        keys = found["keys"]
-        known = np.unpackbits(found["known"], axis=0, count=len(keys)).astype(bool)
+        keys, properties, known = found["keys"], found["properties"], found["known"]
+        # a bit for each key, eight to a byte
+        shape = (-(-len(keys) // 8), properties.size)
+        if properties.ndim != 1 or known.dtype != np.uint8 or known.shape != shape:
+            raise DatasetError(
+                f"{path} is not a pool of compositions: what is known is {known.dtype} of shape "
+                f"{known.shape} for {len(keys)} keys and {properties.size} properties; write it "
+                "with CompositionPool.save."
+            )
         pool = cls.__new__(cls)
-        pool._set(keys, found["properties"].tolist(), known, str(found["name"]))
+        bits = np.unpackbits(known, axis=0, count=len(keys)).astype(bool)
+        pool._set(keys, properties.tolist(), bits, str(found["name"]))
         return pool
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from sklearn_kt._files import DATA
+from sklearn_kt._model_guards import check_arrays
 from sklearn_kt.exceptions import CheckpointError
 
 from .stoichiometry import reduced_formula
@@ -358,9 +360,13 @@ def load_library(path: str | Path | None = None) -> PrototypeLibrary:
 def _load(path: str) -> PrototypeLibrary:
     try:
         # numpy leaves a file that it cannot read open
-        with Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        with Path(path).open("rb") as handle:
+            with zipfile.ZipFile(handle) as archive:
+                check_arrays(archive, Path(path).stat().st_size, "it")
+            handle.seek(0)
+            with np.load(handle, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise CheckpointError(
             f"the prototype library {path} cannot be read ({error}); reinstall sklearn_kt, or "
             "write one with python -m making.prototypes, in a clone of the repository."

@@ -104,6 +104,12 @@ class TestLibrary:
         with pytest.raises(CheckpointError, match="cannot be read"):
             load_library(tmp_path / "missing.npz")
 
+    def test_libraries_that_grow_are_refused(self, tmp_path: Path) -> None:
+        # 80 kB that would be 80 MB
+        np.savez_compressed(tmp_path / "bomb.npz", version=np.zeros(80_000_000, np.uint8))
+        with pytest.raises(CheckpointError, match=r"cannot be read .*would unpack to 80,0"):
+            load_library(tmp_path / "bomb.npz")
+
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
