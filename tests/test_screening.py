@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from _crystals import QUICK, SALTS
 from _screening_model import MeanNumber
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +41,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn_kt import (
     CompositionEmbedder,
     CompositionTokenizer,
+    ExplicitKTRegressor,
     ImplicitKTClassifier,
     ImplicitKTRegressor,
 )
@@ -50,7 +52,13 @@ from sklearn_kt.compositions import (
     parse_formula,
     read_compositions,
 )
-from sklearn_kt.exceptions import CompositionError, CompositionWarning, EngineError, InputError
+from sklearn_kt.exceptions import (
+    CompositionError,
+    CompositionWarning,
+    EngineError,
+    InputError,
+    MissingStructureWarning,
+)
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.screening import charge_neutral_formulas, screen
 from sklearn_kt.screening import screener as screener_module
@@ -59,6 +67,7 @@ from sklearn_kt.screening.expressions import parse_expression
 from sklearn_kt.screening.identity import model_digest
 from sklearn_kt.screening.sources import open_source
 from sklearn_kt.screening.tasks import row_keys
+from sklearn_kt.structures import StructureLookup
 from sklearn_kt.tables import open_table, open_writer, writable_format
 
 METALS = ["Li", "Na", "Mg", "Al", "Ti", "Fe", "Cu", "Zn", "Zr", "Ba"]
@@ -738,6 +747,21 @@ def test_models_are_known_by_what_they_learned(model: Any, tmp_path: Path) -> No
         text=True,
     )
     assert found.stdout.split() == [model_digest(load_model(path)) for path in paths]
+
+
+def test_what_a_call_leaves_behind_is_no_other_model() -> None:
+    """So that a run goes on in the session in which it was stopped."""
+    lookup = StructureLookup(SALTS)
+    settings = {**QUICK, "generator": lookup, "checkpoint": None, "readout": Ridge()}
+    model = ExplicitKTRegressor(fallback="nan", **settings).fit(
+        ["NaCl", "KCl", "KBr", "NaBr"], [1.0, 2.0, 3.0, 4.0]
+    )
+    digests = [model_digest(model), model_digest(lookup)]
+    with pytest.warns(MissingStructureWarning, match="TcO2"):
+        model.predict(["NaCl", "TcO2"])
+    lookup.generate(["NaCl"])
+    assert model.fallback_rows_ == [1]
+    assert [model_digest(model), model_digest(lookup)] == digests
 
 
 def test_searches_are_known_by_what_they_found() -> None:

@@ -20,8 +20,8 @@ from sklearn_kt.exceptions import InputError
 __all__ = ["SourceFiles", "model_digest"]
 
 _BLOCK = 2**20
-# parameters that change no prediction
-_WITHOUT_EFFECT = ("n_jobs", "verbose")
+# parameters, what the last call said and what it read once: they change no prediction
+_WITHOUT_EFFECT = ("_index_of_source", "fallback_rows_", "n_jobs", "verbose")
 
 
 class SourceFiles:

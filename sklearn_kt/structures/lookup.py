@@ -90,7 +90,7 @@ class StructureLookup(FormulaGenerator):
 
     def _known(self) -> dict[tuple, list[Candidate]]:
         """Candidates by composition, read on first use."""
-        cached = self.__dict__.get("_index")
+        cached = self.__dict__.get("_index_of_source")
         if cached is None or cached[0] is not self.source:
             index: dict[tuple, list[Candidate]] = {}
             for candidate in read_structures(self.source, skip_bad=self.skip_bad):
@@ -98,7 +98,7 @@ class StructureLookup(FormulaGenerator):
                 index.setdefault(_key(formula.counts), []).append(candidate)
             for candidates in index.values():
                 candidates.sort(key=lambda c: c.provenance.get("energy", 0.0))
-            cached = self._index = (self.source, index)
+            cached = self._index_of_source = (self.source, index)
         return cached[1]
 
 
