@@ -66,7 +66,7 @@ def submissions_short(kept: Kept, folder: Path) -> str:
                     marks[f"{name}: {label}"] = {"": (one["difference"], one["low"], one["high"])}
                 numbers = [figure(about[kind]) for kind in ("exposed", "other")]
                 rows.append([model, name, TITLES[way], SCORES[about["score"]], *numbers])
-    label = "better on rows that could have been seen, by"
+    label = "better on these rows by"
     draw_marks(marks, folder / "submissions.svg", label, line=0)
     said = (
         "Submissions that are better beyond chance on rows whose label could have been seen, and a "

@@ -75,6 +75,11 @@ def test_networks() -> None:
     assert rows["networks"] == "2, trained for 3 epochs"
     assert rows["device"] == "cpu"
     assert rows["training curve"].startswith("loss of training and validation: from ")
+    # narrow pages, such as those of phones, cut nothing
+    picture = root.find(".//svg")
+    assert picture is not None
+    assert (picture.get("height"), "max-width:100%" in picture.get("style", "")) == (None, True)
+    assert all("overflow-wrap:anywhere" in cell.get("style", "") for cell in root.iter("td"))
     lines = root.findall(".//polyline")
     assert len(lines) == 4
     for line in lines:
