@@ -138,7 +138,7 @@ starts = {
 scores = {}
 for name, start in starts.items():
     model = ImplicitKTRegressor(
-        **start, readout="head", n_estimators=1, max_epochs=20, random_state=0
+        **start, readout="head", n_estimators=1, max_epochs=12, random_state=0
     )
     model.fit(small.data[train], small.target[train])
     scores[name] = mean_absolute_error(small.target[test], model.predict(small.data[test]))
