@@ -32,6 +32,8 @@ from sklearn_kt.exceptions import CompositionWarning, ConditionWarning, InputErr
 from sklearn_kt.persistence import load_model, save_model
 from sklearn_kt.structures import StructureEmbedder
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FORMULAS = ["NaCl", "KCl", "MgO", "CaO", "Si", "Ge", "GaAs", "ZnO", "LiF", "NaF", "BaO", "SrO"]
 TABLE = pd.DataFrame(
     {

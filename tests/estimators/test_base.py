@@ -43,6 +43,8 @@ from sklearn_kt.estimators.readouts import default_readouts, smooth_readout
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, ConditionWarning, InputError
 from sklearn_kt.structures import CrystalGraphRegressor
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 METALS, HALOGENS = ("Li", "Na", "K", "Rb", "Cs", "Ag"), ("F", "Cl", "Br", "I")
 FORMULAS = [f"{a}{b}" for a in METALS[:4] for b in HALOGENS]
 TARGET = np.linspace(6, 3, len(FORMULAS))

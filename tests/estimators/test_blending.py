@@ -34,6 +34,8 @@ from sklearn_kt.exceptions import (
     MissingStructureWarning,
 )
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 METALS = ("Li", "Na", "K", "Rb", "Mg", "Ca")
 FORMULAS = [f"{m}{n}{x}" for m in METALS for x in ("F", "Cl", "Br", "O") for n in (1, 2)]
 TARGET = np.array([Composition(f).average_electroneg for f in FORMULAS])

@@ -20,6 +20,8 @@ from sklearn_kt import (
 from sklearn_kt.estimators.html_repr import fitted_html
 from sklearn_kt.structures import Candidate
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FORMULAS = [
     f"{a}{b}" for a in ("Li", "Na", "K", "Rb", "Cs", "Cu") for b in ("F", "Cl", "Br", "I", "H")
 ]

@@ -48,6 +48,8 @@ from sklearn_kt.estimators.readouts import (
 from sklearn_kt.estimators.uncertainty import ErrorModel
 from sklearn_kt.exceptions import InputError
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 rng = np.random.default_rng(0)
 X = rng.normal(size=(80, 3))
 Y = X[:, 0] + 0.1 * rng.normal(size=80)
