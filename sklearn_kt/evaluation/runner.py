@@ -27,8 +27,10 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 
 from sklearn_kt._files import file_digest
+from sklearn_kt._model_guards import objects_in
 from sklearn_kt._settings import own_settings
-from sklearn_kt.estimators.base import told_once
+from sklearn_kt.conditions import ConditionEncoder
+from sklearn_kt.estimators.base import reads_compositions, told_once
 from sklearn_kt.estimators.readouts import decide, forests_in_order, offers_std
 from sklearn_kt.exceptions import InputError
 
@@ -308,16 +310,36 @@ def _jobs(
     folds: Sequence[int] | None,
     random_state: int | None,
 ) -> Iterator[_Job]:
+    checked: set[str] = set()
     for name, model in models.items():
         for task in tasks:
             estimator = _model_for(task, model, name, random_state)
             described = describe_model(estimator)
-            for fold in task.folds if folds is None else folds:
-                if fold not in task.folds:
-                    raise InputError(
-                        f"{task.name} has no fold {fold}; it has {', '.join(map(str, task.folds))}."
-                    )
+            numbers = list(task.folds) if folds is None else folds
+            if missing := [fold for fold in numbers if fold not in task.folds]:
+                raise InputError(
+                    f"{task.name} has no fold {missing[0]}; it has "
+                    f"{', '.join(map(str, task.folds))}."
+                )
+            # now, and not after hours of other fits
+            if task.name not in checked and _reads_conditions(estimator):
+                task.check_conditions(numbers)
+                checked.add(task.name)
+            for fold in numbers:
                 yield _Job(name, model, described, task, fold, random_state)
+
+
+def _reads_conditions(model: Any) -> bool:
+    """Tell whether a model, or the one inside it, reads tables as :class:`ConditionEncoder` does.
+
+    Others may know what to do without a category.
+    """
+    inner = getattr(model, "estimator", None)
+    return (
+        reads_compositions(model)
+        or any(isinstance(part, ConditionEncoder) for part in objects_in(model))
+        or (inner is not None and _reads_conditions(inner))
+    )
 
 
 def _model_for(task: Task, model: Model, name: str, random_state: int | None) -> Any:

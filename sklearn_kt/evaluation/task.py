@@ -23,9 +23,9 @@ from sklearn_kt.compositions import (
     composition_groups,
     read_compositions,
 )
+from sklearn_kt.conditions import ConditionEncoder, has_conditions
 from sklearn_kt.conditions import composition_column as find_composition_column
-from sklearn_kt.conditions import has_conditions
-from sklearn_kt.exceptions import CompositionWarning, InputError
+from sklearn_kt.exceptions import CompositionWarning, ConditionWarning, InputError
 
 from .scores import TaskKind, check_kind
 
@@ -175,6 +175,38 @@ class Task:
         for part in self.folds[fold]:
             digest.update(np.ascontiguousarray(part, dtype=np.int64).tobytes())
         return digest.hexdigest()
+
+    def check_conditions(self, numbers: Iterable[int]) -> None:
+        """Check that folds can be learned and predicted by models that read the conditions.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            Of the folds.
+
+        Raises
+        ------
+        InputError
+            If a condition cannot be read, or the training part of a fold does not know it or a
+            category that the test part has.
+        """
+        if self.conditions is None:
+            return
+        with warnings.catch_warnings():
+            # models say so when they read a fold
+            warnings.simplefilter("ignore", ConditionWarning)
+            # of the whole table, for messages that name its rows
+            ConditionEncoder(FORMULA_COLUMN).fit(self.inputs(np.arange(len(self.y))))
+            for number in numbers:
+                train, test = self.folds[number]
+                try:
+                    encoder = ConditionEncoder(FORMULA_COLUMN).fit(self.inputs(train))
+                    encoder.unlike_training(self.inputs(test), lambda at, of=test: f"row {of[at]}")
+                except InputError as error:
+                    raise InputError(
+                        f"{self.name}, fold {number}: {error} No model can learn it there: leave "
+                        "such rows or the condition out, or name with it what more rows have."
+                    ) from error
 
     def _check_fold(self, number: int, train: np.ndarray, test: np.ndarray) -> None:
         for part, rows in (("train", train), ("test", test)):

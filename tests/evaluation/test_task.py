@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from pymatgen.core import Composition
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
+from sklearn_kt import ImplicitKTRegressor
 from sklearn_kt.compositions import composition_groups
 from sklearn_kt.evaluation import Task, evaluate, make_folds, make_model, table_task
 from sklearn_kt.evaluation.scores import HEADLINES
@@ -244,6 +250,33 @@ def test_conditions_that_do_not_fit() -> None:
         replace(task, conditions=pd.DataFrame({"t": [1, 2, 3]}))
     with pytest.raises(InputError, match="no condition can be called 'formula'"):
         replace(task, conditions=pd.DataFrame({"formula": task.formulas}))
+
+
+def test_conditions_that_a_fold_cannot_learn_are_named_before_any_fit(tmp_path: Path) -> None:
+    """With their rows of the table, not of a part of it."""
+    task = measured()
+    assert task.conditions is not None
+    rare = task.conditions.assign(route=["once", *task.conditions["route"][1:]])
+    unknown = replace(task, conditions=rare)
+    number = next(n for n, (_, test) in task.folds.items() if 0 in test)
+    told = f"fold {number}: row 0 holds the unknown category 'once' .* leave"
+    search = GridSearchCV(ImplicitKTRegressor(None), {"max_epochs": [1]})
+    for model in ("et-fractions", search):
+        with pytest.raises(InputError, match=told):
+            evaluate({"dummy": "dummy", "other": model}, unknown, output_dir=tmp_path)
+    # nothing was run
+    assert not list(tmp_path.iterdir())
+    # other folds, and models that do not read conditions as ours do, are not held up
+    beside = ColumnTransformer([("route", OneHotEncoder(handle_unknown="ignore"), ["route"])])
+    own = make_pipeline(beside, Ridge())
+    assert len(evaluate({"dummy": "dummy", "own": own}, unknown).records) == 4
+    assert len(evaluate("et-fractions", unknown, folds=[1 - number]).records) == 1
+    last = task.folds[number][0][-1]
+    heat = task.conditions["temperature"].copy()
+    heat[last] = np.inf
+    spoiled = replace(task, conditions=task.conditions.assign(temperature=heat))
+    with pytest.raises(InputError, match=f"^row {last} of the condition 'temperature' holds inf"):
+        evaluate(["dummy", "et-fractions"], spoiled)
 
 
 def test_tables_of_measurements_are_tasks() -> None:
