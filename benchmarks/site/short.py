@@ -65,14 +65,14 @@ def submissions_short(kept: Kept, folder: Path) -> str:
                 for label, one in beside.items():
                     marks[f"{name}: {label}"] = {"": (one["difference"], one["low"], one["high"])}
                 numbers = [figure(about[kind]) for kind in ("exposed", "other")]
-                rows.append([model, name, TITLES[way], SCORES[about["score"]], *numbers])
+                rows.append([model, name, *numbers, SCORES[about["score"]], TITLES[way]])
     label = "better on these rows by"
     draw_marks(marks, folder / "submissions.svg", label, line=0)
     said = (
         "Submissions that are better beyond chance on rows whose label could have been seen, and a "
         "random forest beside each; MAE in eV, or balanced accuracy, with 95 % intervals."
     )
-    head = ["submission", "task", "what could have been seen", "score", "on these rows", "others"]
+    head = ["submission", "task", "on these rows", "others", "score", "what could have been seen"]
     return f"{_picture(folder, 'submissions', said)}\n{table(head, rows)}"
 
 
