@@ -318,6 +318,8 @@ class _SetConditions(argparse.Action):
 
 def set_conditions(model: Any, args: argparse.Namespace) -> dict[str, list[Any]]:
     """Give the values that ``add_set`` took: numbers, unless they are names of categories."""
+    import pandas as pd
+
     from sklearn_kt.estimators.base import encoder_of
     from sklearn_kt.screening.conditions import condition_names
 
@@ -334,6 +336,10 @@ def set_conditions(model: Any, args: argparse.Namespace) -> dict[str, list[Any]]
                     f"--set {name}: {text!r} is not a number, as the model's {name!r} is."
                 )
         given[name] = numbers if name in counted else values
+        if encoder is not None:
+            # told as what they are, and not as values of the rows that they are given to
+            places = [f"--set {name}"] * len(values)
+            encoder.unlike_training(pd.DataFrame({name: given[name]}), places.__getitem__)
     return given
 
 

@@ -173,6 +173,14 @@ def test_explanations_of_values(run: Run, fitted: str, tmp_path: Path) -> None:
             "--set temperature: 'hot' is not a number",
         ),
         (
+            ["predict", "S.model", "NaCl", "--set", "temperature=inf", "--set", "route=SPS"],
+            "--set temperature of the condition 'temperature' holds inf",
+        ),
+        (
+            ["predict", "S.model", "NaCl", "--set", "temperature=300", "--set", "route=SPS,dried"],
+            "--set route holds the unknown category 'dried' of 'route'",
+        ),
+        (
             ["explain", "S.model", "NaCl", "--set", "temperature=1,2", "--set", "route=SPS"],
             "an explanation is of one value, got 2",
         ),
