@@ -201,7 +201,8 @@ class Task:
                 train, test = self.folds[number]
                 try:
                     encoder = ConditionEncoder(FORMULA_COLUMN).fit(self.inputs(train))
-                    encoder.unlike_training(self.inputs(test), lambda at, of=test: f"row {of[at]}")
+                    places = [f"row {row}" for row in test]
+                    encoder.unlike_training(self.inputs(test), places.__getitem__)
                 except InputError as error:
                     raise InputError(
                         f"{self.name}, fold {number}: {error} No model can learn it there: leave "
