@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -762,6 +763,21 @@ def test_what_a_call_leaves_behind_is_no_other_model() -> None:
     lookup.generate(["NaCl"])
     assert model.fallback_rows_ == [1]
     assert [model_digest(model), model_digest(lookup)] == digests
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pd.Series([300.0, 400.0], [7, 8]), range(300, 500, 100), [Decimal(300), Decimal(400)]],
+    ids=["series", "range", "decimals"],
+)
+def test_values_of_a_condition_are_in_any_container(values: Any, tmp_path: Path) -> None:
+    table = pd.DataFrame({"formula": ["NaCl", "KCl", "LiF"], "T": [300, 350, 400]})
+    model = make_pipeline(CompositionEmbedder(None), Ridge()).fit(table, [1.0, 2.0, 3.0])
+    result = screen(
+        model, ["NaCl"], tmp_path / "o.parquet", conditions={"T": values}, return_std=False
+    )
+    assert result.n_written == 1
+    assert float(pd.read_parquet(result.path)["T"][0]) in (300, 400)
 
 
 def test_searches_are_known_by_what_they_found() -> None:

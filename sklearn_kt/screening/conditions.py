@@ -175,7 +175,7 @@ def conditions_checked() -> Iterator[None]:
 def grid_of(given: Mapping[str, Any]) -> pd.DataFrame:
     """Combine all values of each condition with those of the others, the last one fastest."""
     values = [
-        list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
+        list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
         for value in given.values()
     ]
     for name, several in zip(given, values, strict=True):

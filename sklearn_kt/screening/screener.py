@@ -422,7 +422,7 @@ class _Run:
             if bound:
                 raise InputError(f"Nothing tells what {self.folder} belongs to. {remedy}")
             with new_folder(self.folder) as staging:
-                text = json.dumps({"run": self.run, **self.identity})
+                text = json.dumps({"run": self.run, **self.identity}, default=str)
                 (staging / _MANIFEST).write_text(text, encoding="utf-8")
             return
         try:
@@ -434,7 +434,7 @@ class _Run:
         if age:
             which = "a newer" if age > 0 else "an older"
             raise InputError(f"{self.folder} was begun by {which} sklearn_kt. {remedy}")
-        now = json.loads(json.dumps(self.identity))
+        now = json.loads(json.dumps(self.identity, default=str))
         for key, name in (
             ("sklearn_kt", "version of sklearn_kt"),
             ("source", "source"),
