@@ -481,5 +481,6 @@ def _check_sizes(config: dict[str, Any], weights: dict[str, Any]) -> None:
         centred = [type(entry[key]) in (int, float) for key in ("center", "scale")]
         if type(entry["name"]) is not str or not all(centred):
             raise ValueError(f"the property {str(entry)[:80]} is not name, unit, center and scale")
-        if not max(abs(entry["center"]), abs(entry["scale"])) < _LARGEST:
+        # also where one is nan, which max would pass over
+        if not all(abs(entry[key]) < _LARGEST for key in ("center", "scale")):
             raise ValueError(f"center or scale of {entry['name'][:80]!r} is not finite")

@@ -191,6 +191,7 @@ def test_damaged_weights_are_refused(folder: Path, damage: str) -> None:
         ({"drop_path": float("nan")}, "no probability"),
         ({"properties": [{"name": "gap", "center": "1", "scale": 1}]}, "is not name, unit"),
         ({"properties": [{"name": "g", "center": float("inf"), "scale": 1}]}, "not finite"),
+        ({"properties": [{"name": "g", "center": 1, "scale": float("nan")}]}, "not finite"),
         ({"properties": 5}, "do not fit"),
         ({"sha256": "0" * 64}, "SHA-256 differs"),
     ],
