@@ -189,7 +189,22 @@ def test_scores_are_those_of_the_rows_that_have_a_target() -> None:
     scores = targets.held_out(encoded, outputs)
     assert_allclose(scores["mae"], [4 / 3, 20], rtol=1e-6)
     assert_allclose(scores["r2"], [0, 0], atol=1e-6)
-    assert targets.score(encoded, outputs) == pytest.approx(targets.losses(encoded, outputs).mean())
+    assert_allclose(targets.error(encoded, outputs), scores["mae"])
+    # a mean over the targets, in standard units
+    assert targets.score(encoded, outputs) == pytest.approx(
+        np.mean(scores["mae"] / targets.scaler.scale_)
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_classes_that_are_predicted_alone_count_for_nothing() -> None:
+    targets = ClassTargets()
+    targets.read(Ridge(), np.array(["a", "b", "c"]))
+    truth, found = np.array([0, 0, 0, 1]), np.eye(3)[[0, 0, 2, 1]]
+    scores = targets.held_out(truth, found)
+    assert scores["accuracy"] == 0.75
+    assert scores["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert scores["log_loss"] == targets.error(truth, found)
 
 
 def test_counts_are_of_each_target_or_class_and_count_a_group_once() -> None:
