@@ -462,6 +462,21 @@ class Corpus:
             np.save(rows_part, index)
             np.save(teacher_part, embeddings)
 
+    def unscale(self, targets: np.ndarray) -> np.ndarray:
+        """Undo the standardising.
+
+        Parameters
+        ----------
+        targets : ndarray of shape (..., n_properties)
+            Standardised values.
+
+        Returns
+        -------
+        values : ndarray of shape (..., n_properties)
+            In the properties' units; logarithms stay logarithms.
+        """
+        return targets * self.scales + self.centres
+
     def _open(self, name: str) -> np.ndarray:
         path = self.folder / f"{name}.npy"
         try:
