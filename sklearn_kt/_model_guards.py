@@ -17,6 +17,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
     "check_tokenizer",
     "objects_in",
     "parse_json",
+    "read_json",
 ]
 
 # A file may unpack to so many bytes, and so many times its size: forests shrink to a fifth,
@@ -154,6 +156,18 @@ def parse_json(text: bytes, name: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{name} is no JSON ({reason_of(error)}).") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file that is no larger than :func:`parse_json` allows."""
+    try:
+        with path.open("rb") as stream:
+            content = parse_json(stream.read(_TEXT + 1), path.name)
+    except (OSError, CheckpointError) as error:
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is not a JSON object.")
+    return content
 
 
 def check_schema(archive: zipfile.ZipFile, trusted: Collection[str] | None = ()) -> None:
@@ -628,6 +642,9 @@ def check_tokenizer(text: Any) -> Any:
         tokenizer = Tokenizer.from_str(text)
         # what fails in Rust does so at its first words
         tokenizer.encode("hydrogen 0.5 oxygen 1234567890")
+        # what copies a vocabulary counts up to its last token
+        if max(tokenizer.get_vocab().values(), default=0) > _VALUES:
+            raise ValueError("numbers of tokens are far apart")
     # a panic of Rust is no Exception
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):

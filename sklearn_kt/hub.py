@@ -6,7 +6,6 @@ asks them to. Here a model is a folder before anything of it is read, and such s
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -14,9 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ._model_guards import read_json
 from .exceptions import CheckpointError, reason_of
 
-__all__ = ["check_settings", "model_folder", "quiet_transformers", "read_settings"]
+__all__ = [
+    "check_settings",
+    "model_folder",
+    "quiet_transformers",
+    "read_settings",
+    "weight_files",
+]
 
 # what weights and tokenizers are made of, without pickles and without code
 _FILES = ["*.json", "*.model", "*.safetensors", "merges.txt", "vocab.txt"]
@@ -29,6 +35,8 @@ _COMPUTED_BY = "implementation"
 # where a model was copied from: a note that nobody follows
 _ORIGIN = "_name_or_path"
 _ADAPTER = "adapter_config.json"
+# which of several files holds which weight
+_INDEX = "model.safetensors.index.json"
 
 
 def model_folder(name: str | os.PathLike, *, local_files_only: bool = True) -> Path:
@@ -75,12 +83,7 @@ def read_settings(folder: Path, file: str) -> dict[str, Any]:
     path = folder / file
     if not path.is_file():
         return {}
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}.") from error
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path} is not a JSON object.")
+    settings = read_json(path)
     for origin in (_ORIGIN, _ORIGIN.removeprefix("_")):
         settings.pop(origin, None)
     check_settings(settings, str(path))
@@ -103,6 +106,21 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
             pending.extend(part.values())
         elif isinstance(part, list | tuple):
             pending.extend(part)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Find the weights in a model's folder: safetensors, never pickles nor what lies elsewhere."""
+    # to open a pipe would wait for ever
+    files = [path for path in sorted(folder.glob("*.safetensors")) if path.is_file()]
+    if not files:
+        raise CheckpointError(f"{folder} has no .safetensors files, and pickles are not read.")
+    index = folder / _INDEX
+    if index.is_file():
+        shards = read_json(index).get("weight_map")
+        known = {path.name for path in files}
+        if not isinstance(shards, dict) or not all(str(name) in known for name in shards.values()):
+            raise CheckpointError(f"{index} names files that are no safetensors of this folder.")
+    return files
 
 
 @contextmanager

@@ -13,6 +13,8 @@ The vocabulary is fixed (:data:`VOCABULARY`, 134 tokens): ``[PAD]`` 0, ``[UNK]``
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
 import re
 from numbers import Integral
@@ -23,6 +25,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
+from ._model_guards import check_tokenizer, read_json
 from .compositions import ELEMENTS, CompositionBatch, parse_formula, read_compositions
 from .exceptions import CheckpointError, CompositionError, InputError, reason_of
 from .fitting import fit_context
@@ -73,6 +76,17 @@ _ELEMENT_NAMES = (
     "oganesson"
 )
 
+# of a Hugging Face model: where its tokenizer is, and what its tokens stand for
+_TOKENIZER = "tokenizer.json"
+_ROLES = (
+    "bos_token",
+    "cls_token",
+    "eos_token",
+    "mask_token",
+    "pad_token",
+    "sep_token",
+    "unk_token",
+)
 _ELEMENT_LENGTH = 24
 _FORMULA_LENGTH = 256
 # smaller amounts count as absent when a formula is read
@@ -231,17 +245,23 @@ def read_tokenizer(
 
     `name` is a folder, or that of a model in the local Hugging Face cache.
     """
-    from transformers import CONFIG_MAPPING, TOKENIZER_MAPPING, AutoTokenizer, PretrainedConfig
+    from transformers import PreTrainedTokenizerFast
 
     try:
         folder = model_folder(name, local_files_only=local_files_only)
-        read_settings(folder, "tokenizer_config.json")
+        settings = read_settings(folder, "special_tokens_map.json")
+        settings |= read_settings(folder, "tokenizer_config.json")
         kind = str(read_settings(folder, "config.json").get("model_type"))
-        # the defaults of its type: transformers would follow what the folder's own file says
-        known = kind in CONFIG_MAPPING and CONFIG_MAPPING[kind] in TOKENIZER_MAPPING
-        config = CONFIG_MAPPING[kind]() if known else PretrainedConfig()
-        return AutoTokenizer.from_pretrained(
-            folder, config=config, local_files_only=True, trust_remote_code=False
+        if not (folder / _TOKENIZER).is_file():
+            raise CheckpointError(f"there is no {_TOKENIZER}")
+        # how long texts are is for whoever calls it
+        stored = {**read_json(folder / _TOKENIZER), "padding": None, "truncation": None}
+        bare = check_tokenizer(json.dumps(stored))
+        longest = settings.get("model_max_length")
+        more = {"model_max_length": longest} if type(longest) is int else {}
+        # not by way of AutoTokenizer, which makes any class that the settings name, with its code
+        return PreTrainedTokenizerFast(
+            tokenizer_object=bare, **_special_tokens(settings, kind, bare), **more
         )
     # tokenizers raises bare Exception for a damaged file
     except Exception as error:
@@ -251,8 +271,33 @@ def read_tokenizer(
         ) from error
 
 
+def _special_tokens(settings: dict[str, Any], kind: str, tokenizer: Any) -> dict[str, str]:
+    """Find what pads, hides or is unknown, as far as the vocabulary has it."""
+    from transformers import CONFIG_MAPPING, TOKENIZER_MAPPING
+
+    named = {}
+    # many folders leave out what is usual for their type
+    if kind in CONFIG_MAPPING and CONFIG_MAPPING[kind] in TOKENIZER_MAPPING:
+        made: Any = TOKENIZER_MAPPING[CONFIG_MAPPING[kind]]
+        usual = inspect.signature(made).parameters
+        named = {role: usual[role].default for role in _ROLES if role in usual}
+    named |= {role: settings[role] for role in _ROLES if role in settings}
+    tokens = {
+        role: token.get("content") if isinstance(token, dict) else token
+        for role, token in named.items()
+    }
+    return {
+        role: token
+        for role, token in tokens.items()
+        if isinstance(token, str) and tokenizer.token_to_id(token) is not None
+    }
+
+
 def _tokenizer_remedy(local_files_only: bool) -> str:
-    remedy = "Pass a folder that holds tokenizer.json"
+    remedy = (
+        f"Pass a folder that holds {_TOKENIZER} (AutoTokenizer.from_pretrained and "
+        "save_pretrained write one)"
+    )
     if local_files_only:
         remedy += ", or allow a download with local_files_only=False"
     return remedy
@@ -267,8 +312,15 @@ def load_text_tokenizer(
     """
     tokenizer = read_tokenizer(name, local_files_only=local_files_only)
     shown, remedy = repr(os.fspath(name)), _tokenizer_remedy(local_files_only)
-    # transformers makes an empty vocabulary for a folder without tokenizer files
-    if tokenizer.unk_token_id in tokenizer(_ELEMENT_NAMES)["input_ids"]:
+    try:
+        names = tokenizer(_ELEMENT_NAMES)["input_ids"]
+    # tokenizers raises bare Exception where nothing stands for what it does not know
+    except Exception as error:
+        raise CheckpointError(
+            f"The tokenizer in {shown} cannot spell the names of the elements "
+            f"({reason_of(error)}). {remedy}."
+        ) from error
+    if tokenizer.unk_token_id in names:
         raise CheckpointError(
             f"The tokenizer in {shown} does not know the names of the elements; its vocabulary "
             f"has {len(tokenizer)} tokens. {remedy}."

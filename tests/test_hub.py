@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,15 +13,22 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from sklearn_kt import CompositionEmbedder
+from sklearn_kt import CompositionEmbedder, read_compositions
+from sklearn_kt.encoder import Encoder
 from sklearn_kt.encoder.modeling import build_backbone
-from sklearn_kt.encoder.weights import load_backbone
+from sklearn_kt.encoder.weights import load_backbone, open_checkpoint
 from sklearn_kt.exceptions import CheckpointError
-from sklearn_kt.hub import model_folder, read_settings
+from sklearn_kt.hub import model_folder, quiet_transformers, read_settings
 from sklearn_kt.persistence import StoredEncoder, load_model, save_model
 from sklearn_kt.structures.crystallm import load_crystallm
-from sklearn_kt.tokenizer import load_text_tokenizer
+from sklearn_kt.tokenizer import _ELEMENT_NAMES, load_text_tokenizer
 
 TINY = {
     "model_type": "bert",
@@ -173,6 +181,111 @@ def test_tokenizers_with_code_are_refused(
     with pytest.raises(CheckpointError, match="names code or another model"):
         load_text_tokenizer(folder)
     assert not trace.exists()
+
+
+@pytest.fixture
+def text_folder(tmp_path: Path) -> Path:
+    """A text encoder of a few weights, with its tokenizer."""
+    folder = tmp_path / "text"
+    words = ["[PAD]", "[UNK]", *_ELEMENT_NAMES.split(), *"0123456789."]
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
+    ).save_pretrained(folder)
+    with torch.random.fork_rng(), quiet_transformers():
+        BertModel(BertConfig(**{**TINY, "vocab_size": len(words)})).save_pretrained(folder)
+    return folder
+
+
+def _edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("AutoProcessor", "processor_config.json"), ("AutoProcessorFast", "processor_config.json"),
+     ("AutoFeatureExtractor", "preprocessor_config.json"), ("BertModel", "config.json")],
+)  # fmt: skip
+def test_the_class_of_a_tokenizer_is_not_for_its_folder_to_name(
+    name: str, file: str, text_folder: Path, trap: tuple[Path, Path]
+) -> None:
+    evil, trace = trap
+    shutil.copy(evil / "evil.py", text_folder)
+    expected = Encoder.load(backbone=text_folder).reader.tokenizer.to_str()
+    _edit(text_folder / "tokenizer_config.json", tokenizer_class=name)
+    if file != "config.json":
+        (text_folder / file).write_text(json.dumps({"auto_map": {name: "evil.Evil"}}))
+    assert Encoder.load(backbone=text_folder).reader.tokenizer.to_str() == expected
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "((a|b)+ )+$!"}}}, "a step"),
+        ({"normalizer": {"type": "Replace", "pattern": {"String": "o"}, "content": "o" * 99}},
+         "a step"),
+        ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "cannot be read"),
+        ({"model": {"type": "Unigram", "unk_id": None, "vocab": []}}, "cannot be read"),
+        ({"model": {"type": "WordLevel", "vocab": {"a": 10**9}, "unk_token": "a"}}, "far apart"),
+        ({"model": [[]] * 300_001}, "300,000 parts"),
+    ],
+)  # fmt: skip
+def test_tokenizers_of_folders_are_held_to_what_those_of_models_are(
+    changes: dict[str, Any], message: str, text_folder: Path
+) -> None:
+    _edit(text_folder / "tokenizer.json", **changes)
+    with pytest.raises(CheckpointError, match=message):
+        Encoder.load(backbone=text_folder)
+
+
+def test_a_tokenizer_of_another_model_is_named(text_folder: Path) -> None:
+    stored = json.loads((text_folder / "tokenizer.json").read_text())
+    stored["model"]["vocab"]["sodium"] = 500
+    _edit(text_folder / "tokenizer.json", model=stored["model"])
+    encoder = Encoder.load(backbone=text_folder)
+    with pytest.raises(CheckpointError, match="the token 500, but the backbone knows 131"):
+        encoder.inputs(read_compositions(["NaCl"]))
+
+
+def test_weights_are_safetensors_of_the_folder(text_folder: Path) -> None:
+    index = text_folder / "model.safetensors.index.json"
+    (text_folder / "model.safetensors").rename(text_folder / "part.safetensors")
+    with safe_open(text_folder / "part.safetensors", "pt") as opened:
+        names = list(opened.keys())
+    os.mkfifo(text_folder / "pipe.safetensors")
+    for place in ("evil.bin", "../text/part.safetensors", "pipe.safetensors"):
+        index.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, place)}))
+        with pytest.raises(CheckpointError, match="no safetensors of this folder"):
+            load_backbone(text_folder)
+        _edit(text_folder / "config.json", n_embd=8, n_layer=1)
+        with pytest.raises(CheckpointError, match="no safetensors of this folder"):
+            load_crystallm(text_folder)
+    index.write_text(
+        json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, "part.safetensors")})
+    )
+    load_backbone(text_folder)
+
+
+def test_sizes_are_checked_before_anything_is_built(text_folder: Path) -> None:
+    sizes = {"model_type": "gpt2", "n_embd": 2**16, "n_layer": 2, "n_head": 2}
+    (text_folder / "config.json").write_text(json.dumps(sizes))
+    with pytest.raises(CheckpointError, match="more than the files hold"):
+        load_crystallm(text_folder)
+    save_file({f"w{i}": torch.zeros(0) for i in range(2001)}, text_folder / "model.safetensors")
+    (text_folder / "config.json").write_text(json.dumps({**TINY, "num_hidden_layers": 2001}))
+    with pytest.raises(CheckpointError, match="2,001 weights"):
+        load_backbone(text_folder)
+
+
+@pytest.mark.parametrize("text", ['{"a":[' + "[]," * 300_001 + "1]}", '{"a":' * 5000])
+def test_settings_that_grow_are_refused_unread(text: str, text_folder: Path) -> None:
+    (text_folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_settings(text_folder, "config.json")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        open_checkpoint(text_folder)
 
 
 def test_folders_that_are_no_models(tmp_path: Path) -> None:

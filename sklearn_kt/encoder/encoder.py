@@ -14,7 +14,7 @@ from sklearn_kt._scaling import ColumnScaler
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.conditions import MeasuredBatch
 from sklearn_kt.descriptors import elemental_descriptors
-from sklearn_kt.exceptions import InputError
+from sklearn_kt.exceptions import CheckpointError, InputError
 from sklearn_kt.tokenizer import composition_text, load_text_tokenizer, token_matrix
 
 from .weights import PRESETS, load_backbone, open_checkpoint, without_heads
@@ -76,14 +76,17 @@ class ElementInputs(_CompositionInputs):
 class TextInputs(_CompositionInputs):
     """Tokens of a text that spells out elements and amounts, at most so many."""
 
-    def __init__(self, tokenizer: Any, longest: float) -> None:
+    def __init__(self, tokenizer: Any, longest: float, vocab_size: float) -> None:
         self.tokenizer = tokenizer
         self.longest = longest
+        self.vocab_size = vocab_size
 
     @classmethod
     def of(cls, spec: dict[str, Any], tokenizer: Any) -> TextInputs:
         """Make them for a backbone of this architecture."""
-        return cls(tokenizer, spec["config"].get("max_position_embeddings", np.inf))
+        sizes = spec["config"]
+        longest = sizes.get("max_position_embeddings", np.inf)
+        return cls(tokenizer, longest, sizes.get("vocab_size", np.inf))
 
     def __call__(self, data: CompositionBatch) -> Inputs:
         """Make the inputs of the backbone."""
@@ -99,6 +102,11 @@ class TextInputs(_CompositionInputs):
                 "element encoder (backbone=None) for such formulas."
             )
         ids = np.array([row.ids for row in encoded])
+        if ids.max() >= self.vocab_size:
+            raise CheckpointError(
+                f"the tokenizer gives the token {ids.max()}, but the backbone knows "
+                f"{self.vocab_size}: are they of one model?"
+            )
         return Inputs({"input_ids": ids, "attention_mask": mask}, lengths)
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._files import DATA, file_digest, new_folder
+from sklearn_kt._model_guards import read_json
 from sklearn_kt.exceptions import CheckpointError, InputError, reason_of
-from sklearn_kt.hub import model_folder, quiet_transformers, read_settings
+from sklearn_kt.hub import model_folder, quiet_transformers, read_settings, weight_files
 from sklearn_kt.randomness import torch_generator_kept
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "ENCODER_SIZES",
     "PRESETS",
     "CheckpointFiles",
+    "check_extent",
     "check_weights",
     "held_out_scores",
     "list_checkpoints",
@@ -82,6 +84,9 @@ ENCODER_SIZES = (
 )
 # settings that its weights bear out
 _SIZES = ("vocab_size", *ENCODER_SIZES, "properties")
+
+# in the files of a Hugging Face model: several times what the largest text encoders have
+_MOST_WEIGHTS = 2_000
 
 # in the units of a property, far below what float32 holds
 _LARGEST = 1e30
@@ -213,7 +218,7 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
     config = text_config(read_settings(folder, _CONFIG))
     try:
         with torch_generator_kept(), quiet_transformers():
-            _check_extent(config, folder)
+            check_extent(lambda: model_class(config)(config), config, folder)
             model, report = model_class(config).from_pretrained(
                 folder,
                 config=config,
@@ -246,22 +251,27 @@ def load_backbone(backbone: str | Path, *, local_files_only: bool = True) -> Pre
     return spec, weights
 
 
-def _check_extent(config: PretrainedConfig, folder: Path) -> None:
-    """Check that files hold as much as the settings describe, before that is built."""
+def check_extent(
+    make: Callable[[], torch.nn.Module], config: PretrainedConfig, folder: Path
+) -> None:
+    """Check that files hold as much as the settings describe, before that is built.
+
+    `make` makes the model, of which only the shapes are looked at.
+    """
     from safetensors import safe_open
 
-    from .modeling import model_class, shapes_only
+    from .modeling import shapes_only
 
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ValueError("it has no .safetensors files, and pickles are not read")
+    files = weight_files(folder)
     names = 0
     for file in files:
         with safe_open(file, "pt") as opened:
             names += len(opened.keys())
+    if names > _MOST_WEIGHTS:
+        raise ValueError(f"the files hold {names:,} weights; {_MOST_WEIGHTS:,} are the most")
     _check_layers(config.to_dict(), names)
     with shapes_only():
-        described = sum(v.numel() for v in model_class(config)(config).state_dict().values())
+        described = sum(v.numel() for v in make().state_dict().values())
     # each takes a byte or more
     if described > sum(file.stat().st_size for file in files):
         raise ValueError(f"the settings describe {described:,} numbers, more than the files hold")
@@ -351,9 +361,9 @@ def held_out_scores(checkpoint: str | Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     try:
-        scores = json.loads(path.read_text(encoding="utf-8"))
+        scores = read_json(path)
         return {name: float(score) for name, score in scores.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path} does not hold scores ({error}); copy it again, or delete it to do without."
         ) from error
@@ -385,14 +395,9 @@ def _find(checkpoint: str | Path) -> Path:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{folder / _CONFIG} cannot be read ({error}); write the checkpoint again."
-        ) from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{folder / _CONFIG} is not a JSON object.")
-    return config
+        return read_json(folder / _CONFIG)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} Write the checkpoint again.") from error
 
 
 def check_weights(
@@ -444,7 +449,7 @@ def check_weights(
 def _check_layers(config: dict[str, Any], n_weights: int) -> None:
     """Count layers first, as none is without weights: it bounds the time that building takes."""
     for name, value in config.items():
-        if name.endswith("layers") and type(value) in (int, float) and value > n_weights:
+        if name.endswith(("layer", "layers")) and type(value) in (int, float) and value > n_weights:
             raise ValueError(f"{name}={value}, which is more than the weights have")
 
 

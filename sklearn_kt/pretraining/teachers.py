@@ -184,6 +184,8 @@ class TextTeacher:
                 texts[start : start + self.batch_size],
                 padding=True,
                 truncation=True,
+                # not all models take them
+                return_token_type_ids=False,
                 return_tensors="pt",
             )
             with torch.no_grad():

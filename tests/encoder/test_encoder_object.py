@@ -121,7 +121,7 @@ def test_text(minilm_dir: Path) -> None:
     assert isinstance(encoder.reader, TextInputs)
     assert encoder.blocks == ("embedding", "descriptors", "fractions")
     assert encoder.inputs(BATCH).arrays.keys() == {"input_ids", "attention_mask"}
-    short = TextInputs(encoder.reader.tokenizer, 3)
+    short = TextInputs(encoder.reader.tokenizer, 3, 30522)
     with pytest.raises(InputError, match="'LiFePO4' spelled out takes"):
         short(BATCH)
 

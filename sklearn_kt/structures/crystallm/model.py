@@ -13,6 +13,7 @@ import numpy as np
 
 from sklearn_kt._files import DATA
 from sklearn_kt.compositions import ELEMENTS
+from sklearn_kt.encoder.weights import check_extent
 from sklearn_kt.exceptions import CheckpointError, reason_of
 from sklearn_kt.hub import model_folder, quiet_transformers, read_settings
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
@@ -286,12 +287,14 @@ def load_crystallm(
     if (folder / _NANOGPT).is_file():
         return CrystaLLM(_of_nanogpt(folder / _NANOGPT).to(device))
     folder = model_folder(source, local_files_only=local_files_only)
-    read_settings(folder, "config.json")
+    settings = read_settings(folder, "config.json")
     from safetensors import SafetensorError
-    from transformers import GPT2LMHeadModel
+    from transformers import GPT2Config, GPT2LMHeadModel
 
     try:
         with quiet_transformers():
+            config = GPT2Config.from_dict(settings)
+            check_extent(lambda: GPT2LMHeadModel(config), config, folder)
             loaded: Any = GPT2LMHeadModel.from_pretrained(
                 folder,
                 local_files_only=True,
