@@ -69,7 +69,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     target = _place(path)
     if isinstance(target, int) or _is_stream(target):
-        with _stream(path, target) as temporary, _naming(path):
+        with _stream(path, target) as temporary, _naming(path, temporary):
             yield temporary
         return
     before = target.stat() if target.exists() else None
@@ -82,7 +82,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         except OSError as error:
             error.filename = str(path)
             raise
-        with _naming(path):
+        with _naming(path, temporary):
             yield temporary
             written = os.open(temporary, os.O_WRONLY)
             try:
@@ -175,7 +175,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = _beside(target)
     try:
         temporary.mkdir()
-        with _naming(path):
+        with _naming(path, temporary):
             yield temporary
         if target.exists():
             shutil.copymode(target, temporary)
@@ -186,12 +186,13 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Name the file that a full disk has no place for."""
+def _naming(path: str | os.PathLike[str], temporary: Path) -> Iterator[None]:
+    """Name the file that a full disk has no place for, not what stood for it."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL and error.filename is None:
+        passing = str(error.filename or temporary).startswith(str(temporary))
+        if error.errno in _FULL and passing:
             error.filename = str(path)
         raise
 

@@ -79,7 +79,14 @@ def test_errors_of_a_full_disk_name_the_file(opened: Any, tmp_path: Path) -> Non
     with full, pytest.raises(OSError, match="No space left") as caught, opened(path):
         full.write(b"1")
     assert caught.value.filename == str(path)
+    # also where a library names what it wrote to, which has another name later
+    with pytest.raises(OSError, match="No space left") as caught, opened(path) as temporary:
+        raise OSError(errno.ENOSPC, "No space left", f"{temporary}")
+    assert caught.value.filename == str(path)
     # others are about something else
+    with pytest.raises(OSError, match="No space left") as caught, opened(path):
+        raise OSError(errno.ENOSPC, "No space left", "elsewhere")
+    assert caught.value.filename == "elsewhere"
     with pytest.raises(OSError, match="no route") as caught, opened(path):
         raise OSError(errno.EHOSTUNREACH, "no route")
     assert caught.value.filename is None
