@@ -25,6 +25,7 @@ import numpy as np
 from .exceptions import CheckpointError, reason_of
 
 __all__ = [
+    "FORMULA_PARTS",
     "check_arrays",
     "check_objects",
     "check_packed",
@@ -105,11 +106,13 @@ _STEPS = (
     *("BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Precompiled", "Replace"),
     *("Sequence", "Strip", "StripAccents"),
     *("BertPreTokenizer", "ByteLevel", "Digits", "Metaspace", "Punctuation", "Whitespace"),
-    "WhitespaceSplit",
+    *("Split", "WhitespaceSplit"),
     *("BertProcessing", "RobertaProcessing", "TemplateProcessing"),
 )
-# the only regular expression in use: others may take longer than any screening
+# the only regular expressions in use: others may take longer than any screening
 _SPACES = {"Regex": " {2,}"}
+FORMULA_PARTS = r"[A-Z][a-z]?|[0-9]|\."
+"""Parts of a formula, which this package's own tokenizers split off."""
 # replacements, and parts of a template: each may make a text longer
 _FEW_STEPS = 8
 
@@ -627,6 +630,8 @@ def check_tokenizer(text: Any) -> Any:
             pattern = step.get("pattern")
             bad |= not (pattern == _SPACES or (isinstance(pattern, dict) and pattern.get("String")))
             bad |= len(str(step.get("content"))) > 1 or replacements > _FEW_STEPS
+        elif kind == "Split":
+            bad |= step.get("pattern") != {"Regex": FORMULA_PARTS}
         elif kind == "TemplateProcessing":
             special = list((step.get("special_tokens") or {}).values())
             sizes = [len(entry.get("ids", ())) for entry in special if isinstance(entry, dict)]

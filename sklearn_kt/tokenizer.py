@@ -25,7 +25,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import validate_data
 
-from ._model_guards import check_tokenizer, read_json
+from ._model_guards import FORMULA_PARTS, check_tokenizer, read_json
 from .compositions import ELEMENTS, CompositionBatch, parse_formula, read_compositions
 from .exceptions import CheckpointError, CompositionError, InputError, reason_of
 from .fitting import fit_context
@@ -688,7 +688,7 @@ class CompositionTokenizer(TransformerMixin, BaseEstimator):
         backend.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.WhitespaceSplit(),
-                pre_tokenizers.Split(Regex(r"[A-Z][a-z]?|[0-9]|\."), behavior="isolated"),
+                pre_tokenizers.Split(Regex(FORMULA_PARTS), behavior="isolated"),
             ]
         )
         backend.post_processor = processors.TemplateProcessing(

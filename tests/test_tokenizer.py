@@ -49,6 +49,7 @@ from sklearn_kt.tokenizer import (
     composition_text,
     is_token_matrix,
     load_text_tokenizer,
+    read_tokenizer,
     token_matrix,
 )
 
@@ -401,7 +402,7 @@ def test_external_tokenizer_without_padding(minilm_dir: Path, tmp_path: Path) ->
 def test_own_vocabulary_is_no_text_tokenizer(tmp_path: Path) -> None:
     own = CompositionTokenizer("formula").to_pretrained_tokenizer()
     own.save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="a step 'Split' that is not loaded"):
+    with pytest.raises(CheckpointError, match="does not know the names of the elements"):
         load_text_tokenizer(tmp_path)
     own.backend_tokenizer.pre_tokenizer = None
     own.save_pretrained(tmp_path)
@@ -569,3 +570,13 @@ def test_torch_and_transformers_load_only_on_use() -> None:
 def test_constructor_keeps_its_order() -> None:
     parameters = list(inspect.signature(CompositionTokenizer).parameters)
     assert parameters == ["scheme", "max_length", "tokenizer", "local_files_only", "errors"]
+
+
+def test_own_files_are_read(tmp_path: Path) -> None:
+    CompositionTokenizer("formula").to_pretrained_tokenizer().save_pretrained(tmp_path)
+    assert read_tokenizer(tmp_path)("Fe0.5O")["input_ids"] == [2, 30, 123, 133, 128, 12, 3]
+    # any other pattern may take forever
+    file = tmp_path / "tokenizer.json"
+    file.write_text(file.read_text(encoding="utf-8").replace("[A-Z]", "(A+)+"), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="'Split' that is not loaded"):
+        read_tokenizer(tmp_path)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import BertConfig, PreTrainedTokenizerFast
@@ -139,10 +139,7 @@ def formula_tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {words.get(token, token): i for i, token in enumerate(VOCABULARY)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=VOCABULARY[UNK_ID]))
     backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Split(Regex(r"[0-9]|\."), behavior="isolated"),
-        ]
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(individual_digits=True)]
     )
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS_ID), ("[SEP]", SEP_ID)]
