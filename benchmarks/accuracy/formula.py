@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import models, pre_tokenizers
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import BertConfig, PreTrainedTokenizerFast
@@ -91,9 +91,7 @@ class _FormulaModel(PretrainingModel):
         """Token states and pooled embedding."""
         mask = (input_ids != PAD_ID).long()
         states = self.encoder.text.model(input_ids=input_ids, attention_mask=mask)[0]
-        weights = mask.unsqueeze(-1).to(states.dtype)
-        mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
-        return states, torch.cat([states[:, 0], mean], dim=-1)
+        return states, self.encoder.text.pool(states, mask)
 
 
 class _FormulaRun(PretrainingRun):
@@ -134,22 +132,13 @@ def formula_tokenizer() -> PreTrainedTokenizerFast:
 
     Estimators hand element names to text encoders, which any tokenizer keeps apart.
     """
+    tokenizer = CompositionTokenizer("formula", max_length=_LONGEST).to_pretrained_tokenizer()
     names = composition_text(read_compositions(list(ELEMENTS)))
     words = dict(zip(ELEMENTS, names, strict=True))
     vocabulary = {words.get(token, token): i for i, token in enumerate(VOCABULARY)}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token=VOCABULARY[UNK_ID]))
+    backend = tokenizer.backend_tokenizer
+    backend.model = models.WordLevel(vocabulary, unk_token=VOCABULARY[UNK_ID])
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Digits(individual_digits=True)]
     )
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", CLS_ID), ("[SEP]", SEP_ID)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        model_max_length=_LONGEST,
-        pad_token=VOCABULARY[PAD_ID],
-        unk_token=VOCABULARY[UNK_ID],
-        cls_token=VOCABULARY[CLS_ID],
-        sep_token=VOCABULARY[SEP_ID],
-        mask_token=VOCABULARY[MASK_ID],
-    )
+    return tokenizer

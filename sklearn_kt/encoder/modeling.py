@@ -336,6 +336,10 @@ class TextEncoder(nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Pooled embedding, (n, 2 * hidden_size)."""
         states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.pool(states, attention_mask)
+
+    def pool(self, states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """First state, and the mean over unpadded ones."""
         weights = attention_mask.unsqueeze(-1).to(states.dtype)
         mean = (states * weights).sum(dim=1) / weights.sum(dim=1)
         return torch.cat([states[:, 0], mean], dim=-1)
