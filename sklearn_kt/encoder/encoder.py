@@ -271,6 +271,18 @@ class Encoder:
             inputs.conditions = self.scaler.transform(data.conditions).astype(np.float32)
         return inputs
 
+    def states(self, inputs: Inputs, n_blocks: int, device: str) -> np.ndarray:
+        """Run the lower blocks of the pretrained network, (n, length, width) in float16.
+
+        Networks that leave them as they are need not run them in every pass over the rows.
+        """
+        from .modeling import LowerBlocks
+        from .training import forward
+
+        assert self.network is not None
+        lower = LowerBlocks(self.network.backbone, n_blocks)  # type: ignore[arg-type]
+        return forward(lower, inputs, device=device).astype(np.float16)
+
     def features(
         self, data: Data, names: Collection[str], *, device: str = "auto"
     ) -> dict[str, np.ndarray]:

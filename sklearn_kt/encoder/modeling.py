@@ -32,6 +32,7 @@ __all__ = [
     "CompositionEncoderConfig",
     "FeatureEncoder",
     "FrozenEncoder",
+    "LowerBlocks",
     "PropertyNetwork",
     "TextEncoder",
     "build_backbone",
@@ -202,6 +203,8 @@ class CompositionEncoder(nn.Module):
     def __init__(self, config: CompositionEncoderConfig) -> None:
         super().__init__()
         self.config = config
+        # lower blocks that are not trained
+        self.n_frozen = 0
         self.tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=PAD_ID)
         self.amounts = _AmountFeatures(config)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.num_hidden_layers))
@@ -218,11 +221,32 @@ class CompositionEncoder(nn.Module):
         """Width of the pooled output."""
         return 2 * self.config.hidden_size
 
-    def encode(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
-        """Token states, (n, length, hidden_size)."""
+    def freeze(self, n_blocks: int) -> None:
+        """Leave the lower blocks untrained: `forward` then takes what they give."""
+        self.n_frozen = n_blocks
+        for module in (self.tokens, self.amounts, *self.blocks[:n_blocks]):
+            module.requires_grad_(False)
+
+    def lower(
+        self, input_ids: torch.Tensor, fractions: torch.Tensor, n_blocks: int
+    ) -> torch.Tensor:
+        """Token states after so many blocks, (n, length, hidden_size)."""
         bias = self._attention_bias(input_ids, fractions)
         x = self.tokens(input_ids) + self.amounts(fractions)
-        for block in self.blocks:
+        for block in self.blocks[:n_blocks]:
+            x = block(x, bias)
+        return x
+
+    def encode(
+        self,
+        input_ids: torch.Tensor,
+        fractions: torch.Tensor,
+        states: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Token states, (n, length, hidden_size), perhaps from those after the frozen blocks."""
+        x = self.lower(input_ids, fractions, self.n_frozen) if states is None else states
+        bias = self._attention_bias(input_ids, fractions)
+        for block in self.blocks[self.n_frozen :]:
             x = block(x, bias)
         return self.norm(x)
 
@@ -263,9 +287,26 @@ class CompositionEncoder(nn.Module):
         """Standardised properties, logits where they are yes or no, (n, n_properties)."""
         return self.heads(self.trunk(pooled))
 
-    def forward(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        fractions: torch.Tensor,
+        states: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Pooled embedding, (n, 2 * hidden_size)."""
-        return self.pool(self.encode(input_ids, fractions), input_ids, fractions)
+        return self.pool(self.encode(input_ids, fractions, states), input_ids, fractions)
+
+
+class LowerBlocks(nn.Module):
+    """What the lower blocks of an encoder say of a composition, token by token."""
+
+    def __init__(self, encoder: CompositionEncoder, n_blocks: int) -> None:
+        super().__init__()
+        self.encoder, self.n_blocks = encoder, n_blocks
+
+    def forward(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
+        """Token states, (n, length, hidden_size)."""
+        return self.encoder.lower(input_ids, fractions, self.n_blocks)
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -75,6 +75,10 @@ class Inputs(Dataset):
         Scaled conditions (float32), which a head reads beside the backbone's output.
     weights : ndarray of shape (n,), optional
         Of the rows in the loss; only their ratios count.
+    states : ndarray of shape (m, length, width), optional
+        What the frozen part of the backbone says of m rows, held once for all that share them.
+    places : ndarray of int, shape (n,), optional
+        Where each row is among the `states`; None is in their order.
     """
 
     def __init__(
@@ -84,11 +88,15 @@ class Inputs(Dataset):
         targets: np.ndarray | None = None,
         conditions: np.ndarray | None = None,
         weights: np.ndarray | None = None,
+        states: np.ndarray | None = None,
+        places: np.ndarray | None = None,
     ) -> None:
         self.arrays = arrays
         self.lengths = lengths
         self.targets = targets
         self.conditions = conditions
+        self.states = states
+        self.places = np.arange(len(self)) if places is None else places
         self.weights = None
         if weights is not None:
             known = np.ones(len(weights)) if targets is None else ~np.isnan(targets)
@@ -105,6 +113,8 @@ class Inputs(Dataset):
         batch = {key: torch.from_numpy(a[rows, :width]) for key, a in self.arrays.items()}
         if self.conditions is not None:
             batch["conditions"] = torch.from_numpy(self.conditions[rows])
+        if self.states is not None:
+            batch["states"] = torch.from_numpy(self.states[self.places[rows], :width]).float()
         return batch, self.truth(rows)
 
     def truth(self, rows: np.ndarray) -> Any:
@@ -123,7 +133,8 @@ class Inputs(Dataset):
         """Select rows, and give them targets and weights."""
         arrays = {key: array[rows] for key, array in self.arrays.items()}
         lengths, conditions = of_rows(self.lengths, rows), of_rows(self.conditions, rows)
-        return Inputs(arrays, lengths, targets, conditions, weights)
+        places = self.places[rows]
+        return Inputs(arrays, lengths, targets, conditions, weights, self.states, places)
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,7 @@ class TrainingSettings:
     patience: int | None
     device: str
     seed: int
+    frozen_blocks: int = 0
 
 
 class _Batches:
@@ -410,6 +422,8 @@ def _train(
         net.initialize()
         if weights is not None:
             net.module_.backbone.load_state_dict(weights)
+        if settings.frozen_blocks:
+            net.module_.backbone.freeze(settings.frozen_blocks)
         net.notify("on_train_begin", X=data, y=None)
         with one_thread(net.module_):
             for _ in range(settings.max_epochs):
@@ -427,6 +441,8 @@ def _train(
 
 def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
     """Run a network or a frozen backbone; (n, n_outputs), in the order of rows.
+
+    States of tokens are (n, length, width), and 0 beyond a row's length.
 
     It is in evaluation mode on the CPU, and stays there for whoever else runs it.
     Every batch has the same number of rows, all of one length. A row's output
@@ -448,8 +464,12 @@ def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
                 batch = {key: value.to(device) for key, value in batch.items()}
                 out = module(**batch).float().cpu().numpy()[: len(rows)]
                 if outputs is None:
-                    outputs = np.empty((n, out.shape[1]), dtype=np.float32)
-                outputs[rows] = out
+                    widest = (int(lengths.max()),) if out.ndim > 2 else ()
+                    outputs = np.zeros((n, *widest, out.shape[-1]), dtype=np.float32)
+                if out.ndim > 2:
+                    outputs[rows, : int(length)] = out
+                else:
+                    outputs[rows] = out
     assert outputs is not None
     return outputs
 

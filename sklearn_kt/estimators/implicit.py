@@ -77,6 +77,9 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
     backbone_learning_rate : float or "auto", default="auto"
         Peak rate of the backbone: ``learning_rate`` from scratch, a third of it
         for pretrained weights, 5e-5 for Hugging Face text encoders.
+    frozen_blocks : int or "auto", default="auto"
+        Lower blocks of a pretrained encoder of elements that networks leave as they are, so that
+        they are run once and not in every pass; ``"auto"`` is all but the last.
     weight_decay : float, default=0.01
         Of AdamW.
     dropout : float, default=0.1
@@ -214,6 +217,7 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         batch_size: int | str = "auto",
         learning_rate: float = 1e-3,
         backbone_learning_rate: float | str = "auto",
+        frozen_blocks: int | str = "auto",
         weight_decay: float = 0.01,
         dropout: float = 0.1,
         loss: str = "absolute_error",
@@ -235,6 +239,7 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.backbone_learning_rate = backbone_learning_rate
+        self.frozen_blocks = frozen_blocks
         self.weight_decay = weight_decay
         self.dropout = dropout
         self.loss = loss
@@ -406,6 +411,9 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         Peak rate of the head.
     backbone_learning_rate : float or "auto", default="auto"
         Peak rate of the backbone.
+    frozen_blocks : int or "auto", default="auto"
+        Lower blocks of a pretrained encoder that networks leave as they are; ``"auto"`` is all but
+        the last.
     weight_decay : float, default=0.01
         Of AdamW.
     dropout : float, default=0.1
@@ -535,6 +543,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         batch_size: int | str = "auto",
         learning_rate: float = 1e-3,
         backbone_learning_rate: float | str = "auto",
+        frozen_blocks: int | str = "auto",
         weight_decay: float = 0.01,
         dropout: float = 0.1,
         class_weight: Any = None,
@@ -556,6 +565,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.backbone_learning_rate = backbone_learning_rate
+        self.frozen_blocks = frozen_blocks
         self.weight_decay = weight_decay
         self.dropout = dropout
         self.class_weight = class_weight

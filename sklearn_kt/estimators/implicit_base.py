@@ -71,6 +71,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "backbone_learning_rate": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "frozen_blocks": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "early_stopping": ["boolean", StrOptions({"auto"})],
@@ -456,7 +457,22 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             patience=self.patience,
             device=resolve_device(self.device),
             seed=0,
+            frozen_blocks=self._frozen_blocks(),
         )
+
+    def _frozen_blocks(self) -> int:
+        """Give how many lower blocks networks do not train."""
+        spec, blocks = self.encoder_.spec, 0
+        if self.encoder_.network is not None and spec["kind"] == "composition":
+            blocks = int(spec["config"]["num_hidden_layers"])
+        if self.frozen_blocks == "auto":
+            return max(blocks - 1, 0)
+        if self.frozen_blocks > blocks:
+            raise InputError(
+                f"frozen_blocks={self.frozen_blocks}, but the networks start from {blocks} "
+                "pretrained blocks of elements; pass at most so many, or 'auto'."
+            )
+        return int(self.frozen_blocks)
 
     def _outputs(
         self, data: Data, measures: Sequence[Callable[..., np.ndarray]] = ()

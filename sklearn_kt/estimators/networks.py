@@ -53,6 +53,8 @@ def train_networks(
     from sklearn_kt.encoder.training import split_off, train
 
     spec, weights = encoder.trainable()
+    if settings.frozen_blocks:
+        inputs.states = encoder.states(inputs, settings.frozen_blocks, settings.device)
     module = {
         "spec": spec,
         "n_outputs": settings.n_outputs,

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from _shims import SpelledClassifier, SpelledRegressor
 from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Composition
@@ -40,6 +41,8 @@ from sklearn_kt import (
     load_model,
     save_model,
 )
+from sklearn_kt.encoder import load_checkpoint
+from sklearn_kt.encoder.modeling import CompositionEncoder
 from sklearn_kt.estimators import implicit_base, readouts
 from sklearn_kt.estimators.implicit_base import BaseImplicitKT
 from sklearn_kt.estimators.readouts import Readout
@@ -433,6 +436,44 @@ def test_checkpoint_is_where_training_starts(checkpoint: Path) -> None:
     cold.fit(FORMULAS, TARGET)
     error = [np.abs(model.predict(FORMULAS) - TARGET).mean() for model in (warm, cold)]
     assert error[0] < error[1]
+
+
+def test_networks_leave_lower_blocks_as_they_are(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+    lower = CompositionEncoder.lower
+
+    def counted(self: CompositionEncoder, *inputs: Any) -> Any:
+        passes.append(self.training)
+        return lower(self, *inputs)
+
+    monkeypatch.setattr(CompositionEncoder, "lower", counted)
+    settings: dict[str, Any] = {**QUICK, "checkpoint": checkpoint, "backbone": None}
+    model = ImplicitKTRegressor(**settings).fit(FORMULAS, TARGET)
+    # run once for all rows, and where networks predict
+    assert not any(passes)
+    start = load_checkpoint(checkpoint)[1]
+    for net in model.nets_:
+        found = net.module_.backbone.state_dict()
+        moved = {key for key, value in found.items() if not torch.equal(value, start[key])}
+        assert any(key.startswith("blocks.1.") for key in moved)
+        assert not any(key.startswith(("tokens.", "amounts.", "blocks.0.")) for key in moved)
+    everything = ImplicitKTRegressor(**settings, frozen_blocks=0)
+    everything.fit(FORMULAS, TARGET)
+    assert any(passes)
+    backbone = everything.nets_[0].module_.backbone
+    assert not torch.equal(backbone.blocks[0].up.weight, start["blocks.0.up.weight"])
+    head = ImplicitKTRegressor(**settings, frozen_blocks=2)
+    assert head.fit(FORMULAS, TARGET).predict(["NaCl"]).shape == (1,)
+
+
+@pytest.mark.parametrize(("pretrained", "blocks"), [(True, 2), (False, 0)])
+def test_only_pretrained_blocks_are_frozen(checkpoint: Path, pretrained: bool, blocks: int) -> None:
+    begin = {"checkpoint": checkpoint, "backbone": None} if pretrained else {}
+    model = ImplicitKTRegressor(**{**QUICK, **begin}, frozen_blocks=blocks + 1)
+    with pytest.raises(InputError, match=f"start from {blocks} pretrained blocks"):
+        model.fit(FORMULAS, TARGET)
 
 
 def test_default_is_the_bundled_checkpoint() -> None:
