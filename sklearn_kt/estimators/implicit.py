@@ -65,7 +65,9 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         the networks.
     n_estimators : int, default=5
         Networks in the ensemble, each trained without one of ten inner folds (fewer on
-        small tables); a single one sees all rows in the end.
+        small tables); a single one sees all rows in the end. With ``readout="auto"`` the
+        first two show whether the others would lower the error by one percent: if not, there
+        are none.
     max_epochs : int or "auto", default="auto"
         Passes over the training rows; ``"auto"`` aims at 2000 weight updates
         (30 to 150 epochs) from scratch, at 500 (10 to 60) from pretrained weights.
@@ -402,7 +404,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         Tables of fewer than 12 rows of each class, of which those of one composition or group
         count once, have nothing to compare readouts on: networks are then trained alone.
     n_estimators : int, default=5
-        Networks in the ensemble.
+        Networks in the ensemble, as of :class:`ImplicitKTRegressor`.
     max_epochs : int or "auto", default="auto"
         Passes over the training rows.
     batch_size : int or "auto", default="auto"

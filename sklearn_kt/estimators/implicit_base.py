@@ -52,6 +52,11 @@ MIN_FOLDS = 3
 # Compositions that pretraining has seen, and others, that are needed to weigh models for each:
 # fewer say little of which is best. Each of several targets needs as many.
 _MIN_SEEN = 100
+# So many networks show first, beside the readouts, whether they are worth the time of the others:
+# whether the error of all compositions, or of those pretraining has or has not seen, gets smaller
+# by this part.
+_SCOUTS = 2
+_WORTH = 0.01
 # readout="auto" leaves larger tables to the networks.
 _MAX_TREE_ROWS = 50_000
 NETWORK = "network"
@@ -260,11 +265,9 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         seed = seeds[-1]
         error_blocks = self._error_blocks()
         features = self._features(table.data, _blocks_of(readouts) | {*error_blocks})
-        outputs = {}
+        outputs, apart = self._readouts_out_of_fold(readouts, features, table, seed, folds)
         if self.readout != "fast":
-            outputs[NETWORK] = self._networks_out_of_fold(table, seeds, folds)
-        found, apart = self._readouts_out_of_fold(readouts, features, table, seed, folds)
-        outputs.update(found)
+            outputs = {**self._networks_out_of_fold(table, seeds, folds, outputs), **outputs}
         held_out = np.concatenate([test for _, test in folds])
         judged = table[held_out]
         truth, weights = judged.targets, judged.weights
@@ -360,16 +363,50 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         columns = [blend, disagreement(outputs, shares, blend), trees, new[:, None]]
         return np.stack([np.broadcast_to(column, blend.shape) for column in columns], axis=-1)
 
-    def _networks_out_of_fold(self, table: Rows, seeds: list[int], folds: Folds) -> np.ndarray:
-        """Train a network on each fold, calibrate them, and run each on the rest."""
-        self._fit_nets(table, seeds, [train for train, _ in folds])
+    def _networks_out_of_fold(
+        self, table: Rows, seeds: list[int], folds: Folds, beside: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Train a network on each fold, calibrate them, and run each on the rest.
+
+        The first ones may show that they add nothing to the outputs of others: then none is left.
+        """
+        members = [train for train, _ in folds]
+        scouts = _SCOUTS if beside and len(folds) > _SCOUTS else len(folds)
+        self._fit_nets(table, seeds, members[:scouts])
+        outputs, judged = self._judged_networks(table, folds[:scouts])
+        if scouts == len(folds):
+            return {NETWORK: outputs}
+        before = {name: values[: len(judged)] for name, values in beside.items()}
+        with_them = self._blend_errors({NETWORK: outputs, **before}, judged)
+        if (with_them > (1 - _WORTH) * self._blend_errors(before, judged)).all():
+            self.nets_, self.history_ = [], []
+            return {}
+        first = self.nets_, self.history_
+        self._fit_nets(table, seeds[scouts:], members[scouts:])
+        self.nets_, self.history_ = first[0] + self.nets_, first[1] + self.history_
+        return {NETWORK: self._judged_networks(table, folds)[0]}
+
+    def _judged_networks(self, table: Rows, folds: Folds) -> tuple[np.ndarray, Rows]:
+        """Calibrate networks, and give what each says of its fold, and these rows."""
         raw = [
             run_network(net, self.encoder_.inputs(table.data[test]), self.device)
             for net, (_, test) in zip(self.nets_, folds, strict=True)
         ]
         judged = table[np.concatenate([test for _, test in folds])]
         self._calibrate(judged.targets, np.concatenate(raw), judged.weights)
-        return np.concatenate([self._net_outputs(values) for values in raw])
+        return np.concatenate([self._net_outputs(values) for values in raw]), judged
+
+    def _blend_errors(self, outputs: dict[str, np.ndarray], judged: Rows) -> np.ndarray:
+        """Give the errors of a blend: of all rows, and of those that are weighed by themselves."""
+        new = self._weigh(outputs, judged)
+        blended = self._blended(outputs, new)
+        kinds = [np.full(len(new), True), new, ~new] if new.any() else [np.full(len(new), True)]
+        return np.array(
+            [
+                self.targets_.score(part.targets, blended[kind], part.weights)
+                for kind, part in ((kind, judged[np.flatnonzero(kind)]) for kind in kinds)
+            ]
+        )
 
     def _readouts_out_of_fold(
         self,
@@ -389,7 +426,9 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         jobs = [(name, fold) for name in readouts for fold in folds]
         for name, (train, test) in tqdm(jobs, "readouts", disable=not self.verbose):
             part = table[train]
-            fitted = readouts[name].fitted(columns[name][train], part.targets, seed, part.weights)
+            fitted = readouts[name].fitted(
+                columns[name][train], part.targets, seed, part.weights, inner=True
+            )
             values, spread = self._readout_outputs(name, fitted, columns[name][test], True)
             outputs[name].append(values)
             apart[name].append(spread)

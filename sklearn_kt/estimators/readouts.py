@@ -55,7 +55,8 @@ __all__ = [
     "smooth_readout",
 ]
 
-# Medians gain from more trees for longer than means do.
+# Medians gain from more trees for longer than means do. So many predict; to weigh models, as
+# many as the quick ones have are enough.
 _N_TREES = {"auto": 200, "fast": 100}
 # Share of the trees that is left out on either side. Grouped 5-fold errors of 100 trees by their
 # median, middle fifth and middle half: 0.3248, 0.3234 and 0.3235 eV (1,500 rows of expt_gap); 90.3,
@@ -82,6 +83,8 @@ class Readout:
 
     blocks: tuple[str, ...]
     estimator: BaseEstimator
+    # fitted in place of the other to inner folds, which tell what it is worth
+    quicker: BaseEstimator | None = None
 
     def fitted(
         self,
@@ -89,10 +92,13 @@ class Readout:
         targets: np.ndarray,
         seed: int,
         weights: np.ndarray | None = None,
+        *,
+        inner: bool = False,
     ) -> Any:
         """Fit a copy of the model, seeded, to what its blocks say and to encoded targets."""
         one_column = targets.ndim == 2 and targets.shape[1] == 1
-        model = with_seed(for_targets(clone(self.estimator), targets), seed)
+        estimator = self.quicker if inner and self.quicker is not None else self.estimator
+        model = with_seed(for_targets(clone(estimator), targets), seed)
         y = targets[:, 0] if one_column else targets
         return model.fit(columns, y, **row_params(model, weights))
 
@@ -580,20 +586,24 @@ def default_readouts(
     if fast and (classification or n_conditions):
         columns = _QUICK_COLUMNS if classification else _FEWER_COLUMNS
     trees = forest(_N_TREES["fast" if fast else "auto"], max_features=columns, n_jobs=n_jobs)
+
+    def grown(names: tuple[str, ...], **changes: Any) -> Readout:
+        model = clone(trees).set_params(**changes)
+        return Readout(names, model, clone(model).set_params(n_estimators=_N_TREES["fast"]))
+
     plain = tuple(block for block in blocks if block not in ("embedding", "properties"))
     # dozens of predicted properties serve trees better than hundreds of raw columns
     transfer = ("properties" if "properties" in blocks else "embedding", *plain)
     pretrained = "embedding" in blocks
     readouts = {}
     if pretrained:
-        readouts["transfer_trees"] = Readout(transfer, trees)
+        readouts["transfer_trees"] = grown(transfer)
     # properties, which are those of pure crystals and known by heart of some, may hide the rest
-    readouts["trees"] = Readout(plain, trees)
+    readouts["trees"] = grown(plain)
     if "fractions" in blocks:
         part = _QUICK_COLUMNS if fast and classification else _AMOUNTS
-        amounts = clone(trees).set_params(max_features=part)
         seen = tuple(block for block in blocks if block in ("fractions", "conditions"))
-        readouts["fraction_trees"] = Readout(seen, amounts)
+        readouts["fraction_trees"] = grown(seen, max_features=part)
     if not pretrained or fast:
         return readouts
     if classification:

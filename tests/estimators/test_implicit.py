@@ -476,6 +476,40 @@ def test_only_pretrained_blocks_are_frozen(checkpoint: Path, pretrained: bool, b
         model.fit(FORMULAS, TARGET)
 
 
+@pytest.mark.parametrize("kind", [ImplicitKTRegressor, ImplicitKTClassifier])
+def test_networks_that_add_nothing_are_not_trained(
+    monkeypatch: pytest.MonkeyPatch, kind: type[BaseImplicitKT]
+) -> None:
+    y = TARGET if kind is ImplicitKTRegressor else LABELS
+    model = kind(**{**QUICK, "readout": "auto", "n_estimators": 4})
+
+    def fitted(worth: float, scouts: int = 2) -> Any:
+        monkeypatch.setattr(implicit_base, "_WORTH", worth)
+        monkeypatch.setattr(implicit_base, "_SCOUTS", scouts)
+        return clone(model).fit(FORMULAS, y)
+
+    # no error gets smaller by all of it
+    without = fitted(1.0)
+    assert without.nets_ == []
+    assert without.history_ == []
+    assert "network" not in without.readout_scores_
+    # scouts and the others are the networks that there would be without them
+    found, expected = fitted(-9.0), fitted(-9.0, scouts=4)
+    assert found.readout_scores_ == expected.readout_scores_
+    assert found.readout_weights_ == expected.readout_weights_
+    assert len(found.nets_) == len(expected.nets_)
+    assert_array_equal(found.predict(FORMULAS), expected.predict(FORMULAS))
+
+
+def test_forests_are_judged_by_fewer_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readouts, "_N_TREES", {"auto": 6, "fast": 3})
+    column = TARGET[:, None]
+    for fast, trees in ((False, [6, 3]), (True, [3, 3])):
+        found = readouts.default_readouts(("columns",), 99, classification=False, fast=fast)
+        models = [found["trees"].fitted(column, column, 0, inner=inner) for inner in (False, True)]
+        assert [model.n_estimators for model in models] == trees
+
+
 def test_default_is_the_bundled_checkpoint() -> None:
     default = ImplicitKTRegressor(readout="fast", random_state=0).fit(FORMULAS, TARGET)
     assert default.checkpoint == "default"
