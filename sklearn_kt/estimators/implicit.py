@@ -81,7 +81,7 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         for pretrained weights, 5e-5 for Hugging Face text encoders.
     frozen_blocks : int or "auto", default="auto"
         Lower blocks of a pretrained encoder of elements that networks leave as they are, so that
-        they are run once and not in every pass; ``"auto"`` is all but the last.
+        they are run once and not in every pass; ``"auto"`` is half of them.
     weight_decay : float, default=0.01
         Of AdamW.
     dropout : float, default=0.1
@@ -414,8 +414,8 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
     backbone_learning_rate : float or "auto", default="auto"
         Peak rate of the backbone.
     frozen_blocks : int or "auto", default="auto"
-        Lower blocks of a pretrained encoder that networks leave as they are; ``"auto"`` is all but
-        the last.
+        Lower blocks of a pretrained encoder that networks leave as they are; ``"auto"`` is half of
+        them.
     weight_decay : float, default=0.01
         Of AdamW.
     dropout : float, default=0.1

@@ -501,6 +501,21 @@ def test_networks_that_add_nothing_are_not_trained(
     assert_array_equal(found.predict(FORMULAS), expected.predict(FORMULAS))
 
 
+def test_large_tables_weigh_models_on_few_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.arange(10_000)
+    for size, folds in ((100, 5), (900, 3), (1_000, 2), (10_000, 2)):
+        found = implicit_base._enough([(rows, rows[:size])] * 5)
+        assert len(found) == folds
+    model = ImplicitKTRegressor(**{**QUICK, "readout": "auto", "n_estimators": 4})
+    monkeypatch.setattr(implicit_base, "_WORTH", -9.0)
+    all_of_them = clone(model).fit(FORMULAS, TARGET)
+    monkeypatch.setattr(implicit_base, "_JUDGED_ROWS", 5)
+    few = clone(model).fit(FORMULAS, TARGET)
+    assert 14 <= few.n_held_out_ <= 16 < 28 <= all_of_them.n_held_out_
+    assert set(few.readout_scores_) >= {"network", "trees", "blend"}
+    assert few.predict(FORMULAS).shape == TARGET.shape
+
+
 def test_forests_are_judged_by_fewer_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readouts, "_N_TREES", {"auto": 6, "fast": 3})
     column = TARGET[:, None]
