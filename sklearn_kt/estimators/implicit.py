@@ -70,7 +70,7 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         are none.
     max_epochs : int or "auto", default="auto"
         Passes over the training rows; ``"auto"`` aims at 2000 weight updates
-        (30 to 150 epochs) from scratch, at 500 (10 to 60) from pretrained weights.
+        (30 to 150 epochs) from scratch, at 500 (8 to 60) from pretrained weights.
     batch_size : int or "auto", default="auto"
         Rows per update; ``"auto"`` is about a fortieth of the rows, 16 to 128.
     learning_rate : float, default=1e-3

@@ -43,7 +43,7 @@ __all__ = ["CUSTOM", "MIN_FOLDS", "NETWORK", "BaseImplicitKT", "valid_chunks"]
 # Weight updates that max_epochs="auto" aims at, and the epochs it is clipped to:
 # from scratch, and from pretrained weights, which have little left to learn.
 _UPDATES = {False: 2000, True: 500}
-_EPOCHS = {False: (30, 150), True: (10, 60)}
+_EPOCHS = {False: (30, 150), True: (8, 60)}
 # Rate of a text encoder's backbone.
 _TEXT_RATE = 5e-5
 # Errors of networks on unseen rows with none and with half of four blocks frozen, which takes 0.55
