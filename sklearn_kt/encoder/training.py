@@ -96,7 +96,7 @@ class Inputs(Dataset):
         self.targets = targets
         self.conditions = conditions
         self.states = states
-        self.places = np.arange(len(self)) if places is None else places
+        self.places = places
         self.weights = None
         if weights is not None:
             known = np.ones(len(weights)) if targets is None else ~np.isnan(targets)
@@ -114,7 +114,8 @@ class Inputs(Dataset):
         if self.conditions is not None:
             batch["conditions"] = torch.from_numpy(self.conditions[rows])
         if self.states is not None:
-            batch["states"] = torch.from_numpy(self.states[self.places[rows], :width]).float()
+            states = self.states[self._places_of(rows), :width]
+            batch["states"] = torch.from_numpy(states).float()
         return batch, self.truth(rows)
 
     def truth(self, rows: np.ndarray) -> Any:
@@ -133,8 +134,11 @@ class Inputs(Dataset):
         """Select rows, and give them targets and weights."""
         arrays = {key: array[rows] for key, array in self.arrays.items()}
         lengths, conditions = of_rows(self.lengths, rows), of_rows(self.conditions, rows)
-        places = self.places[rows]
+        places = None if self.states is None else self._places_of(rows)
         return Inputs(arrays, lengths, targets, conditions, weights, self.states, places)
+
+    def _places_of(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self.places is None else self.places[rows]
 
 
 @dataclass(frozen=True)

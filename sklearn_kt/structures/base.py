@@ -180,7 +180,11 @@ class FormulaGenerator(BaseStructureGenerator):
         if mixed := self._generate_mixed(amounts, wanted):
             return mixed
         near = near_formulas(amounts, self.max_atoms, self.max_error, self._can_make)
-        return [] if near is None else _noted(generate(near), near.error)
+        if near is None:
+            return []
+        noted = _noted(generate(near), amounts)
+        # 1e-9: sums of fractions round
+        return [c for c in noted if error_of(c) <= self.max_error + 1e-9]
 
     def _can_make(self, formula: Stoichiometry) -> bool:
         """Whether the generator may find anything: near formulas are chosen by it."""
@@ -266,9 +270,20 @@ def _name(formula: Stoichiometry) -> str:
     return "".join(f"{ELEMENTS[z - 1]}{n}" for z, n in sorted(formula.counts.items()))
 
 
-def _noted(candidates: Sequence[Candidate], error: float) -> list[Candidate]:
-    """Candidates whose provenance tells how far their composition is from the one asked for."""
-    if not error:
-        return list(candidates)
-    noted = {"composition_error": error}
-    return [replace(c, provenance={**c.provenance, **noted}) for c in candidates]
+def error_of(candidate: Candidate) -> float:
+    """Fraction of a candidate's atoms by which its composition is off."""
+    return float(candidate.provenance.get("composition_error", 0.0))
+
+
+def _noted(candidates: Sequence[Candidate], amounts: Mapping[int, float]) -> list[Candidate]:
+    """Candidates whose provenance tells how far their atoms are from the amounts asked for.
+
+    A solid solution may stand for a near formula, in a cell that is too small even for that.
+    """
+    asked, noted = np.zeros(len(ELEMENTS) + 1), []
+    asked[list(amounts)] = np.array(list(amounts.values())) / sum(amounts.values())
+    for candidate in candidates:
+        placed = np.bincount(candidate.numbers, minlength=len(asked)) / len(candidate.numbers)
+        told = {"composition_error": float(np.abs(placed - asked).sum() / 2)}
+        noted.append(replace(candidate, provenance={**candidate.provenance, **told}))
+    return noted

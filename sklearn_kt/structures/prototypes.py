@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_kt.compositions import ELEMENTS
 
-from .base import FormulaGenerator
+from .base import FormulaGenerator, error_of
 from .candidate import Candidate
 from .chgnet import rank_by_energy, relax_candidates
 from .library import PrototypeLibrary, load_library
@@ -301,11 +301,6 @@ def mixed(
         **({"composition_error": cell.error} if cell.error else {}),
     }
     return Candidate(lattice, numbers, coords, found.probability, provenance)
-
-
-def error_of(candidate: Candidate) -> float:
-    """Fraction of a candidate's atoms by which its composition is off."""
-    return float(candidate.provenance.get("composition_error", 0.0))
 
 
 def _replaced(library: PrototypeLibrary, found: Ranked) -> dict[int, int]:

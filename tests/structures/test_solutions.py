@@ -147,6 +147,8 @@ class TestRounding:
     )
     # half an atom of indium
     @example(x=0.125, y=0.25, size=8)
+    # a sixteenth, which ten atoms do not hold, is the nearest formula
+    @example(x=0.09375, y=0.0, size=10)
     def test_cell_is_the_composition_to_the_nearest_atom(
         self, x: float, y: float, size: int
     ) -> None:
