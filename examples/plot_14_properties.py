@@ -87,9 +87,9 @@ for ax, (name, unit) in zip(axes, units.items(), strict=True):
 #   measured gaps, such as those of :func:`~sklearn_kt.datasets.load_expt_gap`. PbTe is too wide,
 #   as spin and orbit are not coupled in the calculations.
 # - **Carbon is not diamond.** A formula does not say which polymorph is meant, and graphite is
-#   lower in energy; the model gives numbers in between, which neither has.
-# - **Densities** of the others are right to about ten per cent, **moduli** to a fourth. The
-#   held-out errors, a factor of 1.04 in volume and of 1.15 in bulk modulus, are smaller: most
+#   lower in energy; the model gives numbers that neither has.
+# - **Densities** of the others are right to about ten per cent, **moduli** to a third. The
+#   held-out errors, a factor of 1.03 in volume and of 1.15 in bulk modulus, are smaller: most
 #   compounds of the tables are ternary and have many neighbours. An element has none.
 #
 # All ten were in pretraining (``seen``), as are most compounds of textbooks.

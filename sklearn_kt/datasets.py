@@ -193,6 +193,9 @@ def load_seebeck(
     that no model reading formulas can explain; honest cross-validation then groups by
     composition, for which ``groups`` is given.
 
+    The checkpoints in the package were pretrained on these values: to score a model here, pass
+    ``checkpoint=None``.
+
     References
     ----------
     F. Ricci, W. Chen, U. Aydemir, G. J. Snyder, G.-M. Rignanese, A. Jain and G. Hautier,

@@ -264,7 +264,8 @@ def predict_properties(
           as a probability;
         - ``error``: the mean absolute error on compositions held out of pretraining, as an error
           of this value, in ``unit``; nan of probabilities;
-        - ``unit``;
+        - ``unit``, empty for plain numbers, and for power factors and effective masses, whose table
+          states none;
         - ``seen``: ``"label"`` where pretraining had this property of this composition (or held
           it out), ``"formula"`` where it had others of it, ``"no"``, or ``"unknown"`` where a
           checkpoint has no list of what it saw;

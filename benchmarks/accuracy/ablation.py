@@ -7,7 +7,7 @@ checkpoint in the package, which is larger:
 
     python -m benchmarks.accuracy.ablation --corpus <folder> --work <folder>
 
-The corpus needs the teachers "chgnet" and "text" (making/checkpoint.json makes it).
+The corpus needs the teachers "chgnet" and "text" (making/default_1.json makes it).
 Nothing is chosen by the scores. Everything resumes: pretraining from its last state, scores
 fold by fold.
 """

@@ -244,8 +244,8 @@ def ablation_text(content: Mapping[str, Any]) -> str:
     each = f"{content['error']}.\n\n{table(['table', *parts], errors)}"
     return (
         f"One network each, fine-tuned on {len(errors)} tables: small ones after "
-        f"{content['steps']:,} steps of pretraining, and `default`, the larger checkpoint in the "
-        "package after 20,000 steps.\n\n"
+        f"{content['steps']:,} steps of pretraining, and `default`, the larger checkpoint that was "
+        "in the package then, after 20,000 steps.\n\n"
         f"{folded('Against training from scratch', table(head, rows))}\n"
         f"{folded('What one part adds', added)}\n{folded('Errors on every table', each)}"
     )

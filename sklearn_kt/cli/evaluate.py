@@ -124,6 +124,7 @@ def run(args: argparse.Namespace) -> None:
             if args.task not in ("auto", task.kind):
                 name = args.dataset or task.name
                 raise InputError(f"{name} is a {task.kind}, not a {args.task}.")
+        _warn_pretrained(args, tasks)
         if folder is not None:
             args.interrupted = "the same command goes on with the folds that are missing"
         result = evaluate(
@@ -226,8 +227,6 @@ def _benchmarks(args: argparse.Namespace) -> list[Task]:
             )
         load = matbench_tasks if name in MATBENCH_TASKS else jarvis_tasks
         tasks += load(name, args.data_dir)
-        if name in MATBENCH_TASKS and MATBENCH_TASKS[name].has_structures:
-            _warn_pretrained(name, args.models)
     given = {name for t in tasks if t.conditions is not None for name in t.conditions}
     if unknown := set(args.conditions or ()) - given:
         raise InputError(
@@ -256,12 +255,22 @@ def _seebeck(args: argparse.Namespace) -> Task:
     )
 
 
-def _warn_pretrained(task: str, models: str) -> None:
+def _warn_pretrained(args: argparse.Namespace, tasks: list[Task]) -> None:
+    """Warn of pretrained models on calculations like those they were pretrained on."""
+    from sklearn_kt.datasets import MATBENCH_TASKS
     from sklearn_kt.evaluation import MODELS
 
-    asked = {name.strip() for name in models.split(",")}
+    asked = {name.strip() for name in args.models.split(",")}
     pretrained = [name for name in MODELS if name in asked and MODELS[name].pretrained]
-    if pretrained:
+    if not args.dataset or not pretrained:
+        return
+    names = [task.name for task in tasks]
+    seen = [
+        name for name in names if name in MATBENCH_TASKS and MATBENCH_TASKS[name].has_structures
+    ]
+    if _SEEBECK in args.dataset:
+        seen.append(_SEEBECK)
+    for task in seen:
         tell(
             "warning",
             f"the checkpoint of {' and '.join(pretrained)} was pretrained on data like those of"

@@ -121,6 +121,8 @@ def test_pretrained_model_is_not_believed_on_its_own_data(
     assert "pretrained on data like those of matbench_jdft2d" in err
     _, _, err = run(*arguments, "--dataset", "matbench_steels")
     assert "pretrained" not in err
+    _, _, err = run("evaluate", "--dataset", "seebeck", "--n-samples", 60, "--models", "imkt")
+    assert "pretrained on data like those of seebeck" in err
 
 
 def test_evaluate_matbench(run: Run, data_dir: Path) -> None:

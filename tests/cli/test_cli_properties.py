@@ -55,7 +55,7 @@ def test_a_table_gets_a_column_each(run: Run, table: Path, tmp_path: Path) -> No
     assert_allclose(found["band_gap_oqmd"], values, atol=1e-5)
     code, out, err = run("properties", "-", "--errors", "nan", stdin="formula\nMgO\nZz\n")
     assert code == 0
-    assert out.splitlines()[2] == "Zz" + "," * 20
+    assert out.splitlines()[2] == "Zz" + "," * 26
     assert "line 3 ('Zz')" in err
 
 

@@ -56,7 +56,7 @@ def test_output_names_and_bad_rows() -> None:
     with pytest.warns(CompositionWarning):
         frame = embedder.fit(FORMULAS).transform(["NaCl", "xx", "Na2Cl2"])
     assert embedder.blocks_ == ("embedding", "properties", "descriptors", "fractions")
-    assert frame.shape == (3, 512 + 38 + 192 + 118)
+    assert frame.shape == (3, 512 + 45 + 192 + 118)
     assert frame.columns[0] == "embedding_0"
     assert frame["fraction_Na"][0] == 0.5
     assert frame["range_electronegativity"][0] == pytest.approx(2.23)
