@@ -12,7 +12,7 @@ import pytest
 import torch
 from chgnet.model import CHGNet  # noqa: F401 its import adds warning filters
 from joblib import parallel_config
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from pymatgen.core import Lattice, Structure
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestRegressor, _forest
@@ -31,7 +31,8 @@ from sklearn_kt import (
 from sklearn_kt.cli import main
 from sklearn_kt.encoder.modeling import FeatureEncoder, FrozenEncoder
 from sklearn_kt.encoder.training import one_thread
-from sklearn_kt.estimators.readouts import KernelRegressor, smooth_readout
+from sklearn_kt.estimators import kernels
+from sklearn_kt.estimators.kernels import KernelRegressor, smooth_readout
 from sklearn_kt.estimators.uncertainty import ErrorModel
 from sklearn_kt.evaluation import make_model
 from sklearn_kt.evaluation.runner import fit_and_predict
@@ -145,10 +146,28 @@ def test_seed_reaches_what_a_readout_is_made_of() -> None:
     assert fitted[-1].random_state == 7
 
 
-def test_kernel_predicts_as_that_of_scikit_learn() -> None:
-    X, y = np.random.default_rng(0).normal(size=(2, 30, 1))
-    ours = clone(KernelRegressor(C=3.0, epsilon=0.02)).fit(X, y.ravel())
-    assert_array_equal(ours.predict(X), SVR(C=3.0, epsilon=0.02).fit(X, y.ravel()).predict(X))
+def test_kernel_predicts_as_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    X, y, weights = rng.normal(size=(90, 7)), rng.normal(size=90), rng.random(90)
+    theirs = SVR(C=3.0, epsilon=0.02)
+    ours = clone(KernelRegressor(C=3.0, epsilon=0.02)).fit(X, y)
+    assert_allclose(ours.predict(X), theirs.fit(X, y).predict(X), rtol=1e-9)
+    assert ours.gamma_ == pytest.approx(theirs._gamma)
+    ours.fit(X, y, weights)
+    theirs.set_params(gamma=ours.gamma_).fit(X, y, weights)
+    assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-9)
+    weights[::3] = 0
+    assert_allclose(
+        ours.fit(X, y, weights).predict(X),
+        theirs.set_params(gamma=ours.gamma_).fit(X, y, weights).predict(X),
+        rtol=1e-9,
+    )
+    # large tables are left to libsvm
+    monkeypatch.setattr(kernels, "MAX_KERNEL_ROWS", 80)
+    assert_allclose(ours.fit(X, y, weights).predict(X), theirs.predict(X), rtol=1e-9)
+    # to the bit, whatever rows stand beside one
+    assert_array_equal(ours.predict(X[::-1])[::-1], ours.predict(X))
+    assert_array_equal([ours.predict(row[None])[0] for row in X], ours.predict(X))
 
 
 @pytest.mark.slow

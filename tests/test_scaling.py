@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_kt._scaling import ColumnScaler
 from sklearn_kt._targets import NumberTargets
-from sklearn_kt.estimators.readouts import ConditionScaler
+from sklearn_kt.estimators.kernels import ConditionScaler
 
 
 def test_constant_columns_of_rows_with_weights() -> None:

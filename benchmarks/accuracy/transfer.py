@@ -48,7 +48,7 @@ from sklearn_kt import (
 )
 from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
 from sklearn_kt.datasets import data_home
-from sklearn_kt.estimators.readouts import smooth_readout
+from sklearn_kt.estimators.kernels import smooth_readout
 from sklearn_kt.evaluation import (
     EvaluationResult,
     FoldRecord,

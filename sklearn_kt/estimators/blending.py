@@ -39,7 +39,8 @@ from .base import FormulaMixin, Rows, fit_rows, told_once
 from .explicit import ExplicitKTClassifier, ExplicitKTRegressor
 from .html_repr import FittedReprMixin, Value, shares
 from .implicit import ImplicitKTClassifier, ImplicitKTRegressor
-from .readouts import MAX_KERNEL_ROWS, forests_in_order, smooth_readout
+from .kernels import MAX_KERNEL_ROWS, smooth_readout
+from .readouts import forests_in_order
 from .selection import disagreement, weigh
 from .uncertainty import ErrorModel, check_coverage, with_spreads
 
@@ -310,7 +311,7 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
         Regressors that read compositions: those of this package, or pipelines that
         begin with :class:`CompositionEmbedder`. None is :class:`ImplicitKTRegressor`,
         :class:`ExplicitKTRegressor`, and for at most 8,000 rows the latter with
-        :func:`~sklearn_kt.estimators.readouts.smooth_readout`. Where a model predicts NaN, as
+        :func:`~sklearn_kt.estimators.kernels.smooth_readout`. Where a model predicts NaN, as
         explicit transfer does for rows without a structure, the mean of the others
         stands in, with a warning. ``set_params(name=other)`` replaces one,
         ``set_params(name="drop")`` leaves it out, ``set_params(name__alpha=1)`` sets

@@ -6,7 +6,6 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,36 +22,33 @@ from sklearn.ensemble import (
 from sklearn.ensemble._forest import BaseForest
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.multioutput import MultiOutputRegressor
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.svm import SVR
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state, gen_even_slices
 from sklearn.utils._metadata_requests import _routing_enabled
-from sklearn.utils._param_validation import Interval, Options
+from sklearn.utils._param_validation import Options
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
-    column_or_1d,
     has_fit_parameter,
 )
 
 from sklearn_kt._model_guards import objects_in
-from sklearn_kt._scaling import ColumnScaler
 from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import as_numbers
 from sklearn_kt.compositions import CompositionBatch
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.fitting import fit_context
 
+from .kernels import MAX_KERNEL_ROWS, kernel_readout
+
 __all__ = [
     "EachTargetRegressor",
-    "KernelRegressor",
     "MeanTreesRegressor",
     "MedianTreesRegressor",
     "Readout",
     "VotingTreesClassifier",
     "default_readouts",
-    "smooth_readout",
 ]
 
 # Medians gain from more trees for longer than means do. So many predict; to weigh models, as
@@ -68,13 +64,6 @@ _COLUMNS, _FEWER_COLUMNS, _QUICK_COLUMNS = 1 / 3, 0.2, 0.1
 # eV (expt_gap), 78.5 and 77.3 MPa (steels), 47.5 and 45.9 uV/K (thermoelectrics), 22.6 and 21.6
 # GPa (JARVIS' bulk moduli), 45.8 and 45.0 1/cm (infrared modes).
 _AMOUNTS = 0.5
-# A kernel's time grows with the square of the rows.
-MAX_KERNEL_ROWS = 8_000
-# A generated structure may be the wrong one, as what a formula says is not: its columns ask for
-# the smoother function.
-_STRENGTH = {"formulas": 10.0, "structures": 3.0}
-# A kernel sees a condition like this part of all columns: one of hundreds would be nothing.
-_CONDITION = 0.1
 
 
 @dataclass(frozen=True)
@@ -413,118 +402,6 @@ class MedianTreesRegressor(SpreadTreesMixin, ExtraTreesRegressor):
         return trim_mean(trees, _TRIMMED, axis=0)
 
 
-class KernelRegressor(SVR):
-    """Support-vector regression that leaves NumPy's global generator alone.
-
-    scikit-learn's draws from it a seed for libsvm, which has no use for one in a regression.
-
-    Parameters
-    ----------
-    C : float, default=1.0
-        Inverse of the strength of the regularisation.
-    epsilon : float, default=0.1
-        Errors up to this cost nothing.
-    scale_targets : bool, default=False
-        Whether targets are standardised first, as their rows weigh: errors are then in deviations.
-    """
-
-    _parameter_constraints: ClassVar[dict[str, list]] = {
-        **{name: SVR._parameter_constraints[name] for name in ("C", "epsilon")},
-        "scale_targets": ["boolean"],
-    }
-
-    def __init__(
-        self, *, C: float = 1.0, epsilon: float = 0.1, scale_targets: bool = False
-    ) -> None:
-        super().__init__(C=C, epsilon=epsilon)
-        self.scale_targets = scale_targets
-        self.random_state = 0
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Find the support vectors.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            What each row's C is multiplied by.
-
-        Returns
-        -------
-        self : KernelRegressor
-            Fitted.
-        """
-        # scikit-learn's "scale" is that of rows that all count alike
-        self.gamma: Any = "scale"
-        if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            columns = ColumnScaler(with_mean=False).fit(X, sample_weight=weights)
-            variance = columns.var_.mean() + columns.mean_.var()
-            self.gamma = 1 / (columns.n_features_in_ * variance) if variance else 1.0
-        if self.scale_targets:
-            column = as_numbers(column_or_1d(y, warn=True))[:, None]
-            self.scaler_ = ColumnScaler().fit(column, sample_weight=sample_weight)
-            y = self.scaler_.transform(column)[:, 0]
-        return super().fit(X, y, sample_weight)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict the targets.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            In their units.
-        """
-        found = super().predict(X)
-        return self.scaler_.inverse_transform(found[:, None])[:, 0] if self.scale_targets else found
-
-
-class ConditionScaler(ColumnScaler):
-    """Standardise columns, of which conditions, the last ones, count more than others.
-
-    Parameters
-    ----------
-    n_conditions : int
-        How many they are. To a kernel of distances, each is like a tenth of all columns.
-    """
-
-    _parameter_constraints: ClassVar[dict[str, list]] = {
-        "n_conditions": [Interval(Integral, 1, None, closed="left")]
-    }
-
-    def __init__(self, n_conditions: int) -> None:
-        super().__init__()
-        self.n_conditions = n_conditions
-
-    def transform(self, X: Any, copy: bool | None = None) -> np.ndarray:
-        """Scale rows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows; conditions come last.
-        copy : bool or None, default=None
-            As for :class:`sklearn.preprocessing.StandardScaler`.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Scaled.
-        """
-        scaled = super().transform(X, copy)
-        scaled[:, -self.n_conditions :] *= np.sqrt(_CONDITION * scaled.shape[1])
-        return scaled
-
-
 def default_readouts(
     blocks: tuple[str, ...],
     n_rows: int,
@@ -611,34 +488,11 @@ def default_readouts(
         boosting = HistGradientBoostingClassifier(early_stopping=stops)
         readouts["boosting"] = Readout(transfer, boosting)
     elif n_rows <= MAX_KERNEL_ROWS:
-        kernel: Any = _kernel("formulas", n_conditions)
+        kernel: Any = kernel_readout("formulas", n_conditions)
         # it learns one target at a time
         kernel = kernel if n_outputs == 1 else EachTargetRegressor(kernel)
         readouts["kernel"] = Readout(blocks, kernel)
     return readouts
-
-
-def smooth_readout(n_conditions: int = 0) -> Pipeline:
-    """Make a kernel machine for columns of structures, unlike trees in its errors.
-
-    Parameters
-    ----------
-    n_conditions : int, default=0
-        Last columns that are conditions, which count more than others.
-
-    Returns
-    -------
-    readout : Pipeline
-        Support-vector regression on standardised columns and targets; for
-        ``ExplicitKTRegressor(readout=...)``. Its time grows with the square of the rows.
-    """
-    return _kernel("structures", n_conditions, scale_targets=True)
-
-
-def _kernel(columns: str, n_conditions: int, *, scale_targets: bool = False) -> Pipeline:
-    scaler = ConditionScaler(n_conditions) if n_conditions else ColumnScaler()
-    kernel = KernelRegressor(C=_STRENGTH[columns], epsilon=0.02, scale_targets=scale_targets)
-    return make_pipeline(scaler, kernel)
 
 
 def with_seed(estimator: Any, seed: int) -> Any:

@@ -39,7 +39,8 @@ from sklearn_kt import (
 from sklearn_kt.compositions import composition_groups
 from sklearn_kt.conditions import ConditionEncoder
 from sklearn_kt.estimators.base import elements_of, encoder_of, reads_compositions
-from sklearn_kt.estimators.readouts import default_readouts, smooth_readout
+from sklearn_kt.estimators.kernels import smooth_readout
+from sklearn_kt.estimators.readouts import default_readouts
 from sklearn_kt.exceptions import CompositionError, CompositionWarning, ConditionWarning, InputError
 from sklearn_kt.structures import CrystalGraphRegressor
 

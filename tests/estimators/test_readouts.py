@@ -18,16 +18,15 @@ from sklearn.svm import SVR
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
+from sklearn_kt.estimators.kernels import KernelRegressor, smooth_readout
 from sklearn_kt.estimators.readouts import (
     EachTargetRegressor,
-    KernelRegressor,
     MeanTreesRegressor,
     MedianTreesRegressor,
     VotingTreesClassifier,
     decide,
     default_readouts,
     row_params,
-    smooth_readout,
 )
 
 BLOCKS = ("embedding", "properties", "descriptors", "fractions")
@@ -53,14 +52,6 @@ def test_readouts_follow_what_is_there() -> None:
     assert text["transfer_trees"].blocks == ("embedding", "descriptors", "fractions")
 
 
-class ExactKernelRegressor(KernelRegressor):
-    """Finds the same support vectors however the rows are given."""
-
-    def __init__(self, *, C: float = 1.0, epsilon: float = 0.1) -> None:
-        super().__init__(C=C, epsilon=epsilon)
-        self.tol = 1e-12
-
-
 # scikit-learn's forests take the logarithm of shares of 0
 @pytest.mark.filterwarnings("ignore:divide by zero encountered in log:RuntimeWarning")
 @parametrize_with_checks(
@@ -68,7 +59,8 @@ class ExactKernelRegressor(KernelRegressor):
         MedianTreesRegressor(10),
         MeanTreesRegressor(10),
         VotingTreesClassifier(10),
-        ExactKernelRegressor(),
+        # the same support vectors however the rows are given
+        KernelRegressor(tol=1e-12),
     ]
 )
 def test_sklearn_contract(estimator: BaseEstimator, check: Any) -> None:

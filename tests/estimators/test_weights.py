@@ -37,13 +37,13 @@ from sklearn_kt import (
     ImplicitKTRegressor,
 )
 from sklearn_kt.estimators import readouts, uncertainty
+from sklearn_kt.estimators.kernels import smooth_readout
 from sklearn_kt.estimators.readouts import (
     EachTargetRegressor,
     MeanTreesRegressor,
     MedianTreesRegressor,
     VotingTreesClassifier,
     default_readouts,
-    smooth_readout,
 )
 from sklearn_kt.estimators.uncertainty import ErrorModel
 from sklearn_kt.exceptions import InputError
