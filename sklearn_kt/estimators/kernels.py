@@ -17,13 +17,7 @@ from sklearn_kt._scaling import ColumnScaler
 from sklearn_kt._targets import as_numbers
 from sklearn_kt.fitting import fit_context
 
-__all__ = [
-    "MAX_KERNEL_ROWS",
-    "ConditionScaler",
-    "KernelRegressor",
-    "kernel_readout",
-    "smooth_readout",
-]
+__all__ = ["KernelRegressor", "smooth_readout"]
 
 # A kernel's time grows with the square of the rows.
 MAX_KERNEL_ROWS = 8_000
