@@ -75,7 +75,9 @@ REGRESSORS: dict[str, Any] = {
     "means": ImplicitKTRegressor(None, readout="fast", loss="squared_error", random_state=0),
     "kernel": ImplicitKTRegressor(None, readout=smooth_readout()),
     "explicit": ExplicitKTRegressor(random_state=0),
-    "blended": BlendedKTRegressor([("ridge", RIDGE), ("pipe", make_pipeline(Ridge()))], cv=2),
+    "blended": BlendedKTRegressor(
+        [("ridge", RIDGE), ("pipe", make_pipeline(Ridge()))], cv=2, random_state=0
+    ),
 }
 CLASSIFIERS: dict[str, Any] = {
     "networks": ImplicitKTClassifier(**NETWORKS),
@@ -87,7 +89,8 @@ CLASSIFIERS: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uncertainty, "_N_TREES", 20)
+    # each row needs some trees that have not seen it
+    monkeypatch.setattr(uncertainty, "_N_TREES", 30)
     monkeypatch.setattr(readouts, "_N_TREES", {"auto": 12, "fast": 12})
 
 
