@@ -268,7 +268,8 @@ def _warn_pretrained(args: argparse.Namespace, tasks: list[Task]) -> None:
     seen = [
         name for name in names if name in MATBENCH_TASKS and MATBENCH_TASKS[name].has_structures
     ]
-    if _SEEBECK in args.dataset:
+    # not those of the JARVIS table, whose name ends alike
+    if _SEEBECK in [name.strip() for name in args.dataset.split(",")]:
         seen.append(_SEEBECK)
     for task in seen:
         tell(

@@ -258,7 +258,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         elif networks:
             # too few rows to compare anything on
             self.readout_weights_ = {NETWORK: 1.0}
-            self._fit_nets(table, seeds, [everything] * self.n_estimators)
+            inputs = self.encoder_.inputs(table.data)
+            self._fit_nets(table, inputs, seeds, [everything] * self.n_estimators)
         else:
             best_guess = dict(list(readouts.items())[:1])
             self.readout_weights_ = dict.fromkeys(best_guess, 1.0)
@@ -296,7 +297,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             self.nets_, self.history_ = [], []
         elif self.n_estimators == 1:
             # the scout did without a fifth of the rows; the one network kept sees them all
-            self._fit_nets(table, seeds, [np.arange(len(table))])
+            inputs = self.encoder_.inputs(table.data)
+            self._fit_nets(table, inputs, seeds, [np.arange(len(table))])
         chosen = {name: readout for name, readout in readouts.items() if name in used}
         self._fit_readouts(chosen, features, table, seed)
         if error_blocks:
@@ -388,7 +390,9 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         """
         members = [train for train, _ in folds]
         scouts = _SCOUTS if beside and len(folds) > _SCOUTS else len(folds)
-        self._fit_nets(table, seeds, members[:scouts])
+        # once, with what the frozen blocks say of it
+        inputs = self.encoder_.inputs(table.data)
+        self._fit_nets(table, inputs, seeds, members[:scouts])
         outputs, judged = self._judged_networks(table, judging[:scouts])
         if scouts == len(folds):
             return {NETWORK: outputs}
@@ -398,7 +402,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             self.nets_, self.history_ = [], []
             return {}
         first = self.nets_, self.history_
-        self._fit_nets(table, seeds[scouts:], members[scouts:])
+        self._fit_nets(table, inputs, seeds[scouts:], members[scouts:])
         self.nets_, self.history_ = first[0] + self.nets_, first[1] + self.history_
         return {NETWORK: self._judged_networks(table, judging)[0]}
 
@@ -416,13 +420,14 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         """Give the errors of a blend: of all rows, and of those that are weighed by themselves."""
         new = self._weigh(outputs, judged)
         blended = self._blended(outputs, new)
-        kinds = [np.full(len(new), True), new, ~new] if new.any() else [np.full(len(new), True)]
-        return np.array(
-            [
-                self.targets_.score(part.targets, blended[kind], part.weights)
-                for kind, part in ((kind, judged[np.flatnonzero(kind)]) for kind in kinds)
-            ]
-        )
+        kinds = [np.arange(len(new))]
+        if new.any():
+            kinds += [np.flatnonzero(new), np.flatnonzero(~new)]
+        errors = []
+        for rows in kinds:
+            part = judged[rows]
+            errors.append(self.targets_.score(part.targets, blended[rows], part.weights))
+        return np.array(errors)
 
     def _readouts_out_of_fold(
         self,
@@ -468,11 +473,13 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             for name, readout in readouts.items()
         }
 
-    def _fit_nets(self, table: Rows, seeds: list[int], members: list[np.ndarray]) -> None:
+    def _fit_nets(
+        self, table: Rows, inputs: Inputs, seeds: list[int], members: list[np.ndarray]
+    ) -> None:
         """Train one network on each set of rows."""
         results = train_networks(
             self.encoder_,
-            self.encoder_.inputs(table.data),
+            inputs,
             table,
             members,
             seeds,

@@ -53,7 +53,7 @@ def train_networks(
     from sklearn_kt.encoder.training import split_off, train
 
     spec, weights = encoder.trainable()
-    if settings.frozen_blocks:
+    if settings.frozen_blocks and inputs.states is None:
         inputs.states = encoder.states(inputs, settings.frozen_blocks, settings.device)
     module = {
         "spec": spec,

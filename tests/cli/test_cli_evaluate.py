@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from _benchmarks import formulas, small_matbench
 from _commands import FORMULAS, GAPS, Run, assert_one_line, files
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
+from sklearn_kt.cli import evaluate as evaluate_command
 from sklearn_kt.evaluation import MODELS, CompositionPool
 from sklearn_kt.evaluation.models import NamedModel
 from sklearn_kt.pretraining import CorpusTable
@@ -376,3 +378,9 @@ def test_evaluate_several_targets(run: Run, tmp_path: Path) -> None:
     code, _, err = run(*arguments[:-2], "--folds", 10)
     assert code == 2
     assert_one_line(err, "Column 'zT': The number of folds", "9; got 10")
+
+
+def test_only_what_was_pretrained_on_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    for dataset, warned in (("pseebeck", False), ("pseebeck, seebeck", True)):
+        evaluate_command._warn_pretrained(Namespace(models="imkt", dataset=dataset), [])
+        assert ("like those of seebeck" in capsys.readouterr().err) == warned
