@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 # what weights and tokenizers are made of, without pickles and without code
-_FILES = ["*.json", "*.model", "*.safetensors", "merges.txt", "vocab.txt"]
+_FILES = ["*.json", "*.safetensors"]
 # settings that name code, or other models, adapters and kernels to fetch
 _REACHING = re.compile(
     "auto_map|name_or_path|backbone|timm|quantization|kernel|adapter|peft|custom_|remote_code", re.I

@@ -259,6 +259,14 @@ def _explicit_lines(kept: Kept) -> Iterator[str]:
         )
     head = ["task", "unit", "folds", "no structure", "weight of exkt", *TRANSFER_MODELS]
     yield folded("Scores", table(head, rows))
+    silent = {
+        task: sum(fold["no_text"] for fold in said[task].values())
+        for task in kept.tasks
+        if all("no_text" in fold for fold in said[task].values())
+    }
+    if silent:
+        counts = ", ".join(f"{number} of {task}" for task, number in silent.items())
+        yield f"Test rows for which CrystaLLM wrote no valid text, and imkt answers: {counts}.\n"
     won = [
         (found["blended"] < found["imkt"]) == (kept.tasks[task].kind == "regression")
         for task, found in scores.items()

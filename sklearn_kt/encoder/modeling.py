@@ -232,10 +232,7 @@ class CompositionEncoder(nn.Module):
     ) -> torch.Tensor:
         """Token states after so many blocks, (n, length, hidden_size)."""
         bias = self._attention_bias(input_ids, fractions)
-        x = self.tokens(input_ids) + self.amounts(fractions)
-        for block in self.blocks[:n_blocks]:
-            x = block(x, bias)
-        return x
+        return self._pass(self._embed(input_ids, fractions), bias, self.blocks[:n_blocks])
 
     def encode(
         self,
@@ -244,11 +241,22 @@ class CompositionEncoder(nn.Module):
         states: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Token states, (n, length, hidden_size), perhaps from those after the frozen blocks."""
-        x = self.lower(input_ids, fractions, self.n_frozen) if states is None else states
         bias = self._attention_bias(input_ids, fractions)
-        for block in self.blocks[self.n_frozen :]:
+        if states is None:
+            states = self._embed(input_ids, fractions)
+            blocks = self.blocks
+        else:
+            blocks = self.blocks[self.n_frozen :]
+        return self.norm(self._pass(states, bias, blocks))
+
+    def _embed(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
+        return self.tokens(input_ids) + self.amounts(fractions)
+
+    @staticmethod
+    def _pass(x: torch.Tensor, bias: torch.Tensor, blocks: nn.ModuleList) -> torch.Tensor:
+        for block in blocks:
             x = block(x, bias)
-        return self.norm(x)
+        return x
 
     def _attention_bias(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
         """Logarithm of each token's share before any is looked at, (n, 1 or heads, 1, length)."""

@@ -181,9 +181,8 @@ def predictions(
         raise
     # a model from elsewhere, perhaps fitted on something else than formulas
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"The model cannot predict from formulas{' with return_std=True' * return_std}: {error}"
-        ) from error
+        std = " with return_std=True (return_std=False, or --no-std, goes without)" * return_std
+        raise InputError(f"The model cannot predict from formulas{std}: {error}") from error
     outputs = list(outputs) if asked else [outputs]
     stems = ["prediction", *["prediction_std"] * return_std]
     if coverage is not None:

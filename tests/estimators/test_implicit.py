@@ -443,13 +443,13 @@ def test_networks_leave_lower_blocks_as_they_are(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
-    lower = CompositionEncoder.lower
+    embed = CompositionEncoder._embed
 
     def counted(self: CompositionEncoder, *inputs: Any) -> Any:
         passes.append(self.training)
-        return lower(self, *inputs)
+        return embed(self, *inputs)
 
-    monkeypatch.setattr(CompositionEncoder, "lower", counted)
+    monkeypatch.setattr(CompositionEncoder, "_embed", counted)
     settings: dict[str, Any] = {**QUICK, "checkpoint": checkpoint, "backbone": None}
     model = ImplicitKTRegressor(**settings).fit(FORMULAS, TARGET)
     # run once for all rows, and where networks predict
