@@ -3,7 +3,8 @@
 Small encoders (128 wide, 3 layers) are pretrained with one objective after the other, all
 on the same corpus with the same seed and number of steps, and fine-tuned as one network each
 (readout="head", n_estimators=1, all other settings at their defaults), and so is the
-checkpoint in the package, which is larger:
+checkpoint in the package, which is larger. One more, of the same width and depth, reads the
+formula as a string, as the paper's encoder does:
 
     python -m benchmarks.accuracy.ablation --corpus <folder> --work <folder>
 
@@ -20,12 +21,16 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.accuracy.formula import FormulaPretrainer
 from benchmarks.common import how_made, write_json
 from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
 from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
 from sklearn_kt.evaluation import evaluate
+from sklearn_kt.pretraining import Corpus, CrossModalPretrainer
 
 SCRATCH = "scratch"
+# "all", by BERT on the tokens of the formula
+FORMULA = "formula"
 # the checkpoint in the package: twice as wide, pretrained ten times as long
 SHIPPED = "default"
 OFF: dict[str, Any] = {
@@ -38,13 +43,19 @@ OFF: dict[str, Any] = {
 STABLE = {**OFF, "stability_temperature": 0.25}
 # with other objectives, a part of the rows is masked and the others teach
 PARTLY = {**STABLE, "masked_weight": 0.1, "masked_fraction": 0.1}
+ALL: dict[str, Any] = {
+    **PARTLY,
+    "property_weight": 1.0,
+    "teachers": {"chgnet": 1.0, "text": 0.5},
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "masked": OFF,
     "masked+stability": STABLE,
     "masked+stability+structure": {**PARTLY, "teachers": {"chgnet": 1.0}},
     "masked+stability+text": {**PARTLY, "teachers": {"text": 1.0}},
     "masked+stability+property": {**PARTLY, "property_weight": 1.0},
-    "all": {**PARTLY, "property_weight": 1.0, "teachers": {"chgnet": 1.0, "text": 0.5}},
+    "all": ALL,
+    FORMULA: ALL,
 }
 TASKS = ("matbench_steels", "matbench_expt_gap", "matbench_expt_is_metal", "matbench_glass")
 TABLES = (
@@ -63,11 +74,10 @@ TABLES = (
 
 def pretrain(variant: str, corpus_folder: Path, work: Path, steps: int) -> Path:
     """Pretrain one variant, or find it done."""
-    from sklearn_kt.pretraining import Corpus, CrossModalPretrainer
-
     folder = work / "checkpoints" / variant
     if not folder.exists():
-        pretrainer = CrossModalPretrainer(
+        kind = FormulaPretrainer if variant == FORMULA else CrossModalPretrainer
+        pretrainer = kind(
             "small",
             **VARIANTS[variant],
             max_steps=steps,
@@ -79,10 +89,13 @@ def pretrain(variant: str, corpus_folder: Path, work: Path, steps: int) -> Path:
     return folder
 
 
-def model_of(kind: str, checkpoint: str | Path | None) -> Any:
+def model_of(kind: str, name: str, start: str | Path | None) -> Any:
     """One network, fine-tuned."""
     model = ImplicitKTRegressor if kind == "regression" else ImplicitKTClassifier
-    return model(checkpoint, readout="head", n_estimators=1, random_state=0)
+    begin: dict[str, Any] = (
+        {"checkpoint": None, "backbone": start} if name == FORMULA else {"checkpoint": start}
+    )
+    return model(**begin, readout="head", n_estimators=1, random_state=0)
 
 
 def main() -> None:
@@ -99,7 +112,7 @@ def main() -> None:
         checkpoints[variant] = pretrain(variant, args.corpus, args.work, args.steps)
     checkpoints[SHIPPED] = SHIPPED
     models = {
-        name: (lambda kind, folder=folder: model_of(kind, folder))
+        name: (lambda kind, name=name, folder=folder: model_of(kind, name, folder))
         for name, folder in checkpoints.items()
     }
     options: dict[str, Any] = {"output_dir": args.work / "runs", "verbose": 1}
