@@ -243,6 +243,11 @@ def run_fold(
     for name in parts:
         found[name] = np.where(gaps, found["imkt"], found[name])
     seconds = {"blended": time.process_time() - start}
+    said: dict[str, Any] = {
+        "weights": blended.weights_,
+        "training_scores": blended.scores_,
+        "no_structure": int(gaps.sum()),
+    }
     others = {"rf-magpie": make_model("rf-magpie", task.kind, random_state=SEED)}
     for name, model in others.items():
         start = time.process_time()
@@ -256,15 +261,9 @@ def run_fold(
         seconds["crystallm"] = time.process_time() - start
         no_text = np.isnan(written)
         found["crystallm"] = np.where(no_text, found["imkt"], written)
+        said["no_text"] = int(no_text.sum())
     if table.structures is not None:
         found |= bounds(table, train, test, found["imkt"], cache)
-    said = {
-        "weights": blended.weights_,
-        "training_scores": blended.scores_,
-        "no_structure": int(gaps.sum()),
-    }
-    if task.name in WRITTEN:
-        said["no_text"] = int(no_text.sum())
     return found, seconds, said
 
 

@@ -23,6 +23,7 @@ from .options import (
     add_missing,
     add_models,
     add_seed,
+    listed,
     output_folder,
     positive,
 )
@@ -128,7 +129,7 @@ def run(args: argparse.Namespace) -> None:
         if folder is not None:
             args.interrupted = "the same command goes on with the folds that are missing"
         result = evaluate(
-            [name.strip() for name in args.models.split(",")],
+            listed(args.models),
             tasks,
             output_dir=folder,
             pool=args.pool,
@@ -188,7 +189,7 @@ def _benchmarks(args: argparse.Namespace) -> list[Task]:
     )
     from sklearn_kt.datasets import MATBENCH_TASKS
 
-    asked = [name.strip() for name in args.dataset.split(",")]
+    asked = listed(args.dataset)
     if _THERMOELECTRICS not in asked and args.target is not None:
         raise InputError(f"--target belongs to --data and to {_THERMOELECTRICS}.")
     for option, is_given in (
@@ -212,7 +213,7 @@ def _benchmarks(args: argparse.Namespace) -> list[Task]:
             tasks.append(_seebeck(args))
             continue
         if name == _THERMOELECTRICS and not (args.n_samples or args.folds):
-            targets = args.target and [target.strip() for target in args.target.split(",")]
+            targets = args.target and listed(args.target)
             tasks += thermoelectric_tasks(targets)
             continue
         if name not in (_THERMOELECTRICS, *MATBENCH_TASKS, *JARVIS_TABLES):
@@ -260,7 +261,7 @@ def _warn_pretrained(args: argparse.Namespace, tasks: list[Task]) -> None:
     from sklearn_kt.datasets import MATBENCH_TASKS
     from sklearn_kt.evaluation import MODELS
 
-    asked = {name.strip() for name in args.models.split(",")}
+    asked = listed(args.models)
     pretrained = [name for name in MODELS if name in asked and MODELS[name].pretrained]
     if not args.dataset or not pretrained:
         return
@@ -269,7 +270,7 @@ def _warn_pretrained(args: argparse.Namespace, tasks: list[Task]) -> None:
         name for name in names if name in MATBENCH_TASKS and MATBENCH_TASKS[name].has_structures
     ]
     # not those of the JARVIS table, whose name ends alike
-    if _SEEBECK in [name.strip() for name in args.dataset.split(",")]:
+    if _SEEBECK in listed(args.dataset):
         seen.append(_SEEBECK)
     for task in seen:
         tell(

@@ -354,15 +354,20 @@ def _values(text: str) -> list[Any]:
         if count < 0 or count > _MOST_VALUES:
             raise ValueError(f"{text!r} must go from first to last in at most {_MOST_VALUES} steps")
         return [first + step * place for place in range(int(count) + 1)]
-    values = [value.strip() for value in text.split(",")]
+    values = listed(text)
     if not all(values):
         raise ValueError(f"an empty value in {text!r}")
     return values
 
 
+def listed(text: str) -> list[str]:
+    """Take apart what has commas between."""
+    return [part.strip() for part in text.split(",")]
+
+
 def comma_separated(text: str) -> list[str]:
     """Read names between commas."""
-    names = [name.strip() for name in text.split(",")]
+    names = listed(text)
     if not all(names) or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"an empty or repeated name in {text!r}")
     return names

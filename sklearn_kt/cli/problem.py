@@ -20,7 +20,7 @@ from sklearn_kt.exceptions import InputError
 
 from .console import printable, tell
 from .formulas import FormulaReader
-from .options import BATCH_ROWS
+from .options import BATCH_ROWS, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,7 +186,7 @@ def target_names(given: str, table: Table) -> list[str]:
     """Read the names of targets: a column, or several with commas between them."""
     if given in table.schema.names:
         return [given]
-    names = [name.strip() for name in given.split(",")]
+    names = listed(given)
     if len(set(names)) < len(names):
         raise InputError(f"A column is named twice in --target {given}.")
     return names
@@ -245,7 +245,7 @@ def units_of(names: list[str], given: str | None) -> list[str]:
     """Give each target its unit."""
     if given is None:
         return [unit_of_name(name) for name in names]
-    units = [unit.strip() for unit in given.split(",")] if len(names) > 1 else [given]
+    units = listed(given) if len(names) > 1 else [given]
     if len(units) != len(names):
         raise InputError(
             f"--unit {given!r} names {len(units)} units for {len(names)} targets: give each its"

@@ -242,12 +242,10 @@ class CompositionEncoder(nn.Module):
     ) -> torch.Tensor:
         """Token states, (n, length, hidden_size), perhaps from those after the frozen blocks."""
         bias = self._attention_bias(input_ids, fractions)
+        done = self.n_frozen
         if states is None:
-            states = self._embed(input_ids, fractions)
-            blocks = self.blocks
-        else:
-            blocks = self.blocks[self.n_frozen :]
-        return self.norm(self._pass(states, bias, blocks))
+            states, done = self._embed(input_ids, fractions), 0
+        return self.norm(self._pass(states, bias, self.blocks[done:]))
 
     def _embed(self, input_ids: torch.Tensor, fractions: torch.Tensor) -> torch.Tensor:
         return self.tokens(input_ids) + self.amounts(fractions)
