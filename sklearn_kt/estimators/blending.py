@@ -384,8 +384,7 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
 
     Examples
     --------
-    Two readouts of the pretrained encoder, from 461 measured band gaps; measured are 1.4, 6.2 and
-    8.5 eV:
+    Two readouts of the pretrained encoder, from 461 measured band gaps; measured are 1.4 and 6.2 eV:
 
     >>> from sklearn.ensemble import ExtraTreesRegressor
     >>> from sklearn.linear_model import Ridge
@@ -398,8 +397,8 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
     ...     ("trees", ImplicitKTRegressor(readout=trees)),
     ... ]
     >>> model = BlendedKTRegressor(models, cv=3).fit(X[::10], y[::10])
-    >>> model.predict(["GaAs", "AlN", "NaCl"]).round()
-    array([1., 5., 8.])
+    >>> model.predict(["GaAs", "AlN"]).round()
+    array([1., 5.])
     >>> model.weights_["trees"] > 0.5
     True
     """

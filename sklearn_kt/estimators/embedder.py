@@ -82,7 +82,7 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
 
     Examples
     --------
-    Trees on what the encoder knows, from 461 measured band gaps; measured are 1.4, 6.2 and 8.5 eV:
+    Trees on what the encoder knows, from 461 measured band gaps; measured are 1.4 and 6.2 eV:
 
     >>> from sklearn.ensemble import ExtraTreesRegressor
     >>> from sklearn.pipeline import make_pipeline
@@ -90,8 +90,8 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
     >>> from sklearn_kt.datasets import load_expt_gap
     >>> X, y = load_expt_gap(return_X_y=True)
     >>> model = make_pipeline(CompositionEmbedder(), ExtraTreesRegressor(30, random_state=0))
-    >>> model.fit(X[::10], y[::10]).predict(["GaAs", "AlN", "NaCl"]).round()
-    array([1., 5., 8.])
+    >>> model.fit(X[::10], y[::10]).predict(["GaAs", "AlN"]).round()
+    array([1., 5.])
     """
 
     _learns_elements = False
