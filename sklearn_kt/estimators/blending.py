@@ -384,7 +384,8 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
 
     Examples
     --------
-    Two readouts of the pretrained encoder, from 461 measured band gaps; measured are 1.4 and 6.2 eV:
+    Two readouts of the pretrained encoder, from 461 measured band gaps; measured are 1.4 and
+    6.2 eV:
 
     >>> from sklearn.ensemble import ExtraTreesRegressor
     >>> from sklearn.linear_model import Ridge

@@ -37,6 +37,7 @@ def train_networks(
     table: Rows,
     members: list[np.ndarray],
     seeds: list[int],
+    frozen: list[int],
     settings: TrainingSettings,
     *,
     early_stopping: bool | str,
@@ -46,15 +47,15 @@ def train_networks(
     """Train a network on each set of rows, of inputs that the encoder has made of the table.
 
     Targets of the table are encoded, rows of one group are on one side where a network stops
-    early, there are at least as many seeds as members, and ``settings.patience`` counts where one
-    stops.
+    early, there are at least as many seeds and numbers of frozen blocks (which differ only from
+    0) as members, and ``settings.patience`` counts where one stops.
     """
     from sklearn_kt.encoder.modeling import PropertyNetwork
     from sklearn_kt.encoder.training import split_off, train
 
     spec, weights = encoder.trainable()
-    if settings.frozen_blocks and inputs.states is None:
-        inputs.states = encoder.states(inputs, settings.frozen_blocks, settings.device)
+    if any(frozen) and inputs.states is None:
+        inputs.states = encoder.states(inputs, max(frozen), settings.device)
     module = {
         "spec": spec,
         "n_outputs": settings.n_outputs,
@@ -63,12 +64,15 @@ def train_networks(
         "n_conditions": encoder.n_conditions,
     }
 
-    def taken(rows: np.ndarray) -> Inputs:
+    def taken(rows: np.ndarray, n_blocks: int) -> Inputs:
         part = table[rows]
-        return inputs.take(rows, part.targets, part.weights)
+        made = inputs.take(rows, part.targets, part.weights)
+        if not n_blocks:
+            made.states = made.places = None
+        return made
 
     jobs: list[dict[str, Any]] = []
-    for rows, seed in zip(members, seeds, strict=False):
+    for rows, seed, n_blocks in zip(members, seeds, frozen, strict=False):
         part = table[rows]
         labels = part.targets if part.targets.ndim == 1 else None
         fitted, watched = split_off(
@@ -76,14 +80,14 @@ def train_networks(
         )
         patience, validation = None, None
         if watched is not None:
-            patience, validation = settings.patience, taken(watched)
+            patience, validation = settings.patience, taken(watched, n_blocks)
         jobs.append(
             {
                 "module": PropertyNetwork,
                 "parameters": module,
                 "weights": weights,
-                "data": taken(fitted),
-                "settings": replace(settings, seed=seed, patience=patience),
+                "data": taken(fitted, n_blocks),
+                "settings": replace(settings, seed=seed, patience=patience, frozen_blocks=n_blocks),
                 "validation": validation,
             }
         )

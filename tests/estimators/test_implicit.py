@@ -451,22 +451,34 @@ def test_networks_leave_lower_blocks_as_they_are(
 
     monkeypatch.setattr(CompositionEncoder, "_embed", counted)
     settings: dict[str, Any] = {**QUICK, "checkpoint": checkpoint, "backbone": None}
-    model = ImplicitKTRegressor(**settings).fit(FORMULAS, TARGET)
+    model = ImplicitKTRegressor(**settings, frozen_blocks=1).fit(FORMULAS, TARGET)
     # run once for all rows, and where networks predict
     assert not any(passes)
     start = load_checkpoint(checkpoint)[1]
     for net in model.nets_:
-        found = net.module_.backbone.state_dict()
-        moved = {key for key, value in found.items() if not torch.equal(value, start[key])}
-        assert any(key.startswith("blocks.1.") for key in moved)
-        assert not any(key.startswith(("tokens.", "amounts.", "blocks.0.")) for key in moved)
-    everything = ImplicitKTRegressor(**settings, frozen_blocks=0)
-    everything.fit(FORMULAS, TARGET)
+        assert _moved(net, start) == {"blocks.1."}
+    everything = ImplicitKTRegressor(**settings, frozen_blocks=0).fit(FORMULAS, TARGET)
     assert any(passes)
-    backbone = everything.nets_[0].module_.backbone
-    assert not torch.equal(backbone.blocks[0].up.weight, start["blocks.0.up.weight"])
+    for net in everything.nets_:
+        assert _moved(net, start) == {"tokens.", "amounts.", "blocks.0.", "blocks.1."}
     head = ImplicitKTRegressor(**settings, frozen_blocks=2)
     assert head.fit(FORMULAS, TARGET).predict(["NaCl"]).shape == (1,)
+
+
+def test_every_other_network_trains_all_blocks(checkpoint: Path) -> None:
+    settings = {**QUICK, "n_estimators": 4, "checkpoint": checkpoint, "backbone": None}
+    model = ImplicitKTRegressor(**settings).fit(FORMULAS, TARGET)
+    start = load_checkpoint(checkpoint)[1]
+    frozen = [("tokens." not in _moved(net, start)) for net in model.nets_]
+    assert frozen == [True, False, True, False]
+
+
+def _moved(net: Any, start: dict[str, torch.Tensor]) -> set[str]:
+    """Parts of the backbone that training has changed."""
+    found = net.module_.backbone.state_dict()
+    moved = [key for key, value in found.items() if not torch.equal(value, start[key])]
+    parts = ("tokens.", "amounts.", "blocks.0.", "blocks.1.")
+    return {part for part in parts if any(key.startswith(part) for key in moved)}
 
 
 @pytest.mark.parametrize(("pretrained", "blocks"), [(True, 2), (False, 0)])
