@@ -27,7 +27,7 @@ from benchmarks.common import how_made, write_json
 TARGET_S = 60
 MODELS: dict[str, dict[str, Any]] = {
     "single network": {"readout": "head", "n_estimators": 1, "max_epochs": 1},
-    "four networks": {"readout": "head", "max_epochs": 1},
+    "networks": {"readout": "head", "max_epochs": 1},
     "readout fast": {"readout": "fast"},
     "default": {},
 }

@@ -63,14 +63,14 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         composition or group count once, have nothing to compare on: networks are then trained
         alone, and there are no uncertainties. ``"auto"`` leaves tables of more than 50,000 rows to
         the networks.
-    n_estimators : int, default=4
+    n_estimators : int or "auto", default="auto"
         Networks in the ensemble, each trained without one of ten inner folds (fewer on
-        small tables); a single one sees all rows in the end. With ``readout="auto"`` the
-        first two show whether the others would lower the error by one percent: if not, there
-        are none.
+        small tables); a single one sees all rows in the end. ``"auto"`` is four, or two from
+        10,000 rows on. With ``readout="auto"`` the first two show whether networks lower the
+        error by one percent: if not, there are none.
     max_epochs : int or "auto", default="auto"
         Passes over the training rows; ``"auto"`` aims at 2000 weight updates
-        (30 to 150 epochs) from scratch, at 500 (8 to 60) from pretrained weights.
+        (30 to 150 epochs) from scratch, at 500 (14 to 60) from pretrained weights.
     batch_size : int or "auto", default="auto"
         Rows per update; ``"auto"`` is about a fortieth of the rows, 16 to 128.
     learning_rate : float, default=1e-3
@@ -81,8 +81,8 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         for pretrained weights, 5e-5 for Hugging Face text encoders.
     frozen_blocks : int or "auto", default="auto"
         Lower blocks of a pretrained encoder of elements that networks leave as they are, so that
-        they are run once and not in every pass; ``"auto"`` is half of them in the first, third, ...
-        network, and none in the others.
+        they are run once and not in every pass; ``"auto"`` is half of them in every other
+        network, and none in the rest.
     weight_decay : float, default=0.01
         Of AdamW.
     dropout : float, default=0.1
@@ -215,7 +215,7 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         backbone: str | Path | None = None,
         local_files_only: bool = True,
         readout: Any = "auto",
-        n_estimators: int = 4,
+        n_estimators: int | str = "auto",
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
         learning_rate: float = 1e-3,
@@ -404,7 +404,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         What turns the encoder into probabilities; a classifier needs ``predict_proba``.
         Tables of fewer than 12 rows of each class, of which those of one composition or group
         count once, have nothing to compare readouts on: networks are then trained alone.
-    n_estimators : int, default=4
+    n_estimators : int or "auto", default="auto"
         Networks in the ensemble, as of :class:`ImplicitKTRegressor`.
     max_epochs : int or "auto", default="auto"
         Passes over the training rows.
@@ -541,7 +541,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         backbone: str | Path | None = None,
         local_files_only: bool = True,
         readout: Any = "auto",
-        n_estimators: int = 4,
+        n_estimators: int | str = "auto",
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
         learning_rate: float = 1e-3,

@@ -40,19 +40,28 @@ if TYPE_CHECKING:
 
 __all__ = ["CUSTOM", "MIN_FOLDS", "NETWORK", "BaseImplicitKT", "valid_chunks"]
 
-# Weight updates that max_epochs="auto" aims at, and the epochs it is clipped to:
-# from scratch, and from pretrained weights, which have little left to learn.
+# Networks, of few and of many rows, and how many rows are many: there each takes long, and two
+# folds are enough to weigh models by.
+_NETWORKS = {False: 4, True: 2}
+_MANY_ROWS = 10_000
+# So many random numbers at least, of which the last is for readouts: they are the same whatever the
+# number of networks.
+_SEEDS = 6
+# Weight updates that max_epochs="auto" aims at, and the epochs it is clipped to: from scratch, and
+# from pretrained weights, which have little left to learn. Two networks of 14 epochs are as good as
+# four of 8 or 9, and quicker: 8.21 and 8.24 GPa (7,800 of JARVIS' bulk moduli; smaller batches are
+# no help), two of 12 and four of 8 0.147 eV (20,500 of its gaps).
 _UPDATES = {False: 2000, True: 500}
-_EPOCHS = {False: (30, 150), True: (8, 60)}
+_EPOCHS = {False: (30, 150), True: (14, 60)}
 # Rate of a text encoder's backbone.
 _TEXT_RATE = 5e-5
 # Errors of networks on unseen rows with none and with half of four blocks frozen, which takes 0.55
 # of the time: 0.182 and 0.153 (1,000 of JARVIS' gaps, standardised), 0.202 and 0.192 eV (4,000),
 # 0.165 and 0.163 (1,000 formation energies, standardised), but 0.133 and 0.143 eV/atom (4,000).
 # Three blocks are better still on few rows, and worse on those: 0.150. Networks of both kinds err
-# otherwise than each other. Medians of three with frozen blocks, of two without, of two of each:
-# 0.152, 0.155, 0.147 eV (20,500 of the gaps), 8.59, 8.29, 8.24 GPa (7,800 bulk moduli); five, of
-# which three have them, are no better than those four: 0.149 eV, 8.32 GPa.
+# otherwise than each other, so that a mixture is best: of three with frozen blocks, of two without,
+# of two of each 0.152, 0.155, 0.147 eV (20,500 of the gaps), 8.59, 8.29, 8.24 GPa (7,800 bulk
+# moduli). A third that outvotes the other kind spoils it: 8.34 and 8.21 GPa of three and two.
 _FROZEN_PART = 0.5
 # Inner folds; each network does without one, so that many cost it few rows.
 _FOLDS = {"network": 10, "fast": 3}
@@ -82,7 +91,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         "backbone": [str, Path, None],
         "local_files_only": ["boolean"],
         "readout": [StrOptions({"auto", "fast", "head"}), HasMethods(["fit", "predict"])],
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "n_estimators": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -143,8 +152,10 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         table, _ = self._read_rows(X, y, groups, sample_weight)
         self._learn_targets(table.targets, table.weights)
         self.encoder_ = self._load_encoder(table.data, table.weights)
+        n_networks = self._n_networks(len(table))
         rng = random_state_of(self.random_state)
-        seeds = [int(s) for s in rng.randint(np.iinfo(np.int32).max, size=self.n_estimators + 1)]
+        drawn = rng.randint(np.iinfo(np.int32).max, size=max(_SEEDS, n_networks + 1))
+        seeds = [int(seed) for seed in (*drawn[:n_networks], drawn[-1])]
 
         self.nets_: list[NeuralNet] = []
         self.history_: list[list[dict[str, float]]] = []
@@ -250,19 +261,20 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                 n_jobs=self.n_jobs,
             )
         most, least = _FOLDS["fast"], MIN_FOLDS
+        n_networks = len(seeds) - 1
         if networks:
-            most, least = (max(n, self.n_estimators) for n in (_FOLDS["network"], MIN_FOLDS))
+            most, least = (max(n, n_networks) for n in (_FOLDS["network"], MIN_FOLDS))
         folds = self.targets_.folds(table.targets, most, least, seeds[-1], table.groups)
         everything = np.arange(len(table))
         if folds:
             # few networks judge, and are judged by, few folds
-            folds = folds[: self.n_estimators] if networks else folds
+            folds = folds[:n_networks] if networks else folds
             self._fit_and_weigh(table, readouts, seeds, folds)
         elif networks:
             # too few rows to compare anything on
             self.readout_weights_ = {NETWORK: 1.0}
             inputs = self.encoder_.inputs(table.data)
-            self._fit_nets(table, inputs, seeds, [everything] * self.n_estimators)
+            self._fit_nets(table, inputs, seeds, [everything] * n_networks)
         else:
             best_guess = dict(list(readouts.items())[:1])
             self.readout_weights_ = dict.fromkeys(best_guess, 1.0)
@@ -298,7 +310,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         used = self._used()
         if NETWORK not in used:
             self.nets_, self.history_ = [], []
-        elif self.n_estimators == 1:
+        elif len(self.nets_) == 1:
             # the scout did without a fifth of the rows; the one network kept sees them all
             inputs = self.encoder_.inputs(table.data)
             self._fit_nets(table, inputs, seeds, [np.arange(len(table))])
@@ -392,18 +404,20 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         The first ones may show that they add nothing to the outputs of others: then none is left.
         """
         members = [train for train, _ in folds]
-        scouts = _SCOUTS if beside and len(folds) > _SCOUTS else len(folds)
+        scouts = min(_SCOUTS, len(folds)) if beside else len(folds)
         # once, with what the frozen blocks say of it
         inputs = self.encoder_.inputs(table.data)
         self._fit_nets(table, inputs, seeds, members[:scouts])
         outputs, judged = self._judged_networks(table, judging[:scouts])
-        if scouts == len(folds):
+        if not beside:
             return {NETWORK: outputs}
         before = {name: values[: len(judged)] for name, values in beside.items()}
         with_them = self._blend_errors({NETWORK: outputs, **before}, judged)
         if (with_them > (1 - _WORTH) * self._blend_errors(before, judged)).all():
             self.nets_, self.history_ = [], []
             return {}
+        if scouts == len(folds):
+            return {NETWORK: outputs}
         first = self.nets_, self.history_
         self._fit_nets(table, inputs, seeds, members[scouts:], first=scouts)
         self.nets_, self.history_ = first[0] + self.nets_, first[1] + self.history_
@@ -491,7 +505,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             table,
             members,
             seeds[first:],
-            self._frozen_blocks()[first:],
+            [self._frozen_blocks(first + i) for i in range(len(members))],
             self._settings(len(members[0])),
             early_stopping=self.early_stopping,
             n_jobs=self.n_jobs,
@@ -530,19 +544,25 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             seed=0,
         )
 
-    def _frozen_blocks(self) -> list[int]:
-        """Give how many lower blocks each network does not train."""
+    def _n_networks(self, n_rows: int) -> int:
+        """Give how many networks there are to be."""
+        if self.n_estimators == "auto":
+            return _NETWORKS[n_rows >= _MANY_ROWS]
+        return int(self.n_estimators)
+
+    def _frozen_blocks(self, network: int) -> int:
+        """Give how many lower blocks a network does not train."""
         spec, blocks = self.encoder_.spec, 0
         if self.encoder_.network is not None and spec["kind"] == "composition":
             blocks = int(spec["config"]["num_hidden_layers"])
         if self.frozen_blocks == "auto":
-            return [int(_FROZEN_PART * blocks) * (i % 2 == 0) for i in range(self.n_estimators)]
+            return 0 if network % 2 else int(_FROZEN_PART * blocks)
         if self.frozen_blocks > blocks:
             raise InputError(
                 f"frozen_blocks={self.frozen_blocks}, but the networks start from {blocks} "
                 "pretrained blocks of elements; pass at most so many, or 'auto'."
             )
-        return [int(self.frozen_blocks)] * self.n_estimators
+        return int(self.frozen_blocks)
 
     def _outputs(
         self, data: Data, measures: Sequence[Callable[..., np.ndarray]] = ()

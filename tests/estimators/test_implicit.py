@@ -325,14 +325,27 @@ def test_readout_equals_embedder_in_a_pipeline(checkpoint: Path) -> None:
 
 @pytest.mark.slow
 def test_auto_takes_what_wins_on_inner_folds() -> None:
-    # as many as show whether more would be worth their time
-    model = regressor(readout="auto", n_estimators=2, max_epochs=1).fit(FORMULAS, TARGET)
-    # one epoch teaches a network nothing: trees win, and no network is kept
+    settings: dict[str, Any] = {"readout": "auto", "n_estimators": 2, "max_epochs": 1}
+    model = regressor(**settings, learning_rate=1e-6).fit(FORMULAS, TARGET)
+    # networks that have learned nothing: trees win, and no network is kept
     assert set(model.readout_weights_) <= {"trees", "fraction_trees"}
     assert model.nets_ == []
     scores = model.readout_scores_
-    assert scores["trees"] < scores["network"]
+    assert "network" not in scores
     assert scores["blend"] <= scores["trees"]
+
+
+def test_large_tables_have_few_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[str, Any] = {"n_estimators": "auto", "max_epochs": 1}
+    assert len(regressor(**settings).fit(FORMULAS, TARGET).nets_) == 4
+    monkeypatch.setattr(implicit_base, "_MANY_ROWS", len(FORMULAS))
+    assert len(regressor(**settings).fit(FORMULAS, TARGET).nets_) == 2
+
+
+def test_readouts_are_the_same_whatever_the_number_of_networks() -> None:
+    fits = [regressor(readout="fast", n_estimators=n).fit(FORMULAS, TARGET) for n in ("auto", 1, 5)]
+    for model in fits[1:]:
+        assert_array_equal(model.predict(["NaCl", "MgO"]), fits[0].predict(["NaCl", "MgO"]))
 
 
 def test_fast_trains_no_network(checkpoint: Path) -> None:
