@@ -97,7 +97,7 @@ def _global_state() -> dict[str, object]:
     import skorch  # noqa: F401
     import torch
     import torch._dynamo  # by the first optimiser
-    import transformers
+    import transformers.modeling_utils
 
     return {
         "random.getstate()": random.getstate(),
