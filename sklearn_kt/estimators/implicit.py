@@ -416,7 +416,7 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         Peak rate of the backbone.
     frozen_blocks : int or "auto", default="auto"
         Lower blocks of a pretrained encoder that networks leave as they are; ``"auto"`` is half of
-        them in the first, third, ... network, and none in the others.
+        them in every other network, and none in the rest.
     weight_decay : float, default=0.01
         Of AdamW.
     dropout : float, default=0.1

@@ -44,8 +44,8 @@ __all__ = ["CUSTOM", "MIN_FOLDS", "NETWORK", "BaseImplicitKT", "valid_chunks"]
 # folds are enough to weigh models by.
 _NETWORKS = {False: 4, True: 2}
 _MANY_ROWS = 10_000
-# So many random numbers at least, of which the last is for readouts: they are the same whatever the
-# number of networks.
+# So many random numbers at least, of which the last is for readouts: these are the same for all
+# numbers of networks below it.
 _SEEDS = 6
 # Weight updates that max_epochs="auto" aims at, and the epochs it is clipped to: from scratch, and
 # from pretrained weights, which have little left to learn. Two networks of 14 epochs are as good as
@@ -418,9 +418,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             return {}
         if scouts == len(folds):
             return {NETWORK: outputs}
-        first = self.nets_, self.history_
         self._fit_nets(table, inputs, seeds, members[scouts:], first=scouts)
-        self.nets_, self.history_ = first[0] + self.nets_, first[1] + self.history_
         return {NETWORK: self._judged_networks(table, judging)[0]}
 
     def _judged_networks(self, table: Rows, folds: Folds) -> tuple[np.ndarray, Rows]:
@@ -498,7 +496,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         members: list[np.ndarray],
         first: int = 0,
     ) -> None:
-        """Train one network on each set of rows, from the first of them on."""
+        """Train a network on each set of rows, in place of those there are from the first on."""
         results = train_networks(
             self.encoder_,
             inputs,
@@ -511,8 +509,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
-        self.nets_ = [net for net, _ in results]
-        self.history_ = [history for _, history in results]
+        self.nets_[first:] = [net for net, _ in results]
+        self.history_[first:] = [history for _, history in results]
 
     def _settings(self, n_rows: int) -> TrainingSettings:
         from sklearn_kt.encoder.training import TrainingSettings, resolve_device

@@ -47,8 +47,8 @@ def train_networks(
     """Train a network on each set of rows, of inputs that the encoder has made of the table.
 
     Targets of the table are encoded, rows of one group are on one side where a network stops
-    early, there are at least as many seeds and numbers of frozen blocks (which differ only from
-    0) as members, and ``settings.patience`` counts where one stops.
+    early, there are at least as many seeds as members, and ``settings.patience`` counts where one
+    stops. Each network leaves as many blocks `frozen` as is said, which is one number or 0.
     """
     from sklearn_kt.encoder.modeling import PropertyNetwork
     from sklearn_kt.encoder.training import split_off, train
