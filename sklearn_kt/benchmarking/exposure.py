@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,10 +50,10 @@ def audit_predictions(
     Parameters
     ----------
     predictions : DataFrame
-        A row for each prediction, with the columns ``model``, ``task`` (of
+        Of pandas or polars: a row for each prediction, with the columns ``model``, ``task`` (of
         :data:`~sklearn_kt.benchmarking.COMPOSITION_TASKS`), ``id`` (such as
-        ``"mb-glass-0001"``) and ``prediction``: a number, a label, or the probability of
-        the label True.
+        ``"mb-glass-0001"``) and ``prediction``: of tasks with numbers a number; of those with
+        classes a label (True or False, also as text) or the probability of True, from 0 to 1.
     data_dir : path-like or None, default=None
         Folder of the tables, as for :func:`~sklearn_kt.datasets.load_matbench`.
     level : float, default=0.95
@@ -65,12 +66,15 @@ def audit_predictions(
         "balanced_accuracy"), ``exposed_rows`` and ``exposed`` (rows whose label could have
         been seen, and the score on them), ``other_rows`` and ``other``, and their
         ``difference``, positive where the exposed rows fare better, from ``low`` to ``high``.
+        ``matbench_steels``, to which no way applies, has no row.
 
     Raises
     ------
     InputError
-        If a column is missing, a task or an id is unknown, a row is predicted twice, or a
-        prediction is not finite.
+        If there is no prediction, or none of a task to which a way applies; a column or a cell
+        is missing, a task or an id is unknown, or a row is predicted twice; a prediction is not
+        a finite number or, of classes, neither a label nor a probability; or ``level`` is not
+        between 0 and 1.
     DatasetError
         If a table is not found.
 
@@ -85,30 +89,28 @@ def audit_predictions(
     >>> from sklearn_kt.benchmarking import audit_predictions
     >>> audit_predictions(my_predictions)  # doctest: +SKIP
     """
-    missing = [name for name in _COLUMNS if name not in predictions]
-    if missing:
-        raise InputError(
-            f"predictions need the columns {', '.join(_COLUMNS)}; {missing[0]!r} is missing."
-        )
-    names = predictions["task"].unique()
-    unknown = [name for name in names if name not in COMPOSITION_TASKS]
-    if unknown:
-        raise InputError(
-            f"{unknown[0]!r} is none of the composition tasks: {', '.join(COMPOSITION_TASKS)}."
-        )
+    if not isinstance(level, Real) or not 0 < float(level) < 1:
+        raise InputError(f"level must lie between 0 and 1, such as 0.95, got {level!r}.")
+    frame = _checked(predictions)
+    names = list(dict.fromkeys(frame["task"]))
     rows = []
     for task in matbench_tasks(names, data_dir):
         exposed = find_exposed(task, data_dir)
         place = pd.Series(range(len(task.ids)), index=task.ids)
-        of_task = predictions[predictions["task"] == task.name]
+        of_task = frame[frame["task"] == task.name]
         for model, part in of_task.groupby("model", sort=False):
-            values = _in_order(part, place, f"{model}, {task.name}")
+            values = _in_order(part, place, task.kind, f"{model}, {task.name}")
             known = ~np.isnan(values)
             for way, flags in exposed.items():
                 found = compare_exposed(
                     task.kind, task.y[known], values[known], flags[known], level
                 )
                 rows.append({"model": model, "task": task.name, "exposure": way, **found})
+    if not rows:
+        raise InputError(
+            f"no label of {', '.join(names)} could have been seen in a way that is known, so that "
+            "there is nothing to compare: give predictions of another task."
+        )
     return pd.DataFrame(rows)
 
 
@@ -197,17 +199,81 @@ def compare_exposed(
     return {**found, "difference": difference, "low": difference - half, "high": difference + half}
 
 
-def _in_order(part: pd.DataFrame, place: pd.Series, what: str) -> np.ndarray:
+def _checked(predictions: Any) -> pd.DataFrame:
+    """Give a frame of pandas with the columns asked for, its rows by number."""
+    frame = predictions.to_pandas() if hasattr(predictions, "to_pandas") else predictions
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError(
+            "predictions must be a DataFrame of pandas or polars, got "
+            f"{type(predictions).__name__}."
+        )
+    missing = [name for name in _COLUMNS if name not in frame]
+    if missing:
+        raise InputError(
+            f"predictions need the columns {', '.join(_COLUMNS)}; {missing[0]!r} is missing."
+        )
+    if frame.empty:
+        raise InputError("predictions has no rows: give one for each prediction.")
+    frame = frame[[*_COLUMNS]].reset_index(drop=True)
+    for name in _COLUMNS:
+        gaps = frame[name].isna()
+        if gaps.any():
+            row = int(gaps.idxmax())
+            raise InputError(
+                f"row {row}: the {name} is {frame[name][row]}; fill it in or leave the row out."
+            )
+    unknown = ~frame["task"].isin(COMPOSITION_TASKS)
+    if unknown.any():
+        row = int(unknown.idxmax())
+        raise InputError(
+            f"row {row}: {frame['task'][row]!r} is none of the composition tasks: "
+            f"{', '.join(COMPOSITION_TASKS)}."
+        )
+    return frame
+
+
+def _in_order(part: pd.DataFrame, place: pd.Series, kind: str, what: str) -> np.ndarray:
     """Give predictions in the order of the table; NaN where there is none."""
     ids = part["id"]
-    if not ids.isin(place.index).all():
-        raise InputError(f"{what}: {ids[~ids.isin(place.index)].iloc[0]!r} is no id of the task.")
-    if ids.duplicated().any():
-        raise InputError(f"{what}: {ids[ids.duplicated()].iloc[0]} is predicted twice.")
-    numbers = pd.to_numeric(part["prediction"].astype(float))
-    if not np.isfinite(numbers).all():
-        row = int(np.flatnonzero(~np.isfinite(numbers))[0])
-        raise InputError(f"{what}: the prediction of {ids.iloc[row]} is {numbers.iloc[row]}.")
+    unknown, twice = ~ids.isin(place.index), ids.duplicated()
+    if unknown.any():
+        row = unknown.idxmax()
+        raise InputError(
+            f"row {row}: {what}: {ids[row]!r} is no id of the task, such as {place.index[0]!r}."
+        )
+    if twice.any():
+        row = twice.idxmax()
+        raise InputError(f"row {row}: {what}: {ids[row]} is predicted twice; keep one of them.")
+    read, wanted = (
+        (_number, "a finite number")
+        if kind == "regression"
+        else (_probability, "True, False, or the probability of True, from 0 to 1")
+    )
     values = np.full(len(place), math.nan)
-    values[place[ids].to_numpy()] = numbers
+    for row, name, value in zip(part.index, ids, part["prediction"], strict=True):
+        number = read(value)
+        if math.isnan(number):
+            raise InputError(
+                f"row {row}: {what}: the prediction of {name} is {value!r}; it must be {wanted}."
+            )
+        values[place[name]] = number
     return values
+
+
+def _number(value: Any) -> float:
+    """Read a finite number; NaN for anything else."""
+    if isinstance(value, bool | np.bool_):
+        return math.nan
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _probability(value: Any) -> float:
+    """Read a label, or a probability of True; NaN for anything else."""
+    if isinstance(value, bool | np.bool_) or str(value) in ("True", "False"):
+        return float(str(value) == "True")
+    number = _number(value)
+    return number if 0 <= number <= 1 else math.nan
