@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["thermoelectric_tasks"]
 
+# measured, where the pool has what is calculated for the same composition
+_QUANTITY_OF = {"S": "Seebeck coefficient", "PF": "power factor"}
+
 
 def thermoelectric_tasks(
     targets: str | Iterable[str] | None = None, *, seed: int = 1
@@ -68,6 +71,7 @@ def _task(target: str, seed: int) -> Task:
         dict(enumerate(table.folds)),
         target=target,
         unit=table.unit,
+        quantity=_QUANTITY_OF.get(target),
         description=table.DESCR,
         conditions=table.data[["temperature"]],
     )

@@ -251,7 +251,7 @@ def _seebeck(args: argparse.Namespace) -> Task:
         name="Seebeck coefficients at 300 K",
         target=f"{args.carrier}-type Seebeck coefficient",
         unit="µV/K",
-        quantity="Seebeck coefficient",
+        quantity=f"{args.carrier}-type Seebeck coefficient",
         description=data.DESCR,
     )
 

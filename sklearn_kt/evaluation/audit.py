@@ -81,8 +81,13 @@ QUANTITIES: Mapping[str, tuple[str, ...]] = {
     ),
     "piezoelectric modulus": ("piezoelectric_modulus_mp",),
     "Seebeck coefficient": ("seebeck_p_mp", "seebeck_n_mp"),
+    "p-type Seebeck coefficient": ("seebeck_p_mp",),
+    "n-type Seebeck coefficient": ("seebeck_n_mp",),
     "power factor": ("power_factor_p_mp", "power_factor_n_mp"),
+    "p-type power factor": ("power_factor_p_mp",),
+    "n-type power factor": ("power_factor_n_mp",),
     "effective mass": ("effective_mass_p_mp", "effective_mass_n_mp"),
+    "electron effective mass": ("effective_mass_n_mp",),
 }
 """What benchmarks ask for, and the columns of the pretraining corpus that hold it."""
 

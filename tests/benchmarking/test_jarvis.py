@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from sklearn_kt import read_compositions
+from sklearn_kt._files import DATA
 from sklearn_kt.benchmarking import JARVIS_TABLES, jarvis, jarvis_tasks
 from sklearn_kt.benchmarking.jarvis import JarvisTable
-from sklearn_kt.evaluation import QUANTITIES, CompositionPool, evaluate
+from sklearn_kt.evaluation import QUANTITIES, CompositionPool, audit_tasks, evaluate
 from sklearn_kt.exceptions import DatasetError, InputError
 from sklearn_kt.pretraining import CorpusTable
 
@@ -84,6 +85,25 @@ def test_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_quantities_are_those_of_the_audit() -> None:
     assert len(JARVIS_TABLES) == 30
     assert {spec.quantity for spec in JARVIS_TABLES.values()} - {None} <= set(QUANTITIES)
+    # of these the pool has nothing
+    assert {name for name, spec in JARVIS_TABLES.items() if spec.quantity is None} == {
+        *("encut", "kaa", "klu", "min_ir_mode", "min_mode", "piezo_max_diio", "piezo_max_dij"),
+        *(f"etc{i}" for i in (11, 12, 13, 22, 33, 44, 55, 66)),
+    }
+
+
+def test_transport_is_asked_for_by_carrier(data_dir: Path) -> None:
+    names = ["pseebeck", "npowerfact", "ppowerfact", "nem300k"]
+    pool = CompositionPool.load(DATA / "checkpoints" / "default" / "pool.npz")
+    report, _ = audit_tasks(jarvis_tasks(names, data_dir), pool=pool)
+    found = {name: report["tasks"][name] for name in names}
+    assert {name: about["sources"] for name, about in found.items()} == {
+        "pseebeck": {"seebeck_p_mp": 972},
+        "npowerfact": {"power_factor_n_mp": 1072},
+        "ppowerfact": {"power_factor_p_mp": 1087},
+        "nem300k": {"effective_mass_n_mp": 1073},
+    }
+    assert [about["test_rows"] for about in found.values()] == [1444, 1677, 1676, 1625]
 
 
 def test_real_tables(data_dir: Path) -> None:
