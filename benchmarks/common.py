@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Mapping
@@ -16,8 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sklearn_kt._files import replacing
+from sklearn_kt._files import file_digest, replacing
 from sklearn_kt.compositions import composition_groups
+from sklearn_kt.encoder.weights import checkpoint_folder
 from sklearn_kt.evaluation import EvaluationResult, Task
 from sklearn_kt.evaluation.records import FoldRecord, read_records
 from sklearn_kt.evaluation.result import plain, summarize
@@ -56,6 +58,23 @@ def how_made() -> dict[str, Any]:
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "versions": library_versions(),
     }
+
+
+def weights_of(checkpoint: str | None = "default") -> dict[str, str]:
+    """SHA-256 of the weights in a checkpoint, by its name; empty without one."""
+    if checkpoint is None:
+        return {}
+    return {checkpoint: file_digest(checkpoint_folder(checkpoint) / "model.safetensors")}
+
+
+def weights_named(estimator: str) -> dict[str, str]:
+    """SHA-256 of weights, by checkpoint, that the text of an estimator names."""
+    return dict(re.findall(r"# (\S+): sha256 ([0-9a-f]{64})", estimator))
+
+
+def name_weights(estimator: str, weights: Mapping[str, str]) -> str:
+    """Add to the text of an estimator what :func:`weights_named` finds."""
+    return " # ".join([estimator, *(f"{name}: sha256 {sha}" for name, sha in weights.items())])
 
 
 def write_json(name: str, content: Mapping[str, Any], results: Path = RESULTS) -> Path:

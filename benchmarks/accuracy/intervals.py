@@ -6,7 +6,8 @@ Fits the regression tasks of MatBench that read formulas (all five folds) and tw
 tables (their fixed split) and compares the share of covered test rows with the nominal
 one, over all test rows of a task and over groups of them: those predicted to have the most
 frequent value (a gap of 0) or not, known or new to pretraining, and by the anion. Writes
-results/intervals.json. About 10 minutes on one core with the fast readout.
+results/intervals.json, and the bounds of every test row, from which it is computed, into
+results/intervals.parquet. About 10 minutes on one core with the fast readout.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.accuracy.compare import POOL
-from benchmarks.common import how_made, write_json
+from benchmarks.common import RESULTS, how_made, weights_named, write_json
+from sklearn_kt._files import replacing
 from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
 from sklearn_kt.compositions import ELEMENTS, read_compositions
 from sklearn_kt.encoder.pool import find_keys, read_pool
 from sklearn_kt.estimators.base import told_once
 from sklearn_kt.evaluation import make_model
+from sklearn_kt.evaluation.runner import describe_model
 
 TASKS = ("matbench_steels", "matbench_expt_gap", "piezo_max_dij", "bulkmoduluskv")
+BOUNDS = "intervals.parquet"
 LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 # groups are shown at these
 GROUP_LEVELS = (0.8, 0.9)
@@ -43,44 +47,69 @@ ANIONS = {
 FREQUENT, NEAR = 0.1, 0.02
 
 
-def rows_of(name: str, model: str, data_dir: Path | None) -> list[dict[str, Any]]:
-    """Coverage and mean width of one task at every level."""
+def bounds_of(name: str, model: str, data_dir: Path | None) -> pd.DataFrame:
+    """Target and bounds of every test row of a task, and the groups that it is of."""
     [task] = (matbench_tasks if name.startswith("matbench") else jarvis_tasks)(name, data_dir)
-    inside: dict[float, list[np.ndarray]] = {level: [] for level in LEVELS}
-    widths: dict[float, list[np.ndarray]] = {level: [] for level in LEVELS}
-    found: list[dict[str, np.ndarray]] = []
-    for train, test in task.folds.values():
+    found = []
+    for fold, (train, test) in task.folds.items():
         estimator: Any = make_model(model, "regression", random_state=0)
         estimator.fit(task.formulas[train], task.y[train])
+        columns = {"y": task.y[test]}
         for level in LEVELS:
             with told_once():
                 predictions, bounds = estimator.predict(task.formulas[test], coverage=level)
-            low, high = bounds.T
-            inside[level].append((low <= task.y[test]) & (task.y[test] <= high))
-            widths[level].append(high - low)
-        found.append(groups_of(task.formulas[test], predictions, task.y))
-        print(name, f"{len(inside[LEVELS[0]])} of {len(task.folds)} folds", file=sys.stderr)
-    groups = {group: np.concatenate([part[group] for part in found]) for group in found[0]}
-    return [
-        {
-            "task": name,
-            "unit": task.unit,
-            "nominal": level,
-            "covered": float(np.concatenate(inside[level]).mean()),
-            "worst_fold": float(min(part.mean() for part in inside[level])),
-            "mean_width": float(np.concatenate(widths[level]).mean()),
-            "n_test": int(sum(map(len, inside[level]))),
-            "groups": {
-                group: {
-                    "n_test": int(rows.sum()),
-                    "covered": float(np.concatenate(inside[level])[rows].mean()),
-                }
-                for group, rows in groups.items()
-                if level in GROUP_LEVELS and rows.any()
-            },
+            columns |= dict(zip(bound_columns(level), bounds.T, strict=True))
+        groups = groups_of(task.formulas[test], predictions, task.y)
+        frame = pd.DataFrame(columns, dtype=np.float32)
+        frame.insert(0, "task", name)
+        frame.insert(1, "unit", task.unit)
+        frame.insert(2, "fold", fold)
+        frame.insert(3, "id", task.ids[test])
+        # one column, whatever the groups of the other tasks are
+        frame["groups"] = [
+            [group for group, rows in groups.items() if rows[i]] for i in range(len(test))
+        ]
+        found.append(frame)
+        print(name, f"{len(found)} of {len(task.folds)} folds", file=sys.stderr)
+    return pd.concat(found, ignore_index=True)
+
+
+def bound_columns(level: float) -> tuple[str, str]:
+    """Name the columns of an interval's bounds."""
+    return f"low_{level:g}", f"high_{level:g}"
+
+
+def coverage(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Coverage and mean width of each task at every level."""
+    rows = []
+    for name, part in frame.groupby("task", sort=False):
+        groups = dict.fromkeys(group for names in part["groups"] for group in names)
+        members = {
+            group: np.array([group in names for names in part["groups"]]) for group in groups
         }
-        for level in LEVELS
-    ]
+        for level in LEVELS:
+            low, high = (part[column] for column in bound_columns(level))
+            inside = part["y"].between(low, high)
+            rows.append(
+                {
+                    "task": name,
+                    "unit": part["unit"].iloc[0],
+                    "nominal": level,
+                    "covered": float(inside.mean()),
+                    "worst_fold": float(inside.groupby(part["fold"]).mean().min()),
+                    "mean_width": float((high - low).astype(float).mean()),
+                    "n_test": len(part),
+                    "groups": {
+                        group: {
+                            "n_test": int(chosen.sum()),
+                            "covered": float(inside[chosen].mean()),
+                        }
+                        for group, chosen in members.items()
+                        if level in GROUP_LEVELS
+                    },
+                }
+            )
+    return rows
 
 
 def groups_of(
@@ -112,15 +141,23 @@ def main() -> None:
     )
     parser.add_argument("--tasks", nargs="+", default=TASKS)
     parser.add_argument("--data-dir", type=Path, help="default: SKLEARN_KT_DATA")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    rows = [row for name in args.tasks for row in rows_of(name, args.model, args.data_dir)]
+    frame = pd.concat(
+        [bounds_of(name, args.model, args.data_dir) for name in args.tasks], ignore_index=True
+    )
+    with replacing(args.results / BOUNDS) as path:
+        frame.to_parquet(path, index=False, compression="zstd")
+    rows = coverage(frame)
+    estimator = make_model(args.model, "regression", random_state=0)
     content = {
         **how_made(),
         "model": args.model,
+        "weights": weights_named(describe_model(estimator)),
         "largest_deviation": max(abs(row["covered"] - row["nominal"]) for row in rows),
         "rows": rows,
     }
-    write_json("intervals", content)
+    write_json("intervals", content, args.results)
     shown = pd.DataFrame(rows).drop(columns="groups")
     print(shown.to_string(index=False, float_format="{:.3f}".format))
 

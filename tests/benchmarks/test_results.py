@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.accuracy.compare import LOADERS
+from benchmarks.accuracy.intervals import BOUNDS, GROUP_LEVELS, TASKS, bound_columns
 from benchmarks.accuracy.transfer import MODELS as TRANSFER_MODELS
-from benchmarks.common import RESULTS, Kept
+from benchmarks.common import RESULTS, Kept, read_json
 from benchmarks.models import MODELS
+from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
 from sklearn_kt.evaluation import score_predictions
 
 BENCHMARKS = ["matbench", "jarvis", "thermoelectrics", "explicit"]
@@ -81,3 +85,42 @@ def test_results_are_few_files() -> None:
     assert sum(path.is_file() for path in RESULTS.rglob("*") if path.parent.name != "folds") < 30
     models = {path.stem for path in RESULTS.glob("*/folds/*.parquet")}
     assert models <= {*MODELS, *TRANSFER_MODELS}
+
+
+def test_coverage_is_that_of_the_bounds_that_are_kept() -> None:
+    """Again, and otherwise: by counting rows."""
+    content = read_json("intervals")
+    assert content is not None
+    kept = pq.read_table(RESULTS / BOUNDS).to_pylist()
+    assert content["weights"].keys() == {"default"}
+    for row in content["rows"]:
+        low, high = bound_columns(row["nominal"])
+        ours = [one for one in kept if one["task"] == row["task"]]
+        inside = [one[low] <= one["y"] <= one[high] for one in ours]
+        assert row["n_test"] == len(ours)
+        assert row["covered"] == pytest.approx(np.mean(inside), abs=1e-12)
+        assert row["mean_width"] == pytest.approx(
+            np.mean([one[high] - one[low] for one in ours]), rel=1e-5
+        )
+        folds = {one["fold"] for one in ours}
+        assert row["worst_fold"] == min(
+            np.mean([i for i, one in zip(inside, ours, strict=True) if one["fold"] == fold])
+            for fold in folds
+        )
+        groups = {group for one in ours for group in one["groups"]}
+        assert row["groups"].keys() == (groups if row["nominal"] in GROUP_LEVELS else set())
+        for group, found in row["groups"].items():
+            chosen = [i for i, one in zip(inside, ours, strict=True) if group in one["groups"]]
+            assert (found["n_test"], found["covered"]) == (len(chosen), np.mean(chosen))
+    assert {row["task"] for row in content["rows"]} == set(TASKS)
+
+
+def test_targets_of_the_intervals_are_those_of_the_tables(data_dir: Path) -> None:
+    kept = pd.read_parquet(RESULTS / BOUNDS)
+    for name in TASKS:
+        load = matbench_tasks if name.startswith("matbench") else jarvis_tasks
+        [task] = load(name, data_dir / "matbench" if name.startswith("matbench") else data_dir)
+        rows = np.concatenate([test for _, test in task.folds.values()])
+        found = kept[kept["task"] == name]
+        assert found["id"].tolist() == task.ids[rows].tolist()
+        np.testing.assert_array_equal(found["y"], task.y[rows].astype(np.float32))
