@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.accuracy.formula import FormulaPretrainer
-from benchmarks.common import how_made, write_json
+from benchmarks.common import how_made, weights_of, write_json
 from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
 from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
 from sklearn_kt.evaluation import evaluate
@@ -138,6 +138,8 @@ def main() -> None:
     print(reduction.mean()[list(models)].to_string(float_format="{:.1%}".format))
     content = {
         **how_made(),
+        # of the run called default
+        "weights": sorted(weights_of().values()),
         "steps": args.steps,
         "folds": args.folds,
         "error": "MAE in the table's unit; 1 - ROC AUC for classes",

@@ -153,7 +153,7 @@ def main() -> None:
     content = {
         **how_made(),
         "model": args.model,
-        "weights": weights_named(describe_model(estimator)),
+        "weights": sorted(weights_named(describe_model(estimator)).values()),
         "largest_deviation": max(abs(row["covered"] - row["nominal"]) for row in rows),
         "rows": rows,
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import how_made, write_json
+from benchmarks.common import how_made, weights_named, write_json
 from benchmarks.site.figures import LEARNERS
 from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
 from sklearn_kt.evaluation import Task, evaluate
@@ -56,7 +56,10 @@ def main() -> None:
     )
     frame = frame.sort_values("rows", kind="stable")
     scores = frame[["table", "unit", "model", "rows", "mae", "fit_s"]]
-    write_json("learning_curve", {**how_made(), "scores": scores.to_dict("records")})
+    # folds that were kept may be of other weights than those of today
+    weights = sorted({sha for r in result.records for sha in weights_named(r.estimator).values()})
+    about = {**how_made(), "weights": weights}
+    write_json("learning_curve", {**about, "scores": scores.to_dict("records")})
     columns = scores.pivot_table(index=["table", "rows"], columns="model", values="mae", sort=False)
     print(columns.to_string(float_format="{:.3g}".format))
 

@@ -35,7 +35,7 @@ import pandas as pd
 from pymatgen.core import Structure
 from sklearn.base import clone
 
-from benchmarks.common import RESULTS, Kept, how_made, keep
+from benchmarks.common import RESULTS, Kept, how_made, keep, name_weights, weights_of
 from benchmarks.models import SEED
 from sklearn_kt import (
     BlendedKTClassifier,
@@ -308,11 +308,12 @@ def record(
 ) -> FoldRecord:
     """Make the record of a model; seconds are those of the CPU."""
     classify = task.kind == "classification"
+    weights = {} if model == "rf-magpie" else weights_of(checkpoint(task))
     return FoldRecord(
         model=model,
         task=task.name,
         fold=fold,
-        estimator=f"{model} of {made['command']}",
+        estimator=name_weights(f"{model} of {made['command']}", weights),
         digest=task.digest(fold),
         predictions=output > 0.5 if classify else output,
         std=None,

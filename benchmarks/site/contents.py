@@ -98,11 +98,6 @@ class Row:
     high: float
     verdict: str
 
-    @property
-    def holds(self) -> bool:
-        """Whether no peer is better: by the mean, or as far as can be told."""
-        return self.ratio <= 1 or self.verdict in ("win", "tie")
-
 
 def error_of(row: Mapping[str, Any], score: str) -> float:
     """Spell a score so that smaller is better; NaN where there is none."""
@@ -168,6 +163,46 @@ def compare(
             )
         )
     return rows
+
+
+def audit_of(content: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """Give what the audit found of a task, by its name or without its benchmark's."""
+    tasks = content["audit"]["tasks"]
+    return next(tasks[name] for name in tasks if task in (name, name.removeprefix("matbench_")))
+
+
+def new_rows(content: Mapping[str, Any], task: str) -> tuple[int, int]:
+    """Count test rows that pretraining has not seen, and all test rows."""
+    found = audit_of(content, task)
+    return found["test_rows"] - found["test_rows_in_pool"], found["test_rows"]
+
+
+def known_part(content: Mapping[str, Any], task: str) -> float:
+    """Give the part of the test rows of which pretraining knows the quantity asked for."""
+    found = audit_of(content, task)
+    return found.get("test_rows_with_quantity_in_pool", 0) / found["test_rows"]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """On how many tasks ours is better, tied or worse by the interval, and ahead by the mean."""
+
+    better: int
+    tied: int
+    worse: int
+    ahead: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Verdicts:
+        """Count; where there is no interval, the mean decides."""
+        found = [verdict(row) for row in rows]
+        counts = [found.count(kind) for kind in ("win", "tie", "loss")]
+        return cls(*counts, sum(row.ratio < 1 for row in rows))
+
+
+def verdict(row: Row) -> str:
+    """Say what is shown of a row: its interval's verdict, or where there is none its mean's."""
+    return row.verdict or ("win" if row.ratio <= 1 else "loss")
 
 
 def mean_reduction(rows: Sequence[Row], reference: str | None = None) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks.models import is_ours
 from sklearn_kt.plotting._style import COLOURS
 
-from .contents import BENCHMARKS, FAST, REFERENCE, Row, front
+from .contents import BENCHMARKS, FAST, REFERENCE, Row, front, verdict
 
 VERDICTS = {"win": "better", "tie": "tied", "loss": "worse"}
 # shapes say the same as the colours
@@ -112,11 +112,6 @@ def draw_headline(ratios: Mapping[str, Mapping[str, float]], path: Path) -> None
     drawn.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=10)
     # the picture of a page without a background of its own is read on dark ones, too
     drawn.savefig(path, metadata={"Date": None}, facecolor="white")
-
-
-def verdict(row: Row) -> str:
-    """Say what is shown of a row: its interval's verdict, or where there is none its mean's."""
-    return row.verdict or ("win" if row.ratio <= 1 else "loss")
 
 
 def draw_marks(

@@ -22,6 +22,9 @@ from .contents import (
 )
 from .details import benchmark_text, explicit_text
 from .figures import draw_costs, draw_learning_curve, draw_ratios, draw_speed, has_ring
+from .knowledge import audit_lines, knowledge_lines
+from .notes import NOTES, against_peers
+from .provenance import provenance_text
 from .short import structures_short, submissions_short, transfer_short
 from .submissions import submissions_text
 from .tables import (
@@ -100,6 +103,11 @@ def write_pages(folder: Path, results: Path = RESULTS) -> None:
         kept = read_kept(source, results)
         texts[name] = NOT_RUN.format(command=command) if kept is None else spell(kept)
     texts |= short_texts(results, folder)
+    texts["provenance"] = provenance_text(results)
+    for name, spell in NOTES.items():
+        kept = read_kept(name, results)
+        command = KEPT[name][0]
+        texts[f"{name}_notes"] = NOT_RUN.format(command=command) if kept is None else spell(kept)
     for name, text in texts.items():
         (folder / f"{name}.inc").write_text(text, encoding="utf-8")
 
@@ -126,7 +134,7 @@ def overview_page(contents: Mapping[str, dict[str, Any]], folder: Path) -> str:
             "geometric means over the tasks. Lower left is better; nothing beats the models "
             "on the line in both. Models that ran on all tasks only.\n```\n"
         )
-    lines += [*unseen(contents)]
+    lines += [*knowledge_lines(contents), *unseen(contents)]
     return "\n".join(lines) + "\n"
 
 
@@ -136,7 +144,9 @@ def short_page(content: dict[str, Any], folder: Path) -> str:
     if not rows:
         return "No model of ours has run on all tasks yet.\n"
     draw_ratios(rows, folder / f"{name}.svg")
-    return f"{ratios_figure(rows, f'`{leading(content)}`', folder, name)}\n{tasks_table(content)}"
+    figure = ratios_figure(rows, f"`{leading(content)}`", folder, name)
+    said = "\n".join([*against_peers(content), *audit_lines(content)])
+    return f"{figure}\n{tasks_table(content)}\n{said}\n"
 
 
 def short_texts(results: Path, folder: Path) -> dict[str, str]:

@@ -16,8 +16,8 @@ from benchmarks.common import Kept
 from .contents import MAIN
 from .details import transfer_errors
 from .figures import Mark, draw_marks
-from .submissions import SCORES, TITLES, compared
-from .tables import SETS, figure, interval, percent, share, table
+from .submissions import SCORES, TITLES, compared, multiplicity
+from .tables import SETS, figure, interval, percent, rises, share, table
 
 # the two libraries that a reader asks of
 LIBRARIES = {"shipped": "as shipped", "without_test": "without the compositions of the test part"}
@@ -73,7 +73,8 @@ def submissions_short(kept: Kept, folder: Path) -> str:
         "random forest beside each; MAE in eV, or balanced accuracy, with 95 % intervals."
     )
     head = ["submission", "task", "on these rows", "others", "score", "what could have been seen"]
-    return f"{_picture(folder, 'submissions', said)}\n{table(head, rows)}"
+    picture = _picture(folder, "submissions", said)
+    return f"{picture}\n{table(head, rows)}\n{multiplicity(kept, frame)}\n"
 
 
 def transfer_short(
@@ -99,7 +100,7 @@ def transfer_short(
     said = "Mean part by which errors are smaller over the tables, with its standard error."
     return (
         f"{_picture(folder, 'transfer', said)}\n"
-        f"{table(['with', 'error smaller by', 'smaller on'], rows)}"
+        f"{table(['with', 'error smaller by', 'smaller on'], rows)}\n{rises(curve, [MAIN])}"
     )
 
 

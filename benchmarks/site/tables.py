@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from scipy.stats import binomtest
@@ -19,9 +20,12 @@ from .contents import (
     MAIN,
     SHOWN,
     Row,
+    Verdicts,
     compare,
+    known_part,
     leading,
     mean_reduction,
+    new_rows,
     ran_everywhere,
 )
 from .figures import VERDICTS
@@ -42,6 +46,8 @@ STEPS = (
 SETS = {"mp20": "MP-20", "mpts52": "MPTS-52", "wbm": "WBM"}
 # a mean over tables leaves out those with fewer rows that pretraining has not seen
 FEW = 20
+# part by which more rows may make an error larger before it is said
+RISE = 0.05
 
 
 def figure(value: float) -> str:
@@ -90,13 +96,6 @@ def own(row: Row) -> list[str]:
     return [figure(row.errors.get(model, math.nan)) for model in SHOWN]
 
 
-def unseen_rows(content: Mapping[str, Any], row: Row) -> tuple[int, int]:
-    """Count test rows that pretraining has not seen, and all test rows."""
-    tasks = content["audit"]["tasks"]
-    found = next(tasks[name] for name in tasks if name.removeprefix("matbench_") == row.task)
-    return found["test_rows"] - found["test_rows_in_pool"], found["test_rows"]
-
-
 def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     """Write how often our models are best, and by how much."""
     yield "## In short\n"
@@ -105,11 +104,13 @@ def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
         for model in ran_everywhere(content):
             found = compare(content, main=model)
             ran = {m for row in found for m in row.errors if not is_ours(m)}
+            counts = Verdicts.of(found)
             rows.append(
                 [
                     f"[{BENCHMARKS[name]}]({name}.md)",
                     f"`{model}`",
-                    f"{sum(row.holds for row in found)} of {len(found)}",
+                    f"{counts.better} / {counts.tied} / {counts.worse}",
+                    f"{counts.ahead} of {len(found)}",
                     percent(mean_reduction(found)),
                     against_scratch(found, model),
                     ", ".join(m + of_tasks(found, m) for m in sorted(ran)),
@@ -119,7 +120,8 @@ def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     head = [
         "benchmark",
         "model",
-        "best or tied",
+        "better / tied / worse",
+        "smaller mean error",
         "MAE below best peer's",
         "MAE below scratch's",
         "peers run",
@@ -129,10 +131,11 @@ def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     yield (
         f"`{MAIN}` is `ImplicitKTRegressor()` and its classifier with all defaults, `{FAST}` the "
         'same with `readout="fast"`, `exkt` is `ExplicitKTRegressor()` and its classifier; scratch '
-        "is the same model without pretrained weights. Tied: the "
-        "95 % interval of the difference, fold by fold or over the test compositions, includes "
-        "zero. MAEs are compared task by task, over tasks with numbers, and the parts are "
-        "averaged. The best peer is chosen for each task after the fact, which no user can do. In "
+        "is the same model without pretrained weights. Tied: the 95 % interval of the difference "
+        "from the best peer, fold by fold or over the test compositions, includes zero, which does "
+        "not show that the two are equally good. MAEs are compared task by task, over tasks with "
+        "numbers, and the parts are averaged. The best peer is chosen for each task after the "
+        "fact, which no user can do. In "
         "brackets: on how many tasks a model ran, where not on all.\n"
     )
 
@@ -192,13 +195,15 @@ def tasks_table(content: dict[str, Any]) -> str:
             f"{figure(row.errors[row.peer])} ({row.peer})",
             f"{row.ratio:.2f}",
             VERDICTS.get(row.verdict, "-"),
+            percent(known_part(content, row.task)),
         ]
         for row in sorted(compare(content), key=lambda row: row.ratio)
     ]
-    head = ["task", "error", *OUR_HEADS, "best peer", "ratio", "ours is"]
+    head = ["task", "error", *OUR_HEADS, "best peer", "ratio", "ours is", "quantity known"]
     return (
         f"{table(head, rows)}\nRatios and verdicts are those of `{leading(content)}`; tied: the"
-        " 95 % interval of the difference includes zero.\n"
+        " 95 % interval of the difference includes zero. Quantity known: the part of the test rows "
+        "of which pretraining knows the same quantity, from other calculations.\n"
     )
 
 
@@ -214,7 +219,7 @@ def unseen(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     rows = []
     for content in contents.values():
         for row in compare(content, "summary_unseen") if "summary_unseen" in content else ():
-            left, of_all = unseen_rows(content, row)
+            left, of_all = new_rows(content, row.task)
             rows.append(
                 [
                     f"{BENCHMARKS[row.benchmark]} {row.task}",
@@ -272,7 +277,28 @@ def learning_curve_text(content: Mapping[str, Any]) -> str:
             cells = [figure(line[n]["mae"]) if n in line else "-" for n in sizes]
             rows.append([f"{name}, {unit}" if unit else name, model, *cells])
     head = ["MAE of", "model", *(f"{n:,} rows" for n in sizes)]
-    return folded("Errors by rows", table(head, rows))
+    return f"{rises(content)}{folded('Errors by rows', table(head, rows))}"
+
+
+def rises(content: Mapping[str, Any], models: Sequence[str] = ()) -> str:
+    """Say where more rows made an error clearly larger; nothing where they did nowhere."""
+    lines: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for score in sorted(content["scores"], key=lambda s: s["rows"]):
+        lines.setdefault((score["table"], score["model"]), []).append(score)
+    found = [
+        f"`{model}` on {name} {figure(few['mae'])} {few['unit']} with {few['rows']:,} rows and "
+        f"{figure(more['mae'])} with {more['rows']:,}"
+        for (name, model), scores in lines.items()
+        for few, more in pairwise(scores)
+        if more["mae"] > (1 + RISE) * few["mae"] and (not models or model in models)
+    ]
+    if not found:
+        return ""
+    return (
+        f"With more rows an error should not grow. It did, by more than {percent(RISE)}: "
+        f"{'; '.join(found)}. One sample of rows and one seed; counted from the larger of the "
+        "two, the rows that follow look worth more than they are.\n\n"
+    )
 
 
 def cost_text(content: Mapping[str, Any]) -> str:

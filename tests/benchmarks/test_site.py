@@ -5,20 +5,41 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks.common import RESULTS, read_json
+from benchmarks.accuracy.submissions import SUBMISSIONS
+from benchmarks.common import RESULTS, name_weights, read_json, weights_named, weights_of
 from benchmarks.models import MODELS
-from benchmarks.site import contents, figures, readme, tables
+from benchmarks.site import (
+    contents,
+    figures,
+    knowledge,
+    notes,
+    provenance,
+    readme,
+    submissions,
+    tables,
+)
 from benchmarks.site.contents import read_kept
 from benchmarks.site.details import benchmark_text, beside_gupta, reductions
 from benchmarks.site.pages import overview_page, short_page, short_texts, write_pages
 from benchmarks.site.submissions import submissions_text
 from sklearn_kt._files import DATA
+from sklearn_kt.benchmarking import thermoelectric_tasks
+from sklearn_kt.compositions import composition_keys, read_compositions
 
 ROOT = Path(__file__).parents[2]
+
+
+AUDITED = {
+    **{"test_rows": 9, "test_rows_in_pool": 2, "test_rows_in_train": 1},
+    **{"quantity": "band gap", "test_rows_with_quantity_in_pool": 3},
+}
 
 
 def result(scores: dict[str, dict[str, float | None]], **about: Any) -> dict[str, Any]:
@@ -39,7 +60,7 @@ def result(scores: dict[str, dict[str, float | None]], **about: Any) -> dict[str
         "summary": runs,
         "summary_unseen": runs,
         "statistics": {"differences": []},
-        "audit": {"tasks": {t: {"test_rows": 9, "test_rows_in_pool": 2} for t in tasks}},
+        "audit": {"tasks": dict.fromkeys(tasks, AUDITED)},
     } | about
 
 
@@ -62,12 +83,14 @@ def test_best_peer_and_ratio() -> None:
     ]
     gap, metal = contents.compare(result(MADE, statistics={"differences": found}))
     # neither a guess of the mean nor a model of ours is a peer
-    assert (gap.peer, gap.ratio, gap.verdict, gap.holds) == ("rf-magpie", 0.5, "win", True)
+    assert (gap.peer, gap.ratio, gap.verdict) == ("rf-magpie", 0.5, "win")
     # ours is between 1.0 - 0.6 and 1.0 - 0.4
     assert (gap.low, gap.high) == pytest.approx((0.4, 0.6))
     # errors of classes are what is missing to 1
     assert metal.ratio == pytest.approx(0.1 / 0.08)
-    assert (metal.verdict, metal.holds) == ("tie", True)
+    assert metal.verdict == "tie"
+    # tied, but behind by the mean
+    assert contents.Verdicts.of([gap, metal]) == contents.Verdicts(1, 1, 0, 1)
     # the peer's AUC is larger by -0.01 to 0.05: our error is 0.07 to 0.13
     assert (metal.low, metal.high) == pytest.approx((0.07 / 0.08, 0.13 / 0.08))
     assert contents.mean_reduction([gap, metal]) == pytest.approx(0.5)
@@ -79,7 +102,7 @@ def test_best_peer_and_ratio() -> None:
 def test_a_better_peer_is_named() -> None:
     lost = difference("is_metal", "rf-magpie", 0.01, 0.03, "win")
     content = result(MADE, statistics={"differences": [lost]})
-    assert [row.holds for row in contents.compare(content)] == [True, False]
+    assert contents.Verdicts.of(contents.compare(content)) == contents.Verdicts(1, 0, 1, 1)
     text = "\n".join(tables.losses({"jarvis": content}))
     assert "is_metal: rf-magpie 0.0800, `imkt` 0.100 (1 - ROC AUC); the difference is" in text
     assert "gap" not in text
@@ -104,16 +127,16 @@ def test_the_fast_setting_stands_in_where_the_default_has_not_run() -> None:
     text = "\n".join(tables.overview(both))
     assert "| [JARVIS-DFT](jarvis.md) | `imkt` |" not in text
     assert (
-        "| [JARVIS-DFT](jarvis.md) | `imkt-fast` | 1 of 2 | 40 % | - | crabnet (1), et, rf-magpie |"
+        "| [JARVIS-DFT](jarvis.md) | `imkt-fast` | 1 / 0 / 1 | 1 of 2 | 40 % | - | crabnet (1), et,"
         in text
     )
-    assert "| [MatBench](matbench.md) | `imkt` | 1 of 2 | 50 % |" in text
+    assert "| [MatBench](matbench.md) | `imkt` | 1 / 0 / 1 | 1 of 2 | 50 % |" in text
     # the explicit model has not run on both
     assert "| `exkt` |" not in text
     scores["is_metal"]["exkt"] = 0.95
     content = result(scores)
     text = "\n".join(tables.overview({"jarvis": content}))
-    assert "| [JARVIS-DFT](jarvis.md) | `exkt` | 2 of 2 | 60 % |" in text
+    assert "| [JARVIS-DFT](jarvis.md) | `exkt` | 2 / 0 / 0 | 2 of 2 | 60 % |" in text
     # and stands beside the implicit ones, not for them
     assert contents.leading(content) == "imkt-fast"
 
@@ -168,7 +191,7 @@ def test_pages_of_nothing(tmp_path: Path) -> None:
         included |= set(re.findall(r"\{include\} generated/(.*)", page.read_text("utf-8")))
     assert {path.name for path in pages.iterdir()} == included
     for path in pages.iterdir():
-        assert path.read_text().startswith("Not run yet: `"), path.name
+        assert path.read_text().startswith(("Not run yet: `", "No results yet.")), path.name
     assert readme.readme_block({}) == "Benchmarks: not run yet.\n"
 
 
@@ -187,7 +210,9 @@ def test_a_benchmark_begins_with_a_picture_and_a_table(tmp_path: Path) -> None:
     assert text.startswith(f"```{{figure}} {tmp_path.name}/jarvis.svg\n")
     assert "gap" in (tmp_path / "jarvis.svg").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert rows[2].startswith("| gap | MAE, eV | 0.500 | 0.600 | 0.400 | 1.00 (rf-magpie) | 0.50 |")
+    assert rows[2] == (
+        "| gap | MAE, eV | 0.500 | 0.600 | 0.400 | 1.00 (rf-magpie) | 0.50 | - | 33 % |"
+    )
     assert rows[3].startswith("| is_metal |")
     assert "those of `imkt`" in text
 
@@ -197,14 +222,17 @@ def test_readme_is_written_between_its_marks(tmp_path: Path) -> None:
     path.write_text(f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n")
     content = result(MADE)
     # few rows tell nothing of a table
-    content["audit"]["tasks"]["gap"] = {"test_rows": 30, "test_rows_in_pool": 10}
+    content["audit"]["tasks"]["gap"] = AUDITED | {"test_rows": 30, "test_rows_in_pool": 10}
     readme.write_readme({"jarvis": content}, path)
     text = path.read_text()
     assert text.startswith(f"above\n{readme.BEGIN}\n\n| predicted |")
     assert text.endswith(f"\n\n{readme.END}\nbelow\n")
     row = "| 30 calculated properties | MAE over the best other's, mean | 0.500 | 0.600 | 1 |"
     assert row in text
-    assert "on 1 of 2 tasks (2026-01-02, `make bench-jarvis`)" in text
+    assert "- JARVIS-DFT (2026-01-02, `make bench-jarvis`): of 2 tasks, `imkt` is beyond" in text
+    assert (
+        "run here on 1, tied with it on 0, worse on 1; its mean error is the smaller on 1" in text
+    )
     assert "the mean ratio is 0.500 (of 1 tables with 20 such rows)" in text
     assert "old" not in text
     content["audit"]["tasks"]["gap"]["test_rows_in_pool"] = 11
@@ -218,6 +246,14 @@ def test_headline_is_a_ratio_to_the_forest(tmp_path: Path) -> None:
     assert found["sklearn_kt"] == pytest.approx(math.sqrt(0.5 * 0.1 / 0.08))
     assert found["best other"] == pytest.approx(1)
     figures.draw_headline({"gaps": found}, tmp_path / "drawn.svg")
+    # where that has not run, another forest has 1, and is named
+    only = result({"gap": {"imkt-fast": 1.1, "et-magpie": 1.0, "et-fractions": 1.25, "gb": 0.9}})
+    named = readme.headline({"thermoelectrics": only | {"benchmark": "thermoelectrics"}})
+    assert named == {
+        "7 thermoelectric properties at T,\nwhere et-magpie has 1": pytest.approx(
+            {"sklearn_kt": 1.1, "best other": 0.9}
+        )
+    }
     assert "gaps" in (tmp_path / "drawn.svg").read_text()
 
 
@@ -271,6 +307,156 @@ def test_other_pages_begin_with_a_picture_and_a_table(
     assert text.startswith(f"```{{figure}} {folder.name}/{name}.svg\n")
     assert row in text.splitlines()
     assert (folder / f"{name}.svg").read_text().startswith("<?xml")
+
+
+def known_tables() -> dict[str, Any]:
+    """Ten tables: pretraining knows the quantity of five, for a third of the rows."""
+    scores = {
+        f"t{i}": {"imkt": 0.6 + 0.02 * i, "imkt-scratch": 0.8, "rf-magpie": 1.0} for i in range(10)
+    }
+    content = result(scores)
+    unseen = [dict(run) for run in content["summary"]]
+    for run in unseen:
+        run["mae"] = {"imkt": 0.76, "imkt-scratch": 0.8, "rf-magpie": 1.0}[run["model"]]
+    tasks = {}
+    for i, task in enumerate(content["tasks"]):
+        tasks[task] = AUDITED | {"test_rows": 60, "test_rows_in_pool": 40 + (i == 9)}
+        tasks[task]["test_rows_with_quantity_in_pool"] = 20 if i < 5 else 12
+    return content | {"summary_unseen": unseen, "audit": {"tasks": tasks}}
+
+
+def test_results_by_what_pretraining_knows() -> None:
+    content = known_tables()
+    known, others = knowledge.by_knowledge(content, "imkt")
+    # a fifth is not more than a fifth
+    assert [[row.task for row in part] for part in (known, others)] == [
+        [f"t{i}" for i in range(5)],
+        [f"t{i}" for i in range(5, 10)],
+    ]
+    assert knowledge.mean_ratio(known) == pytest.approx(0.64)
+    # the tenth table has nineteen new rows
+    assert knowledge.over_scratch(content, "imkt", new=True) == pytest.approx([0.95] * 9)
+    ratios = knowledge.over_scratch(content, "imkt", new=False)
+    assert ratios == pytest.approx([(0.6 + 0.02 * i) / 0.8 for i in range(9)])
+    text = "\n".join(knowledge.knowledge_lines({"jarvis": content}))
+    assert "| JARVIS-DFT | `imkt` | 0.640 (5) | 0.740 (5) |" in text
+    assert "| JARVIS-DFT | `imkt` | 9 | 0.850 ± 0.023 | 0.950 ± 0.000 |" in text
+    block = readme.readme_block({"jarvis": content})
+    assert "on the 5 tables whose quantity pretraining knows for more than a fifth" in block
+    assert "and on the 5 others: `imkt` 0.640 and 0.740." in block
+    assert "0.850 ± 0.023 on all test rows, 0.950 ± 0.000 on formulas new" in block
+    # too few tables for a mean
+    assert "pretraining knows for" not in readme.readme_block({"jarvis": result(MADE)})
+
+
+def test_splits_of_the_committed_results(recorded: dict[str, Any]) -> None:
+    content = recorded["jarvis"]
+    known, others = knowledge.by_knowledge(content, "imkt-fast")
+    assert (len(known), len(others)) == (12, 18)
+    assert {"pseebeck", "npowerfact", "ppowerfact", "nem300k"} <= {row.task for row in known}
+    # what README and the overview say in words
+    assert knowledge.mean_ratio(known) < knowledge.mean_ratio(others) < 1
+    everywhere, new = (
+        knowledge.over_scratch(content, "imkt-fast", new=only) for only in (False, True)
+    )
+    assert len(everywhere) == len(new) == 25
+    assert 1 - mean(new) < (1 - mean(everywhere)) / 4
+    kept = read_kept("jarvis")
+    assert kept is not None
+    for name, part in (("deltae", kept.parts["deltae", 0]), ("nem300k", kept.parts["nem300k", 0])):
+        errors = [kept.absolute_errors(name, m)[0] for m in ("imkt-fast", "imkt-fast-scratch")]
+        ratio = errors[0][part.unseen].mean() / errors[1][part.unseen].mean()
+        assert any(ratio == pytest.approx(value) for value in new)
+
+
+def test_against_each_peer() -> None:
+    found = [
+        difference("gap", "rf-magpie", 0.4, 0.6, "loss"),
+        difference("gap", "et", -0.4, 0.6, "tie"),
+        difference("is_metal", "et", 0.4, 0.6, "win"),
+        difference("gap", "dummy", 0.4, 0.6, "loss"),
+    ]
+    text = "\n".join(notes.against_peers(result(MADE, statistics={"differences": found})))
+    assert "| et | 0 | 1 (gap) | 1 (is_metal) |" in text
+    assert "| rf-magpie | 1 (gap) | 0 | 0 |" in text
+    assert "dummy" not in text
+
+
+def test_notes_of_the_committed_results() -> None:
+    matbench, thermo = read_kept("matbench"), read_kept("thermoelectrics")
+    assert matbench is not None
+    assert thermo is not None
+    text = notes.matbench_notes(matbench)
+    assert "All 911 of expt_gap are semiconductors" in text
+    assert "`imkt-scratch` 0.284, `et-magpie` 0.304. On the 107 with cerium" in text
+    assert re.search(r"Steels, MAE in MPa: `imkt` \d+\.\d, `imkt-fast` \d+\.\d, `exkt` ", text)
+    text = notes.thermoelectrics_notes(thermo)
+    assert "Cu5SnSbSe7): 12 of S, 12 of sigma, 12 of PF, 12 of zT, 12 of k." in text
+    assert "618 of the 7,863 test rows of S" in text
+    assert "`imkt-fast` on 6 of 7, not on ke (0.195)" in text
+    # the pair that is named
+    S = thermoelectric_tasks("S")[0]
+    rows = [S.formulas.tolist().index(f) for f in ("Cu2.5Sn0.5Sb0.5Se3.5", "Cu5SnSbSe7")]
+    assert len(np.unique(composition_keys(read_compositions(S.formulas[rows])))) == 1
+    fold = {row: f for f, (_, test) in S.folds.items() for row in test}
+    assert fold[rows[0]] != fold[rows[1]]
+
+
+def test_weights_of_results_are_told(tmp_path: Path) -> None:
+    present = weights_of()["default"]
+    named = name_weights("Model(random_state=0)", {"default": present})
+    assert weights_named(named) == {"default": present}
+    assert weights_of(None) == weights_named("Model()") == {}
+    said = provenance.weights_said
+    assert said([], {present}) == "not named"
+    assert said([present, present], {present}) == "in the package"
+    assert said(["0" * 64], {present}) == "others"
+    assert said([present, "0" * 64], {present}) == "both"
+    assert provenance.provenance_text(tmp_path) == "No results yet.\n"
+    text = provenance.provenance_text(RESULTS)
+    assert re.search(r"^\| intervals \|  \| \S+ \| in the package \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| JARVIS-DFT \| `(\S+)` \|.*\| (.*) \| (.*) \|$", text, re.MULTILINE)
+    about = {model: (weights, older) for model, weights, older in rows}
+    assert about["imkt-fast"] == ("in the package", "0 of 30")
+    assert about["imkt-fast-scratch"][0] == "none"
+    assert "rf-magpie" not in about
+
+
+def test_more_rows_that_do_worse_are_told() -> None:
+    errors = {50: 0.4, 100: 0.5, 300: 0.51, 1000: 0.3}
+    scores = [
+        {"table": "gap", "unit": "eV", "model": m, "rows": n, "mae": e if m == "imkt" else 1 / n}
+        for n, e in errors.items()
+        for m in ("imkt", "rf-magpie")
+    ]
+    text = tables.rises({"scores": scores})
+    assert "`imkt` on gap 0.400 eV with 50 rows and 0.500 with 100. One" in text
+    assert tables.rises({"scores": scores}, ["rf-magpie"]) == ""
+
+
+def test_every_submission_is_scored_again() -> None:
+    kept = read_kept("matbench")
+    assert kept is not None
+    frame = pd.read_parquet(kept.folder / SUBMISSIONS)
+    found = submissions.rescored(kept, frame)
+    assert set(found["task"]) == set(kept.tasks)
+    steels = found[found["task"] == "matbench_steels"].set_index("submission")
+    assert len(steels) == 12
+    # the leaderboard's own, to four figures
+    compared = found.dropna(subset="recorded")
+    assert len(compared) >= 30
+    np.testing.assert_allclose(compared["again"], compared["recorded"], rtol=5e-5)
+    assert steels.loc["RFLR", "again"] == pytest.approx(90.59, abs=0.01)
+    text = submissions_text(kept)
+    assert f"{len(compared)} of them: {len(compared)} are the same to four figures" in text
+
+
+def test_nothing_is_told_of_others_by_what_our_pretraining_knows() -> None:
+    text = submissions_text(read_kept("matbench"))
+    ours = text.partition("Compositions of our pretraining, rows that our pretraining knows")[2]
+    assert "rows in the pool" in ours
+    assert "could" not in ours
+    assert not re.search(r"\*\*\+", ours)
 
 
 def test_slips_of_recorded_submissions_are_found() -> None:
