@@ -1,0 +1,166 @@
+"""Numbers in the text of pages about results are those of the results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy.compare import THERMOELECTRICS_SEED
+from benchmarks.accuracy.transfer import MATBENCH, N_TEXTS
+from benchmarks.common import Kept
+from benchmarks.site.contents import compare, read, read_kept
+from benchmarks.site.details import transfer_errors
+from sklearn_kt.benchmarking import COMPOSITION_TASKS, JARVIS_TABLES
+
+DOCS = Path(__file__).parents[2] / "docs" / "results"
+NAMES = "none one two three four five six seven eight nine ten eleven twelve"
+WORDS = dict(enumerate(NAMES.split(" ")))
+# one and two are words of any sentence
+SPELLED = re.compile(
+    rf"\b(?:{'|'.join([*list(WORDS.values())[3:], 'thirty', 'third', 'fifth', 'half'])})s?\b"
+)
+
+
+def prose(name: str) -> str:
+    """Read what a page says itself: no code, no directives, no links, on one line."""
+    text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"(\{\w+\})?`[^`]*`", "`", text, flags=re.DOTALL)
+    return " ".join(text.split())
+
+
+def kept_of(name: str) -> Kept:
+    found = read_kept(name)
+    assert found is not None
+    return found
+
+
+def percent(part: float) -> str:
+    return f"{100 * part:.0f}"
+
+
+def transfer_facts() -> list[str]:
+    """Fragments of the page on transfer, with numbers from the folds."""
+    kept = kept_of("explicit")
+    errors = transfer_errors(kept)
+    assert len(errors) == 12
+
+    def gain(task: str, model: str) -> float:
+        return 1 - errors[task][model] / errors[task]["imkt"]
+
+    def auc(task: str, model: str) -> str:
+        return f"{1 - errors[task][model]:.4f}".removeprefix("0")
+
+    moduli = ("aflow_bulk_modulus", "aflow_shear_modulus")
+    own = [gain(task, "exkt") for task in moduli]
+    absent, true = (sorted(gain(task, m) for task in moduli) for m in ("absent", "true"))
+    assert percent(own[0]) == percent(own[1])
+    # "a fifth smaller"
+    assert gain(moduli[0], "blended") == pytest.approx(0.2, abs=0.02)
+    # what the blend has most of
+    assert gain(moduli[0], "exkt_kernel") > own[0]
+    small = [task for task in errors if task.startswith(("piezo", "min_ir"))]
+    *gains, largest = sorted(gain(task, "blended") for task in small)
+    assert gain("piezo_max_dij", "blended") == largest
+    tested = [sum(len(p.y) for p in kept.parts.values() if p.task == task) for task in small]
+    # "it is gone"
+    assert gain("phonons", "absent") < 0
+    folds = kept.about["folds"]["matbench_glass"].values()
+    glass = sum(len(p.y) for p in kept.parts.values() if p.task == "matbench_glass")
+    assert sum(f["no_structure"] for f in folds) / glass == pytest.approx(0.2, abs=0.03)
+    assert np.mean([1 - f["weights"]["imkt"] for f in folds]) < 0.25
+    supercon, phonons = errors["supercon_tc"], errors["phonons"]
+    dij = errors["piezo_max_dij"]
+    # four digits, as the table shows them
+    shown = {
+        t: (round(found["blended"], 4), round(found["imkt"], 4)) for t, found in errors.items()
+    }
+    better = sum(blend < own for blend, own in shown.values())
+    level = sum(blend == own for blend, own in shown.values())
+    assert better + level == len(errors) - 1
+    # the default is better than the blend on the tasks of MatBench
+    content = read("matbench")
+    assert content is not None
+    default = {row.task: row.errors["imkt"] for row in compare(content, main="imkt")}
+    for task in MATBENCH:
+        assert default[task.removeprefix("matbench_")] < errors[task]["blended"]
+    return [
+        f"errors are {percent(own[0])} % smaller ({percent(absent[0])} to {percent(absent[1])} %",
+        f"and {percent(true[0])} to {percent(true[1])} % with true structures",
+        f"a fifth smaller, and {percent(gain(moduli[1], 'blended'))} % in shear moduli",
+        f"{percent(gain('phonons', 'blended'))} % with the blend; true structures would give "
+        f"{percent(gain('phonons', 'true'))} % without",
+        f"{percent(gains[0])} to {percent(gains[-1])} % with the blend, {percent(largest)} % for "
+        f"piezo_max_dij, in test parts of {min(tested)} to {max(tested)} rows",
+        f"all {WORDS[len(small)]} go the same way",
+        f"MAE {errors['matbench_expt_gap']['imkt']:.3f} and "
+        f"{errors['matbench_expt_gap']['blended']:.3f} eV, ROC AUC "
+        f"{auc('matbench_expt_is_metal', 'blended')} and {auc('matbench_expt_is_metal', 'imkt')})",
+        f"({supercon['true']:.2f} against {supercon['imkt']:.2f} K)",
+        f"do as well ({supercon['absent']:.2f}), and those of the whole library lose "
+        f"({supercon['exkt']:.2f})",
+        "A fifth of the alloys",
+        f"({auc('matbench_glass', 'blended')} against {auc('matbench_glass', 'imkt')})",
+        f"{WORDS[N_TEXTS]} texts a formula",
+        f"({dij['crystallm']:.1f} pC/N with them, {dij['exkt']:.1f} with the library's, "
+        f"{dij['imkt']:.1f} without)",
+        f"({phonons['crystallm']:.1f} 1/cm against {phonons['imkt']:.1f} without, "
+        f"{supercon['crystallm']:.2f} against {supercon['imkt']:.2f} K)",
+        f"{WORDS[better]} of {WORDS[len(errors)]} tasks, level on {WORDS[level]}, and "
+        f"{percent(-gain('supercon_tc', 'blended'))} % worse on superconductors",
+        f"Of MatBench's {WORDS[len(MATBENCH)]} tasks",
+    ]
+
+
+def index_facts() -> list[str]:
+    """Fragments of the first page."""
+    smallest = min(table.n_train for table in JARVIS_TABLES.values())
+    properties = len(kept_of("thermoelectrics").tasks)
+    return [
+        f"the {WORDS[len(COMPOSITION_TASKS)]} tasks of MatBench",
+        f"{len(JARVIS_TABLES)} tables of JARVIS-DFT, from {smallest} training rows up",
+        f"{WORDS[properties]} measured properties",
+        # of the chosen: `benchmarks/`, comments of the code
+        "the trees' middle fifth",
+        "where a table has five folds",
+        # a test computes them again: to this many digits
+        "gives the same to nine digits",
+    ]
+
+
+def submissions_facts() -> list[str]:
+    return [
+        f"the {WORDS[len(COMPOSITION_TASKS)]} composition tasks",
+        # a row is in the training part of four folds of five
+        "four fifths of the official test rows",
+    ]
+
+
+FACTS: dict[str, Callable[[], list[str]]] = {
+    "transfer": transfer_facts,
+    "index": index_facts,
+    "submissions": submissions_facts,
+    "matbench": lambda: [f"The {WORDS[len(COMPOSITION_TASKS)]} tasks whose input"],
+    "jarvis": lambda: ["Thirty properties"] if len(JARVIS_TABLES) == 30 else [],
+    "thermoelectrics": lambda: [
+        "Seven measured properties" if len(kept_of("thermoelectrics").tasks) == 7 else "",
+        f"with seed {THERMOELECTRICS_SEED}",
+    ],
+    "intervals": list,
+}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_numbers_in_the_text_are_those_of_the_results(name: str) -> None:
+    text = prose(name)
+    for fact in FACTS[name]():
+        assert fact in text, f"{name}.md does not say {fact!r}"
+        text = text.replace(fact, "")
+    # names that have digits
+    text = re.sub(r"modnet_v0\.1\.12|SHA-256", "", text)
+    left = re.findall(r"[^ ]* ?[^ ]*\d[^ ]*", text) + SPELLED.findall(text)
+    assert left == [], f"no test says where {name}.md has these numbers from"
