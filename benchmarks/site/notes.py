@@ -31,19 +31,28 @@ def against_peers(content: Mapping[str, Any]) -> Iterator[str]:
     """Write on how many tasks ours is better, tied or worse than each peer."""
     main = leading(content)
     verdicts: dict[str, dict[str, list[str]]] = {}
+    ahead: dict[str, list[bool]] = {}
     for found in content["statistics"].get("differences", ()):
         peer = found["model"]
         if found["baseline"] == main and peer != DUMMY and not is_ours(peer):
             name = found["task"].removeprefix("matbench_").removeprefix("thermoelectrics_")
             verdicts.setdefault(peer, {}).setdefault(found["verdict"], []).append(name)
+            # peer minus ours, of errors or of scores
+            ahead.setdefault(peer, []).append(
+                (found["difference"] > 0) == (found["score"] == "mae")
+            )
     # of the peer
     kinds = ("loss", "tie", "win")
     rows = [
-        [peer, *(_counted(found.get(kind, [])) for kind in kinds)]
+        [
+            peer,
+            *(_counted(found.get(kind, [])) for kind in kinds),
+            f"{sum(ahead[peer])} of {len(ahead[peer])}",
+        ]
         for peer, found in sorted(verdicts.items())
     ]
     if rows:
-        head = ["peer", f"`{main}` is better on", "tied on", "worse on"]
+        head = ["peer", f"`{main}` is better on", "tied on", "worse on", "smaller mean error on"]
         about = (
             "By the 95 % intervals of the differences. Tied: the interval includes zero, which "
             "does not show that the two are equally good."
@@ -173,8 +182,17 @@ def thermoelectrics_notes(kept: Kept) -> str:
             f"for the composition, without dopants that a formula does not name: {', '.join(known)}"
             ", and none of the other properties."
         )
-    lines.append(_beside_recorded(kept))
+    lines += [_mean_ranks(kept), _beside_recorded(kept)]
     return "".join(f"- {line}\n" for line in lines if line)
+
+
+def _mean_ranks(kept: Kept) -> str:
+    """Rank the models by their mean errors, task by task."""
+    models = [model for model in kept.complete(kept.tasks) if model != DUMMY]
+    errors = kept.only(models=models).summary().pivot_table("mae", "task", "model")
+    ranks = errors.rank(axis=1).mean().sort_values()
+    said = ", ".join(f"`{model}` {rank:.2f}" for model, rank in ranks.items())
+    return f"Mean rank by the MAE, of {len(models)} models on {len(errors)} properties: {said}."
 
 
 def _beside_recorded(kept: Kept) -> str:

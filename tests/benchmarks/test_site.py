@@ -73,7 +73,8 @@ MADE = {
 def difference(task: str, peer: str, low: float, high: float, verdict: str) -> dict[str, Any]:
     """Make a difference, peer minus ours, with the verdict on the peer."""
     return {"task": task, "model": peer, "baseline": "imkt", "low": low, "high": high,
-            "verdict": verdict}  # fmt: skip
+            "verdict": verdict, "difference": (low + high) / 2,
+            "score": "roc_auc" if task.startswith("is_") else "mae"}  # fmt: skip
 
 
 def test_best_peer_and_ratio() -> None:
@@ -369,6 +370,16 @@ def test_splits_of_the_committed_results(recorded: dict[str, Any]) -> None:
         assert any(ratio == pytest.approx(value) for value in new)
 
 
+def test_where_readme_says_that_transfer_does_not_help(recorded: dict[str, Any]) -> None:
+    matbench = read_kept("matbench")
+    assert matbench is not None
+    steels = next(row for row in contents.compare(recorded["matbench"]) if row.task == "steels")
+    assert (steels.peer, steels.verdict) == ("et-fractions", "tie")
+    shells = notes.matbench_notes(matbench).partition("open f shells: ")[2]
+    errors = {m: float(e) for m, e in re.findall(r"`(\S+)` (\d\.\d+)", shells.partition(". ")[0])}
+    assert errors["imkt"] > errors["imkt-scratch"]
+
+
 def test_against_each_peer() -> None:
     found = [
         difference("gap", "rf-magpie", 0.4, 0.6, "loss"),
@@ -377,8 +388,8 @@ def test_against_each_peer() -> None:
         difference("gap", "dummy", 0.4, 0.6, "loss"),
     ]
     text = "\n".join(notes.against_peers(result(MADE, statistics={"differences": found})))
-    assert "| et | 0 | 1 (gap) | 1 (is_metal) |" in text
-    assert "| rf-magpie | 1 (gap) | 0 | 0 |" in text
+    assert "| et | 0 | 1 (gap) | 1 (is_metal) | 1 of 2 |" in text
+    assert "| rf-magpie | 1 (gap) | 0 | 0 | 1 of 1 |" in text
     assert "dummy" not in text
 
 
@@ -394,6 +405,8 @@ def test_notes_of_the_committed_results() -> None:
     assert "Cu5SnSbSe7): 12 of S, 12 of sigma, 12 of PF, 12 of zT, 12 of k." in text
     assert "618 of the 7,863 test rows of S" in text
     assert "`imkt-fast` on 6 of 7, not on ke (0.195)" in text
+    # as the page says: a forest is first
+    assert re.search(r"of 3 models on 7 properties: `et-fractions` 1\.57, `imkt-fast` 1\.71", text)
     # the pair that is named
     S = thermoelectric_tasks("S")[0]
     rows = [S.formulas.tolist().index(f) for f in ("Cu2.5Sn0.5Sb0.5Se3.5", "Cu5SnSbSe7")]
