@@ -30,8 +30,9 @@ from sklearn_kt.encoder.encoder import Data
 from sklearn_kt.exceptions import ConditionWarning, InputError, UnseenElementWarning
 from sklearn_kt.tokenizer import batch_from_tokens, is_token_matrix
 
+from .grouping import fit_together, row_params
 from .html_repr import each
-from .readouts import for_targets, last_step, row_params
+from .readouts import for_targets, last_step
 
 __all__ = [
     "FormulaMixin",
@@ -69,6 +70,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.data)
+
+    @property
+    def together(self) -> np.ndarray:
+        """The groups; each row is its own if none repeat."""
+        return np.arange(len(self)) if self.groups is None else self.groups
 
     def __getitem__(self, rows: np.ndarray) -> Rows:
         groups, weights = of_rows(self.groups, rows), of_rows(self.weights, rows)
@@ -174,11 +180,11 @@ def fit_rows(
     weights: np.ndarray | None = None,
 ) -> Any:
     """Fit a model, with weights of rows, and tell it which stay together if it splits them."""
-    params = row_params(model, weights, groups)
+    params = row_params(model, weights)
     # around the step of a pipeline that learns, which no longer sees compositions
     if not takes_gaps(last_step(model)):
         model = for_targets(model, y)
-    return model.fit(X, y, **params)
+    return fit_together(model, X, y, groups, **params)
 
 
 class FormulaMixin:
