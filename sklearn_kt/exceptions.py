@@ -103,7 +103,7 @@ class NearFormulaWarning(CompositionWarning):
 
 
 class UnseenElementWarning(CompositionWarning):
-    """Rows to predict hold elements that no training row had."""
+    """Rows to predict hold elements that no training row, or no formula of pretraining, had."""
 
 
 class TrainingWarning(UserWarning):

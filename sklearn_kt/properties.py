@@ -19,8 +19,9 @@ import numpy as np
 from sklearn_kt._settings import own_settings
 from sklearn_kt.compositions import CompositionBatch, read_compositions
 from sklearn_kt.encoder import Encoder, held_out_scores
-from sklearn_kt.encoder.pool import POOL_FILE
+from sklearn_kt.encoder.pool import POOL_FILE, pool_elements
 from sklearn_kt.encoder.weights import checkpoint_folder
+from sklearn_kt.estimators.base import UnseenElements
 from sklearn_kt.evaluation.audit import CompositionPool
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.pretraining.corpus import UNIT_FORMS, read_property_table
@@ -197,6 +198,16 @@ class PropertyHeads:
             name: head.values(out[:, names.index(head.name)]) for name, head in self.heads.items()
         }
 
+    def unseen_elements(self) -> UnseenElements:
+        """Begin to count rows with elements that no formula of pretraining had.
+
+        Returns
+        -------
+        unseen : UnseenElements
+            It counts none if a checkpoint has no list of what it saw.
+        """
+        return UnseenElements(pool_elements(self.checkpoint), pretraining=True)
+
     def seen(self, batch: CompositionBatch) -> dict[str, np.ndarray]:
         """Tell what pretraining has seen of compositions.
 
@@ -263,14 +274,16 @@ def predict_properties(
           below 0 where the quantity is not (the energy above the hull, magnetizations); yes or no
           as a probability;
         - ``error``: the mean absolute error on compositions held out of pretraining, as an error
-          of this value, in ``unit``; nan of probabilities;
+          of this value, in ``unit``; nan of probabilities, and of compositions with elements
+          that pretraining never saw, of which no error is known;
         - ``unit``, empty for plain numbers, and for power factors and effective masses, whose table
           states none;
         - ``seen``: ``"label"`` where pretraining had this property of this composition (or held
           it out), ``"formula"`` where it had others of it, ``"no"``, or ``"unknown"`` where a
           checkpoint has no list of what it saw;
         - ``held_out``: that error as the checkpoint's card has it, a factor where the head
-          predicts a logarithm, or the area under the ROC curve;
+          predicts a logarithm, or the area under the ROC curve; ``"unknown"`` where no error is
+          known;
         - ``source``: whose calculations the head learned from.
 
     Raises
@@ -279,6 +292,11 @@ def predict_properties(
         If a row is not a composition, and ``errors="raise"``.
     InputError
         If a property is none of the checkpoint's.
+
+    Warns
+    -----
+    UnseenElementWarning
+        If compositions hold elements that no formula of pretraining had.
 
     See Also
     --------
@@ -308,6 +326,9 @@ def predict_properties(
     batch = read_compositions(compositions, errors=errors)
     chosen = PropertyHeads.load(properties, checkpoint)
     values, seen = chosen.predict(batch, device=device), chosen.seen(batch)
+    unseen = chosen.unseen_elements()
+    guessed = np.isin(np.arange(len(batch)), unseen.add(batch))
+    unseen.warn()
     formulas = batch.formulas()
     parts = [
         pd.DataFrame(
@@ -315,10 +336,10 @@ def predict_properties(
                 "formula": formulas,
                 "property": head.quantity,
                 "value": values[name],
-                "error": head.errors(values[name]),
+                "error": np.where(guessed, np.nan, head.errors(values[name])),
                 "unit": head.unit,
                 "seen": seen[name],
-                "held_out": head.held_out,
+                "held_out": np.where(guessed, "unknown", head.held_out),
                 "source": head.source,
             }
         )

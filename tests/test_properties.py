@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,13 @@ from sklearn_kt import CompositionEmbedder, read_compositions
 from sklearn_kt._files import DATA
 from sklearn_kt.encoder import held_out_scores, load_checkpoint
 from sklearn_kt.evaluation import CompositionPool
-from sklearn_kt.exceptions import CheckpointError, CompositionError, CompositionWarning, InputError
+from sklearn_kt.exceptions import (
+    CheckpointError,
+    CompositionError,
+    CompositionWarning,
+    InputError,
+    UnseenElementWarning,
+)
 from sklearn_kt.pretraining import PROPERTIES
 from sklearn_kt.properties import PropertyHeads, list_properties, predict_properties
 from sklearn_kt.screening import screen
@@ -98,9 +105,34 @@ def test_seen_is_what_the_pool_knows() -> None:
     assert {*seen.ravel()} == {"label", "formula", "no"}
 
 
+@pytest.mark.parametrize("checkpoint", ["default", "small"])
+def test_elements_that_pretraining_never_saw(checkpoint: str) -> None:
+    formulas = ["MgO", "PoO2", "Og", "PuO2", "Mg0.9Po0.1O"]
+    with pytest.warns(UnseenElementWarning) as caught:
+        found = predict_properties(formulas, ["band gap", "metal"], checkpoint=checkpoint)
+    assert len(caught) == 1
+    assert str(caught[0].message) == (
+        "3 of 5 rows hold elements that no formula of pretraining had, Po, Og (row 1: PoO2; row 2: "
+        "Og; row 4: Mg0.9Po0.1O): what is predicted of them is guessed from other elements. Leave "
+        "such predictions out."
+    )
+    assert caught[0].filename == __file__
+    assert not found["value"].isna().any()
+    gaps, metals = found[::2].reset_index(), found[1::2]
+    guessed = [False, True, True, False, True]
+    assert gaps["error"].isna().tolist() == gaps["held_out"].eq("unknown").tolist() == guessed
+    assert metals["held_out"].eq("unknown").tolist() == guessed
+    assert gaps["error"][0] > 0
+    # nothing of rows that are no compositions
+    with pytest.warns(CompositionWarning) as caught:
+        predict_properties(["MgO", ""], ["band gap"], errors="nan")
+    assert UnseenElementWarning not in {item.category for item in caught}
+
+
 def test_a_checkpoint_without_scores_and_pool(tmp_path: Path) -> None:
     folder = tmp_path / "own"
     shutil.copytree(CHECKPOINT, folder, ignore=shutil.ignore_patterns("pool.npz", "held_out.json"))
+    predict_properties(["Og"], ["band gap"], checkpoint=folder)
     found = predict_properties(["W"], ["band gap", "bulk modulus"], checkpoint=folder)
     bundled = predict_properties(["W"], ["band gap", "bulk modulus"])
     assert_allclose(found["value"], bundled["value"])
@@ -162,6 +194,20 @@ def test_a_screening_filters_by_properties(tmp_path: Path) -> None:
     assert_allclose(found["bulk_modulus_aflow"], expected["bulk_modulus_aflow"][kept], rtol=1e-5)
     with pytest.raises(InputError, match="'prediction' is no property"):
         screen(model, formulas, tmp_path / "p.csv", properties=["prediction"])
+
+
+def test_a_screening_tells_of_elements_that_properties_never_saw(tmp_path: Path) -> None:
+    formulas = ["MgO", "PoO", "MgO", "RaO", "NaCl"]
+    model = MeanNumber().fit(formulas)
+    plain = screen(model, formulas, tmp_path / "plain.csv", return_std=False)
+    assert (plain.n_unpretrained, plain.unpretrained_elements) == (0, {})
+    options: dict[str, Any] = {"return_std": False, "properties": ["band gap"], "batch_rows": 2}
+    with pytest.warns(
+        UnseenElementWarning, match=r"2 of 5 rows .* no formula of pretraining had, Po, Ra: "
+    ) as caught:
+        found = screen(model, formulas, tmp_path / "gaps.csv", **options)
+    assert len(caught) == 1
+    assert (found.n_unpretrained, found.unpretrained_elements) == (2, {"Po": 1, "Ra": 1})
 
 
 @pytest.mark.slow

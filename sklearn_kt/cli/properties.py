@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 _MARKS = {"label": " *", "formula": " +", "unknown": " ?"}
 _LEGEND = (
-    "±: mean error on compositions held out of pretraining, as an error of this value. *:"
-    " pretraining had this property of the formula; +: had others of it. These are calculated"
-    " numbers: gaps of semilocal functionals are too small by a third to a half."
+    "±: mean error on compositions held out of pretraining, as an error of this value, where it is"
+    " known. *: pretraining had this property of the formula; +: had others of it. These are"
+    " calculated numbers: gaps of semilocal functionals are too small by a third to a half."
 )
 
 
@@ -99,5 +99,6 @@ def _add_columns(table: Table, args: argparse.Namespace) -> None:
         args,
         pa.schema([(name, pa.float64()) for name in heads.heads]),
         lambda batch, *_: {name: pa.array(v) for name, v in heads.predict(batch).items()},
+        heads.unseen_elements(),
     )
     write_rows(rows, next(rows).schema, args.output)

@@ -1,4 +1,4 @@
-"""Which compositions a checkpoint was pretrained on, as hashes in a file beside it."""
+"""Which compositions, as hashes, and elements a checkpoint was pretrained on: a file beside it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sklearn_kt._model_guards import check_arrays
-from sklearn_kt.compositions import composition_keys, read_compositions
+from sklearn_kt.compositions import ELEMENTS, composition_keys, read_compositions
 from sklearn_kt.exceptions import DatasetError
 
 from .weights import checkpoint_folder
 
-__all__ = ["KEY_BITS", "POOL_FILE", "find_keys", "pool_keys", "read_pool", "short_keys"]
+__all__ = [
+    "KEY_BITS",
+    "POOL_FILE",
+    "find_keys",
+    "pool_elements",
+    "pool_keys",
+    "read_pool",
+    "short_keys",
+]
 
 POOL_FILE = "pool.npz"
 """Name of a pool's file in the folder of a checkpoint."""
@@ -50,8 +58,30 @@ def pool_keys(checkpoint: str | Path) -> np.ndarray | None:
     return read_pool(path)["keys"] if path.is_file() else None
 
 
-def read_pool(path: str | os.PathLike[str], *more: str) -> dict[str, np.ndarray]:
-    """Read the keys of a pool's file, and other arrays in it by name.
+def pool_elements(checkpoint: str | Path) -> list[str] | None:
+    """Read the symbols of the elements of the compositions that a checkpoint was pretrained on.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        As for :func:`~sklearn_kt.encoder.load_checkpoint`.
+
+    Returns
+    -------
+    elements : list of str, or None
+        None if there is no such file in the folder, or it does not tell them.
+
+    Raises
+    ------
+    DatasetError
+        If the file is damaged or of another kind.
+    """
+    path = checkpoint_folder(checkpoint) / POOL_FILE
+    return read_pool(path)["elements"] if path.is_file() else None
+
+
+def read_pool(path: str | os.PathLike[str], *more: str) -> dict[str, Any]:
+    """Read the keys and elements of a pool's file, and other arrays in it by name.
 
     Raises
     ------
@@ -68,7 +98,14 @@ def read_pool(path: str | os.PathLike[str], *more: str) -> dict[str, np.ndarray]
                 steps = np.zeros((len(packed.T), 8), np.uint8)
                 steps[:, : len(packed)] = packed.T
                 keys = np.cumsum(steps.view("<u8")[:, 0], dtype=np.uint64)
-                return {"keys": keys, **{name: file[name] for name in more}}
+                found: dict[str, Any] = {"keys": keys, "elements": None}
+                # those of earlier versions tell none
+                if "elements" in file:
+                    elements = file["elements"]
+                    if elements.ndim != 1 or not np.isin(elements, ELEMENTS).all():
+                        raise ValueError("its elements are no list of symbols")
+                    found["elements"] = elements.tolist()
+                return found | {name: file[name] for name in more}
     except (
         *(OSError, ValueError, KeyError, EOFError, RuntimeError),
         *(zipfile.BadZipFile, zlib.error),

@@ -30,8 +30,9 @@ from sklearn_kt.encoder.encoder import Data
 from sklearn_kt.exceptions import ConditionWarning, InputError, UnseenElementWarning
 from sklearn_kt.tokenizer import batch_from_tokens, is_token_matrix
 
+from .grouping import fit_together, row_params
 from .html_repr import each
-from .readouts import for_targets, last_step, row_params
+from .readouts import for_targets, last_step
 
 __all__ = [
     "FormulaMixin",
@@ -69,6 +70,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.data)
+
+    @property
+    def together(self) -> np.ndarray:
+        """The groups; each row is its own if none repeat."""
+        return np.arange(len(self)) if self.groups is None else self.groups
 
     def __getitem__(self, rows: np.ndarray) -> Rows:
         groups, weights = of_rows(self.groups, rows), of_rows(self.weights, rows)
@@ -111,6 +117,8 @@ class UnseenElements:
     known : iterable of str or None
         Symbols of the elements of the training table; None if nobody remembers, and so nothing
         is counted.
+    pretraining : bool, default=False
+        Whether they are those of pretraining instead.
     """
 
     known: Iterable[str] | None
@@ -122,24 +130,26 @@ class UnseenElements:
     """How many rows hold each."""
     first: list[str] = field(default_factory=list)
     """Where the first of them are."""
+    pretraining: bool = False
 
     def __post_init__(self) -> None:
         self._is_known = np.ones(len(ELEMENTS) + 1, dtype=bool)
         if self.known is not None:
             self._is_known[1:] = np.isin(ELEMENTS, list(self.known))
 
-    def add(self, batch: CompositionBatch, place: Callable[[int], str] = "row {}".format) -> None:
-        """Count some rows more, and remember the place of the first."""
+    def add(
+        self, batch: CompositionBatch, place: Callable[[int], str] = "row {}".format
+    ) -> np.ndarray:
+        """Count some rows more, and remember the place of the first; give those that hold such."""
         self.n_rows += len(batch)
         new = ~self._is_known[batch.atomic_numbers]
-        if not new.any():
-            return
         rows = np.unique(np.repeat(np.arange(len(batch)), batch.n_elements)[new])
         self.n_unseen += len(rows)
         self.elements.update(ELEMENTS[z - 1] for z in batch.atomic_numbers[new].tolist())
         shown = rows[: _SHOWN - len(self.first)]
         formulas = batch[shown].formulas()
         self.first += [f"{place(r)}: {f}" for r, f in zip(shown.tolist(), formulas, strict=True)]
+        return rows
 
     def warn(self, stacklevel: int = 2) -> None:
         """Warn of the rows counted, if there are any."""
@@ -148,11 +158,14 @@ class UnseenElements:
         named = sorted(self.elements, key=ELEMENTS.index)
         more = self.n_unseen > len(self.first)
         where = "; ".join([*self.first, *["..."] * more]) if self.first else ""
+        rows = "training row"
+        remedy = "Add rows with them to the training table, or leave such predictions out."
+        if self.pretraining:
+            rows, remedy = "formula of pretraining", "Leave such predictions out."
         warnings.warn(
-            f"{self.n_unseen:,} of {self.n_rows:,} rows hold elements that no training row had, "
+            f"{self.n_unseen:,} of {self.n_rows:,} rows hold elements that no {rows} had, "
             f"{', '.join(named)}{f' ({where})' if where else ''}: what is predicted of them is "
-            "guessed from other elements. Add rows with them to the training table, or leave such "
-            "predictions out.",
+            f"guessed from other elements. {remedy}",
             UnseenElementWarning,
             stacklevel=stacklevel + 1,
         )
@@ -174,11 +187,11 @@ def fit_rows(
     weights: np.ndarray | None = None,
 ) -> Any:
     """Fit a model, with weights of rows, and tell it which stay together if it splits them."""
-    params = row_params(model, weights, groups)
+    params = row_params(model, weights)
     # around the step of a pipeline that learns, which no longer sees compositions
     if not takes_gaps(last_step(model)):
         model = for_targets(model, y)
-    return model.fit(X, y, **params)
+    return fit_together(model, X, y, groups, **params)
 
 
 class FormulaMixin:

@@ -220,13 +220,12 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         """Split rows, or take the user's folds, of which only the rows that are kept count."""
         if isinstance(self.cv, Integral):
             return self.targets_.folds(encoded, self.cv, self.cv, seed, table.groups)
-        groups = np.arange(len(table)) if table.groups is None else table.groups
         splitter, everything = check_cv(self.cv), np.arange(len(kept))
         if hasattr(self.cv, "split") and not isinstance(self.cv, PredefinedSplit):
             with warnings.catch_warnings():
                 # what comes of that is looked at below
                 warnings.filterwarnings("ignore", "The groups parameter is ignored")
-                folds = list(splitter.split(encoded, encoded, groups))
+                folds = list(splitter.split(encoded, encoded, table.together))
         else:
             places = np.cumsum(kept) - 1
             parts = [[everything[rows] for rows in fold] for fold in splitter.split()]
@@ -235,7 +234,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         if not folds:
             raise InputError(f"cv={self.cv!r} gives no fold that rows are held out of.")
         for train, test in folds:
-            shared = np.flatnonzero(np.isin(groups[test], groups[train]))
+            shared = np.flatnonzero(np.isin(table.together[test], table.together[train]))
             if len(shared):
                 row = everything[kept][test[shared[0]]]
                 raise InputError(
@@ -243,7 +242,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
                     "or group; pass a number of folds or GroupKFold, or groups=range(len(X)) to "
                     "say that rows stand alone."
                 )
-        self.targets_.check_folds(encoded, folds, groups)
+        self.targets_.check_folds(encoded, folds, table.together)
         return folds
 
     def _stand_in(self, named: Mapping[str, Any]) -> str | None:
@@ -679,7 +678,7 @@ class BlendedKTClassifier(ClassifierMixin, _BaseBlendedKT):
 
 def _fitted(model: Any, table: Rows) -> Any:
     """Fit a copy of a model that predicts to the same bits each time."""
-    fitted = fit_rows(clone(model), table.data, table.targets, table.groups, table.weights)
+    fitted = fit_rows(clone(model), table.data, table.targets, table.together, table.weights)
     return forests_in_order(fitted)
 
 

@@ -41,7 +41,9 @@ class CompositionEmbedder(FormulaMixin, TransformerMixin, BaseEstimator):
 
         - ``"embedding"``: the encoder's pooled state, for kernels and linear models;
         - ``"properties"``: computed properties that the checkpoint predicts (formation
-          energy, band gap, moduli, ...; units in the checkpoint's card), for trees;
+          energy, band gap, moduli, ...; units in the checkpoint's card), for trees. Of elements
+          that no formula of pretraining had they are guesses, which
+          :func:`~sklearn_kt.properties.predict_properties` points out;
         - ``"descriptors"``: statistics of element properties
           (:func:`~sklearn_kt.descriptors.elemental_descriptors`);
         - ``"fractions"``: the 118 atomic fractions;

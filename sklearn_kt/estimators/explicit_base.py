@@ -163,7 +163,7 @@ class BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                     "compositions, or another readout."
                 )
             model = self._model(self.readout)
-            self.structure_model_ = fit_rows(model, data, y, table.groups, table.weights)
+            self.structure_model_ = fit_rows(model, data, y, table.together, table.weights)
             return self
         if network and isinstance(data, MeasuredBatch):
             raise InputError(
@@ -180,7 +180,7 @@ class BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             if estimator is None:
                 estimator = self._model("fast").set_params(checkpoint=self.checkpoint)
             estimator = with_seed(clone(estimator), _seed(self.random_state))
-            self.composition_model_ = fit_rows(estimator, data, y, table.groups, table.weights)
+            self.composition_model_ = fit_rows(estimator, data, y, table.together, table.weights)
         elif not len(rows):
             raise InputError(
                 "none of the rows has a structure to learn from; pass structures=, another "
@@ -193,7 +193,7 @@ class BaseExplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             if y.ndim == 2:
                 check_known(part.targets, rows=" with a structure")
             self.structure_model_ = fit_rows(
-                model, _rows_of(features, rows), part.targets, part.groups, part.weights
+                model, _rows_of(features, rows), part.targets, part.together, part.weights
             )
         return self
 

@@ -57,7 +57,8 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         - ``"fast"``: forests without networks, in seconds;
         - ``"head"``: the networks alone;
         - a regressor: fitted alone on all blocks of frozen features, like
-          :class:`CompositionEmbedder` in a pipeline.
+          :class:`CompositionEmbedder` in a pipeline. If it makes folds, as a search does,
+          these keep repeated compositions together: ``cv=3`` becomes ``GroupKFold(3)``.
 
         Tables of fewer than 12 rows (of one of several targets), of which those of one
         composition or group count once, have nothing to compare on: networks are then trained
@@ -401,7 +402,8 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
     local_files_only : bool, default=True
         Never use the network.
     readout : {"auto", "fast", "head"} or scikit-learn classifier, default="auto"
-        What turns the encoder into probabilities; a classifier needs ``predict_proba``.
+        What turns the encoder into probabilities; a classifier needs ``predict_proba``, and
+        if it makes folds, ``cv=3`` becomes ``StratifiedGroupKFold(3)`` where compositions repeat.
         Tables of fewer than 12 rows of each class, of which those of one composition or group
         count once, have nothing to compare readouts on: networks are then trained alone.
     n_estimators : int or "auto", default="auto"

@@ -127,7 +127,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             at least one.
         groups : array-like of shape (n_samples,), optional
             Rows of one group are on one side of each inner fold and wherever else rows are
-            split. None groups rows of one composition; rows of numbers stand alone.
+            split, by a readout of your own, too. None groups rows of one composition; rows of
+            numbers stand alone.
         sample_weight : array-like of shape (n_samples,), optional
             How much each row counts, in everything that is learned, weighed or scored. Only
             ratios matter, except to a readout of your own, which gets them as they are. Rows of
@@ -148,6 +149,11 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             If the training loss is not finite.
         InputError
             If a weight is negative or no number, all are 0, or the readout takes none.
+
+        Warns
+        -----
+        TrainingWarning
+            If folds of a readout of your own split groups.
         """
         table, _ = self._read_rows(X, y, groups, sample_weight)
         self._learn_targets(table.targets, table.weights)
@@ -463,7 +469,12 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         for name, (train, test) in tqdm(jobs, "readouts", disable=not self.verbose):
             part = table[train]
             fitted = readouts[name].fitted(
-                columns[name][train], part.targets, seed, part.weights, inner=True
+                columns[name][train],
+                part.targets,
+                seed,
+                part.weights,
+                part.together,
+                inner=True,
             )
             values, spread = self._readout_outputs(name, fitted, columns[name][test], True)
             outputs[name].append(values)
@@ -484,7 +495,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.readout_blocks_ = {name: readout.blocks for name, readout in readouts.items()}
         columns = _columns(features, self.readout_blocks_)
         self.readouts_ = {
-            name: readout.fitted(columns[name], table.targets, seed, table.weights)
+            name: readout.fitted(columns[name], table.targets, seed, table.weights, table.together)
             for name, readout in readouts.items()
         }
 

@@ -12,7 +12,6 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 from scipy.stats import trim_mean
 from sklearn.base import BaseEstimator, clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -27,19 +26,15 @@ from sklearn.utils import _safe_indexing, check_random_state, gen_even_slices
 from sklearn.utils._metadata_requests import _routing_enabled
 from sklearn.utils._param_validation import Options
 from sklearn.utils.metadata_routing import process_routing
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    has_fit_parameter,
-)
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from sklearn_kt._model_guards import objects_in
 from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import as_numbers
 from sklearn_kt.compositions import CompositionBatch
-from sklearn_kt.exceptions import InputError
 from sklearn_kt.fitting import fit_context
 
+from .grouping import fit_together, row_params
 from .kernels import MAX_KERNEL_ROWS, kernel_readout
 
 __all__ = [
@@ -81,6 +76,7 @@ class Readout:
         targets: np.ndarray,
         seed: int,
         weights: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
         *,
         inner: bool = False,
     ) -> Any:
@@ -89,7 +85,7 @@ class Readout:
         estimator = self.quicker if inner and self.quicker is not None else self.estimator
         model = with_seed(for_targets(clone(estimator), targets), seed)
         y = targets[:, 0] if one_column else targets
-        return model.fit(columns, y, **row_params(model, weights))
+        return fit_together(model, columns, y, groups, **row_params(model, weights))
 
 
 class EachTargetRegressor(MultiOutputRegressor):
@@ -113,7 +109,7 @@ class EachTargetRegressor(MultiOutputRegressor):
     """
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, **params: Any) -> Self:
+    def fit(self, X: Any, y: Any, groups: Any = None, **params: Any) -> Self:
         """Fit the copies.
 
         Parameters
@@ -122,6 +118,8 @@ class EachTargetRegressor(MultiOutputRegressor):
             What the regressor takes.
         y : array-like of shape (n_samples, n_outputs)
             Targets, NaN where a row lacks one.
+        groups : array-like of shape (n_samples,), optional
+            Rows that stay together in what the regressor splits.
         **params : array-like of shape (n_samples,) or None
             What the regressor's ``fit`` takes for each row, such as ``sample_weight``.
 
@@ -136,9 +134,8 @@ class EachTargetRegressor(MultiOutputRegressor):
         for column in as_numbers(y).T:
             rows = np.flatnonzero(~np.isnan(column))
             given = {name: _taken(values, rows) for name, values in params.items()}
-            self.estimators_.append(
-                clone(self.estimator).fit(_taken(X, rows), column[rows], **given)
-            )
+            model, part, together = clone(self.estimator), _taken(X, rows), _taken(groups, rows)
+            self.estimators_.append(fit_together(model, part, column[rows], together, **given))
         return self
 
 
@@ -165,58 +162,6 @@ def _takes_several(model: Any) -> bool:
         return True
     # a search does not pass on what its model says of itself
     return isinstance(model, BaseSearchCV) and _takes_several(model.estimator)
-
-
-# Hand groups on to what they are made around, or to its folds.
-_HAND_GROUPS_ON = (EachTargetRegressor, TransformedTargetRegressor, BaseSearchCV)
-
-
-def row_params(
-    model: Any, weights: np.ndarray | None, groups: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
-    """Give weights and groups of rows the names by which a model's ``fit`` takes them.
-
-    In a pipeline, each step that takes some gets them; what is made around a model hands them on.
-
-    Raises
-    ------
-    InputError
-        If there are weights and the model takes none.
-    """
-    params: dict[str, np.ndarray] = {}
-    for parameter, values in (("sample_weight", weights), ("groups", groups)):
-        if values is not None:
-            params |= dict.fromkeys(_names_of(parameter, model), values)
-    return params
-
-
-def _names_of(parameter: str, model: Any) -> list[str]:
-    """Name what a model's ``fit`` takes weights, or groups, by."""
-    if isinstance(model, Pipeline):
-        steps = [(name, step) for name, step in model.steps if hasattr(step, "fit")]
-        last = steps[-1][0] if steps else ""
-        takers = [(n, s) for n, s in steps if n == last or has_fit_parameter(s, parameter)]
-        return [f"{step}__{name}" for step, taker in takers for name in _names_of(parameter, taker)]
-    kinds = {taken.kind for taken in inspect.signature(model.fit).parameters.values()}
-    # scikit-learn's other models that are made around some refuse groups
-    hands_on = parameter == "sample_weight" or isinstance(model, _HAND_GROUPS_ON)
-    if inspect.Parameter.VAR_KEYWORD in kinds and hands_on:
-        # made around others, to which it hands on what it is given
-        for attribute in ("estimator", "regressor"):
-            if hasattr(inner := getattr(model, attribute, None), "fit"):
-                return _names_of(parameter, inner)
-        inner = [part for _, part in getattr(model, "estimators", ()) if hasattr(part, "fit")]
-        if inner:
-            # each is given them by the same name
-            return [*{name for part in inner for name in _names_of(parameter, part)}]
-    if has_fit_parameter(model, parameter):
-        return [parameter]
-    if parameter == "sample_weight":
-        raise InputError(
-            f"{type(model).__name__} takes no sample_weight in fit; use a model that does, or fit "
-            "without sample_weight."
-        )
-    return []
 
 
 class DrawnTreesMixin:

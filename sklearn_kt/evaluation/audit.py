@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_kt._files import replacing
-from sklearn_kt.compositions import composition_keys, read_compositions
+from sklearn_kt.compositions import ELEMENTS, composition_keys, read_compositions
 from sklearn_kt.encoder.pool import KEY_BITS, POOL_FILE, find_keys, read_pool, short_keys
 from sklearn_kt.exceptions import DatasetError, InputError
 from sklearn_kt.pretraining import PROPERTIES, Corpus, CorpusTable, Property
@@ -105,6 +105,8 @@ class CompositionPool:
         Which property is known of which composition.
     name : str, default="pool"
         Used in reports.
+    elements : sequence of str or None, default=None
+        Symbols of the elements of the compositions; None if they are not known.
 
     Attributes
     ----------
@@ -114,6 +116,8 @@ class CompositionPool:
         Names of the properties.
     known : bool ndarray of shape (n, n_properties)
         In the order of ``keys``.
+    elements : list of str or None
+        As given.
 
     See Also
     --------
@@ -121,7 +125,7 @@ class CompositionPool:
 
     Notes
     -----
-    A pool holds hashes, neither formulas nor values, so that it is small enough to lie
+    A pool holds hashes and elements, neither formulas nor values, so that it is small enough to lie
     beside a checkpoint. Of formulas that are not in a pool of half a million, one in two
     million is taken for one of it.
 
@@ -144,8 +148,10 @@ class CompositionPool:
         known: np.ndarray,
         *,
         name: str = "pool",
+        elements: Sequence[str] | None = None,
     ) -> None:
-        self._set(short_keys(keys), list(properties), np.asarray(known, bool), name)
+        listed = None if elements is None else list(elements)
+        self._set(short_keys(keys), list(properties), np.asarray(known, bool), name, listed)
 
     @classmethod
     def from_tables(
@@ -171,7 +177,7 @@ class CompositionPool:
         pool : CompositionPool
             One entry per reduced composition.
         """
-        keys, known = [], []
+        keys, known, numbers = [], [], np.array([], int)
         for table in tables:
             batch = read_compositions(table.compositions)
             mask = np.zeros((len(batch), len(properties)), bool)
@@ -179,12 +185,14 @@ class CompositionPool:
                 if prop.name in table.targets:
                     values = np.asarray(table.targets[prop.name], np.float64)
                     mask[:, column] = prop.known(values)
+            numbers = np.union1d(numbers, batch.atomic_numbers)
             keys.append(composition_keys(batch))
             known.append(mask)
         if not keys:
             raise InputError("no table was given: a pool needs at least one.")
         names = [prop.name for prop in properties]
-        return cls(np.concatenate(keys), names, np.concatenate(known), name=name)
+        symbols = [ELEMENTS[z - 1] for z in numbers]
+        return cls(np.concatenate(keys), names, np.concatenate(known), name=name, elements=symbols)
 
     @classmethod
     def from_corpus(cls, corpus: Corpus, *, name: str = "pool") -> CompositionPool:
@@ -202,7 +210,8 @@ class CompositionPool:
         pool : CompositionPool
             One entry per row of the corpus.
         """
-        return cls(corpus.keys, corpus.property_names, np.isfinite(corpus.targets), name=name)
+        known = np.isfinite(corpus.targets)
+        return cls(corpus.keys, corpus.property_names, known, name=name, elements=corpus.elements)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CompositionPool:
@@ -235,7 +244,7 @@ class CompositionPool:
             )
         pool = cls.__new__(cls)
         bits = np.unpackbits(known, axis=0, count=len(keys)).astype(bool)
-        pool._set(keys, properties.tolist(), bits, str(found["name"]))
+        pool._set(keys, properties.tolist(), bits, str(found["name"]), found["elements"])
         return pool
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -250,14 +259,16 @@ class CompositionPool:
         steps = np.diff(self.keys, prepend=np.uint64(0)).astype("<u8").view(np.uint8)
         steps = steps.reshape(-1, 8)
         used = int(np.flatnonzero(steps.any(axis=0)).max(initial=0)) + 1
+        arrays: dict[str, Any] = {
+            "steps": np.ascontiguousarray(steps[:, :used].T),
+            "known": np.packbits(self.known, axis=0),
+            "properties": np.array(self.properties),
+            "name": np.array(self.name),
+        }
+        if self.elements is not None:
+            arrays["elements"] = np.array(self.elements)
         with replacing(path) as part, part.open("wb") as file:
-            np.savez_compressed(
-                file,
-                steps=np.ascontiguousarray(steps[:, :used].T),
-                known=np.packbits(self.known, axis=0),
-                properties=np.array(self.properties),
-                name=np.array(self.name),
-            )
+            np.savez_compressed(file, **arrays)
 
     def contains(self, compositions: Any) -> np.ndarray:
         """Tell which compositions are in the pool.
@@ -307,10 +318,20 @@ class CompositionPool:
             known[rows, [names.index(name) for name in pool.properties]] = pool.known
         union = CompositionPool.__new__(CompositionPool)
         keys = np.concatenate([self.keys, other.keys])
-        union._set(keys, names, known, f"{self.name} and {other.name}")
+        elements = None
+        if self.elements is not None and other.elements is not None:
+            elements = sorted({*self.elements, *other.elements}, key=ELEMENTS.index)
+        union._set(keys, names, known, f"{self.name} and {other.name}", elements)
         return union
 
-    def _set(self, keys: np.ndarray, properties: list[str], known: np.ndarray, name: str) -> None:
+    def _set(
+        self,
+        keys: np.ndarray,
+        properties: list[str],
+        known: np.ndarray,
+        name: str,
+        elements: list[str] | None,
+    ) -> None:
         if known.shape != (len(keys), len(properties)) or len(keys) == 0:
             raise InputError(
                 f"known has shape {known.shape} for {len(keys)} keys and {len(properties)} "
@@ -321,6 +342,7 @@ class CompositionPool:
         np.logical_or.at(self.known, row, known)
         self.properties = properties
         self.name = name
+        self.elements = elements
 
 
 def audit_tasks(

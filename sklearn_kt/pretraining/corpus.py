@@ -312,6 +312,11 @@ class Corpus:
         """Distinct elements of each row, int64, shape (n,)."""
         return np.diff(self._offsets)
 
+    @property
+    def elements(self) -> list[str]:
+        """Symbols of the elements of all rows."""
+        return [ELEMENTS[z - 1] for z in np.unique(self._numbers)]
+
     def compositions(self, rows: np.ndarray) -> CompositionBatch:
         """Reduced compositions of some rows.
 

@@ -34,9 +34,9 @@ from .identity import SourceFiles, model_digest
 from .sources import Source, Task, open_source
 from .tasks import (
     COUNTS,
+    ELEMENT_COUNTS,
     KEY,
     KEY_TYPE,
-    UNSEEN,
     Plan,
     added_columns,
     best_rows,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ScreeningResult", "screen"]
 
-_FORMAT = 4
+_FORMAT = 5
 # in the folder of parts: what they belong to, the parts as one file, and its counts
 _MANIFEST = "screening.json"
 _MERGED = "merged"
@@ -97,6 +97,11 @@ class ScreeningResult:
         Rows with elements that no training row of the model had.
     unseen_elements : dict of str to int
         Those elements, and how many rows hold each.
+    n_unpretrained : int
+        Rows with elements that no formula had which the properties were pretrained on; 0 without
+        properties.
+    unpretrained_elements : dict of str to int
+        Those elements, and how many rows hold each.
     """
 
     path: Path
@@ -106,6 +111,8 @@ class ScreeningResult:
     n_written: int
     n_unseen: int
     unseen_elements: dict[str, int]
+    n_unpretrained: int
+    unpretrained_elements: dict[str, int]
 
 
 def screen(
@@ -218,7 +225,8 @@ def screen(
     Warns
     -----
     UnseenElementWarning
-        Once, at the end: if rows hold elements that no training row of the model had.
+        Once, at the end: if rows hold elements that no training row of the model had; and once if
+        they hold some that no formula had which the `properties` were pretrained on.
 
     See Also
     --------
@@ -383,6 +391,8 @@ class _Run:
             remove_folder(self.folder)
         unseen = Counter(result.unseen_elements)
         UnseenElements(None, result.n_rows, result.n_unseen, unseen).warn(stacklevel=3)
+        told = (result.n_unpretrained, Counter(result.unpretrained_elements))
+        UnseenElements(None, result.n_rows, *told, pretraining=True).warn(stacklevel=3)
         return result
 
     @contextmanager
@@ -553,13 +563,14 @@ class _Run:
 
 
 def _no_counts() -> dict[str, Any]:
-    return {**dict.fromkeys(COUNTS.values(), 0), UNSEEN: Counter()}
+    return dict.fromkeys(COUNTS.values(), 0) | {name: Counter() for name in ELEMENT_COUNTS}
 
 
 def _add(counts: dict[str, Any], about: dict[str, Any]) -> None:
     for name, total in COUNTS.items():
         counts[total] += about[name]
-    counts[UNSEEN].update(about[UNSEEN])
+    for name in ELEMENT_COUNTS:
+        counts[name].update(about[name])
 
 
 def _same(before: Any, now: dict[str, list]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COUNTS",
+    "ELEMENT_COUNTS",
     "KEY",
     "KEY_TYPE",
-    "UNSEEN",
     "Plan",
     "added_columns",
     "best_rows",
@@ -47,9 +47,10 @@ COUNTS = {
     "rejected": "n_rejected",
     "predicted": "n_predicted",
     "unseen": "n_unseen",
+    "unpretrained": "n_unpretrained",
 }
-#: Rows of a part that hold each element that no training row had.
-UNSEEN = "unseen_elements"
+#: Rows of a part that hold each element that no training row, or no formula of pretraining, had.
+ELEMENT_COUNTS = ("unseen_elements", "unpretrained_elements")
 #: Column of each row's composition, while duplicates are looked for.
 KEY = "__sklearn_kt_key"
 KEY_TYPE = pa.binary(16)
@@ -258,12 +259,17 @@ def write_part(
 ) -> dict[str, Any]:
     """Run a task, write its part with keys of compositions, and count its rows."""
     counts: dict[str, Any] = dict.fromkeys(COUNTS, 0)
-    unseen = UnseenElements(plan.elements)
+    unseen = {"unseen": UnseenElements(plan.elements)}
+    unseen["unpretrained"] = (
+        PropertyHeads.load(plan.properties).unseen_elements()
+        if plan.properties
+        else UnseenElements(None)
+    )
     schema = plan.schema.append(pa.field(KEY, KEY_TYPE))
     best = schema.empty_table()
     with pq.ParquetWriter(path, schema) as writer:
         for table in task.tables(plan.batch_rows):
-            out = _screened(table, task, plan, estimator, counts, unseen).cast(schema)
+            out = _screened(table, task, plan, estimator, counts, unseen.values()).cast(schema)
             if plan.where is not None:
                 out = _filtered(out, plan.where, task, counts["rows"] - len(table))
             if plan.top_k is None:
@@ -274,7 +280,9 @@ def write_part(
                 on_rows(len(table))
         if plan.top_k is not None:
             writer.write_table(best)
-    return counts | {"unseen": unseen.n_unseen, UNSEEN: dict(unseen.elements)}
+    for name, counted in unseen.items():
+        counts |= {name: counted.n_unseen, f"{name}_elements": dict(counted.elements)}
+    return counts
 
 
 def _filtered(table: pa.Table, where: Expression, task: Task, done: int) -> pa.Table:
@@ -304,14 +312,15 @@ def _screened(
     plan: Plan,
     estimator: Any,
     counts: dict[str, int],
-    unseen: UnseenElements,
+    unseen: Iterable[UnseenElements],
 ) -> pa.Table:
     """Add predictions and keys to a table."""
     given = plan.compositions.values(table)
     batch = _read(given, plan, f"{task.place}, row", task.first_row + counts["rows"])
     # in atoms what was read as something else
     formulas = np.array(given if plan.amounts is None else batch.formulas(), dtype=object)
-    unseen.add(batch)
+    for counted in unseen:
+        counted.add(batch)
     valid = np.flatnonzero(batch.valid)
     keys = row_keys(batch[valid])
     if plan.conditions is not None:

@@ -30,6 +30,20 @@ def test_formulas_print_a_table(run: Run) -> None:
     assert "held out" in err
 
 
+@pytest.mark.filterwarnings("always::sklearn_kt.exceptions.UnseenElementWarning")
+def test_formulas_of_which_no_error_is_known(run: Run) -> None:
+    code, out, err = run("properties", "MgO", "PoO", "--properties", "band gap")
+    assert code == 0
+    [row] = [line for line in out.splitlines() if line.startswith("band gap")]
+    assert row.count("±") == 1
+    assert "no formula of pretraining had, Po (row 1: PoO)" in err
+    code, out, err = run("properties", "-", "--properties", "band gap", stdin="formula\nW\nPoO\n")
+    assert code == 0
+    assert len(out.splitlines()) == 3
+    assert "1 of 2 rows hold elements" in err
+    assert "(line 3: PoO)" in err
+
+
 def test_formulas_as_a_file_or_csv(run: Run, tmp_path: Path) -> None:
     expected = predict_properties(["MgO", "W"], ["band gap", "bulk modulus"])
     options = ("MgO", "W", "--properties", "band gap,bulk modulus")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sklearn_kt.encoder.pool import POOL_FILE, find_keys, pool_keys
+from sklearn_kt.encoder.pool import POOL_FILE, find_keys, pool_elements, pool_keys
 from sklearn_kt.evaluation import CompositionPool
 from sklearn_kt.exceptions import DatasetError
 
@@ -33,6 +33,19 @@ def test_keys_come_back(folder: Path) -> None:
     assert keys is not None
     assert keys.tolist() == [3, 8]
     assert find_keys(keys, ["NaCl"]).tolist() == [-1]
+
+
+def test_elements_come_back_if_there_are_some(folder: Path) -> None:
+    assert pool_elements(folder) is None
+    np.savez_compressed(folder / POOL_FILE, **GOOD)
+    assert pool_elements(folder) is None
+    assert CompositionPool.load(folder / POOL_FILE).elements is None
+    np.savez_compressed(folder / POOL_FILE, **GOOD, elements=np.array(["Na", "Cl"]))
+    assert pool_elements(folder) == ["Na", "Cl"]
+    for wrong in (["Na", "Xx"], [["Na"]], "Na", [11]):
+        np.savez_compressed(folder / POOL_FILE, **GOOD, elements=np.array(wrong))
+        with pytest.raises(DatasetError, match=r"not a pool .*no list of symbols"):
+            pool_elements(folder)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import BaggingRegressor, VotingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -26,7 +25,6 @@ from sklearn_kt.estimators.readouts import (
     VotingTreesClassifier,
     decide,
     default_readouts,
-    row_params,
 )
 
 BLOCKS = ("embedding", "properties", "descriptors", "fractions")
@@ -137,19 +135,3 @@ def test_what_learns_one_target_learns_several_in_turn(readout: Any) -> None:
     assert_array_equal(found, np.column_stack(alone))
     together = ImplicitKTRegressor(None, readout=GridSearchCV(Ridge(), {})).fit(X, y)
     assert isinstance(together.readouts_["estimator"], GridSearchCV)
-
-
-def test_rows_of_a_group_stay_together_in_what_is_made_around_a_model() -> None:
-    groups, ours = np.arange(4), ImplicitKTRegressor(None)
-    around = TransformedTargetRegressor(ours)
-    for model, name in [
-        (ours, "groups"),
-        (around, "groups"),
-        (EachTargetRegressor(around), "groups"),
-        (GridSearchCV(ours, {}), "groups"),
-        (make_pipeline(StandardScaler(), around), "transformedtargetregressor__groups"),
-    ]:
-        assert list(row_params(model, None, groups)) == [name]
-    # scikit-learn would refuse them
-    for model in (Ridge(), VotingRegressor([("a", ours)]), BaggingRegressor(ours)):
-        assert row_params(model, None, groups) == {}

@@ -107,6 +107,7 @@ def test_pool_of_a_corpus_is_that_of_its_tables(tmp_path: Path) -> None:
     )  # fmt: skip
     np.testing.assert_array_equal(one.keys, other.keys)
     np.testing.assert_array_equal(one.known, other.known)
+    assert one.elements == other.elements == ["O", "Na", "Mg", "Cl", "K"]
 
 
 @given(
@@ -125,6 +126,7 @@ def test_saved_pools_are_the_same(
     np.testing.assert_array_equal(pool.keys, again.keys)
     np.testing.assert_array_equal(pool.known, again.known)
     assert again.properties == pool.properties
+    assert again.elements == pool.elements == ["Na", "Cl"]
     assert again.name == "own"
     assert again.contains(rows).all()
 
@@ -245,6 +247,9 @@ def test_pool_of_several_checkpoints(tmp_path: Path) -> None:
     pool, why = find_pool(None, folders)
     assert pool is not None
     assert pool.contains(["NaCl", "KCl", "Si"]).tolist() == [True, True, False]
+    assert pool.elements == ["Na", "Cl", "K"]
+    bare = CompositionPool(pool.keys, ["gap"], np.zeros((2, 1)))
+    assert (pool | bare).elements is None
     assert why == ""
     given, _ = find_pool(folders[0] / "pool.npz", folders)
     assert given is not None
