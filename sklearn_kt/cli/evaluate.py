@@ -14,6 +14,7 @@ from sklearn_kt._files import replacing
 from sklearn_kt._formula import file_stem
 from sklearn_kt.exceptions import InputError
 
+from .checks import check_output
 from .console import print_table, printable, tell
 from .options import (
     FORMATS,
@@ -117,6 +118,8 @@ def run(args: argparse.Namespace) -> None:
     # before the seconds that libraries take to load: it may be no folder
     kept = contextlib.nullcontext() if args.output_dir is None else output_folder(args.output_dir)
     with kept as folder:
+        if folder is not None:
+            check_output(folder / _PREDICTIONS, args.data, args.leaderboard)
         tasks = _benchmarks(args) if args.dataset else _table(args)
 
         from sklearn_kt.evaluation import evaluate

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sklearn_kt._cells import unit_of_name
-from sklearn_kt._files import check_place, image_format, replacing
+from sklearn_kt._files import image_format, replacing
 from sklearn_kt.exceptions import InputError
 
+from .checks import check_output
 from .console import print_table, tell
 from .formulas import FormulaReader
 from .options import (
@@ -113,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     if args.output is not None:
         image_format(args.output)
-        check_place(args.output)
+        check_output(args.output, args.model, args.background)
         if len(args.formulas) > 1:
             raise InputError(
                 f"--output names one image, and there are {len(args.formulas)} formulas: leave it"

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sklearn_kt._files import check_place, replacing
+from sklearn_kt._files import replacing
 
+from .checks import check_output
 from .console import spell_scores, tell
 from .options import (
     FORMATS,
@@ -53,7 +54,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    check_place(args.output)
+    check_output(args.output, args.data)
     problem = table_problem(args, args.data)
 
     from sklearn.pipeline import Pipeline

@@ -129,7 +129,7 @@ def formulas_among(data: list[str]) -> list[str] | None:
                 f"{tables[0]} is a table: name one table and nothing else, or formulas."
             )
         return data
-    if not data or tables:
+    if tables:
         return None
     [text] = data
     try:
@@ -144,13 +144,13 @@ def formulas_among(data: list[str]) -> list[str] | None:
 @contextlib.contextmanager
 def given_table(args: argparse.Namespace) -> Iterator[Table]:
     """Open the table that was named, or one of the formulas that were."""
-    from sklearn_kt.tables import STDIN, formula_table, open_table
+    from sklearn_kt.tables import formula_table, open_table
 
     formulas = formulas_among(args.data)
     if formulas is not None:
         yield formula_table(formulas, args.formula_column or FORMULA_COLUMN)
         return
-    with open_table(args.data[0] if args.data else STDIN, args.batch_size) as table:
+    with open_table(args.data[0], args.batch_size) as table:
         yield table
 
 

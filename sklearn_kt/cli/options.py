@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from sklearn_kt._cells import FORMULA_COLUMN, as_number
-from sklearn_kt._files import check_place
 from sklearn_kt.exceptions import InputError
 
 BATCH_ROWS = 10_000
@@ -178,6 +177,7 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         nargs="*",
+        default=["-"],
         metavar="DATA",
         help=f"formulas, or one table: {FORMATS}, or - (default: CSV from stdin)",
     )
@@ -189,15 +189,6 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
         help="table to write: .csv, .tsv, .jsonl, .parquet or .xlsx (default: CSV to stdout)",
     )
     add_batch_size(parser, BATCH_ROWS)
-
-
-def check_table_output(output: str | None) -> None:
-    """Refuse a table that cannot be written, before the seconds that libraries take to load."""
-    from sklearn_kt.tables import writable_format
-
-    if output is not None:
-        writable_format(output)
-        check_place(output)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sklearn_kt._cells import as_number
 from sklearn_kt.exceptions import InputError
 
+from .checks import check_table_output
 from .console import spell_scores, tell
 from .formulas import FormulaReader, extended, given_table, with_values, write_rows
 from .options import (
@@ -19,7 +20,6 @@ from .options import (
     add_quiet,
     add_set,
     add_stream,
-    check_table_output,
     load_model,
     model_targets,
     positive,
@@ -80,7 +80,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    check_table_output(args.output)
+    check_table_output(args.output, args.model, *args.data)
 
     from sklearn_kt.persistence import describe_model
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sklearn_kt.exceptions import InputError
 
+from .checks import check_table_output
 from .console import tell
 from .formulas import FormulaReader
 from .options import (
@@ -21,7 +22,6 @@ from .options import (
     add_properties,
     add_quiet,
     add_set,
-    check_table_output,
     load_model,
     model_targets,
     property_names,
@@ -109,7 +109,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    check_table_output(args.output)
+    check_table_output(args.output, args.model, args.source)
 
     from sklearn_kt.persistence import describe_model
 
