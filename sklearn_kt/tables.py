@@ -14,12 +14,11 @@ import gzip
 import io
 import json
 import math
-import re
 import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
 from itertools import chain
@@ -29,8 +28,9 @@ from typing import Any, Protocol, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ._cells import as_number, is_empty
+from ._cells import FORMULA_COLUMN, as_number, is_empty
 from ._formula import ELEMENTS
+from ._headers import begins_with_data, check_separated, delimiter_of
 from .exceptions import InputError
 
 __all__ = [
@@ -107,12 +107,15 @@ class Table:
         The rows, once.
     total : callable
         Given the rows read so far, how many there are in all, as far as is known.
+    header : str, default=""
+        Place of the row that names the columns, of a format that has no other names.
     """
 
     name: str
     schema: pa.Schema
     batches: Iterator[Batch]
     total: Callable[[int], int | None]
+    header: str = ""
 
     def column(self, name: str) -> int:
         """Position of a column that must be there once."""
@@ -389,6 +392,15 @@ def _delimited(
         raise InputError(f"{name} is empty: a header line with column names is needed.")
     # stdin may begin with a mark of its encoding, too
     header = [column.removeprefix("\ufeff") for column in first[1]]
+    place = f"line {first[0]}"
+    if len(header) == 1:
+        second = next(records, None)
+        records = chain([] if second is None else [second], records)
+        cells = header[0], None if second is None else second[1][0]
+        check_separated(name, place, *cells)
+        if begins_with_data(name, place, *cells):
+            records = chain([(first[0], header)], records)
+            header, place = [FORMULA_COLUMN], ""
     schema = pa.schema([pa.field(column, pa.string()) for column in header])
 
     def checked() -> Iterator[tuple[int, list[Any]]]:
@@ -399,7 +411,8 @@ def _delimited(
                 )
             yield line, record
 
-    return Table(name, schema, _batches(checked(), schema, name, "line", batch_rows), total)
+    batches = _batches(checked(), schema, name, "line", batch_rows)
+    return Table(name, schema, batches, total, place)
 
 
 def _delimited_records(
@@ -413,7 +426,7 @@ def _delimited_records(
         if first is None:
             return
         reader = csv.reader(
-            chain([first], lines), delimiter=delimiter or _delimiter(first), strict=True
+            chain([first], lines), delimiter=delimiter or delimiter_of(first), strict=True
         )
         for record in reader:
             if not record:
@@ -427,11 +440,6 @@ def _delimited_records(
         raise
     except _READ_ERRORS as error:
         raise InputError(f"{name} cannot be read from line {line} on: {error}.") from error
-
-
-def _delimiter(header: str) -> str:
-    """Tell what separates the columns: what is most frequent outside quotes, or the comma."""
-    return max(",;\t", key=re.sub(r'"[^"]*"?', "", header).count)
 
 
 def _json_records(file: TextIO, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -510,11 +518,18 @@ def _workbook(path: Path, batch_rows: int) -> Table:
             " row; give each a name of its own."
         )
     # rows of a sheet count from 1, the header's
+    first, place = 2, "row 1"
+    if len(header) == 1:
+        second = None if len(rows) < 2 or rows[1][0] is None else _as_text(rows[1][0])
+        if begins_with_data(str(path), place, header[0], second):
+            header, first, place = [FORMULA_COLUMN], 1, ""
     records = [
-        (number, dict(zip(header, row, strict=False))) for number, row in enumerate(rows[1:], 2)
+        (number, dict(zip(header, row, strict=False)))
+        for number, row in enumerate(rows[first - 1 :], first)
     ]
     columns = _columns(records) or dict.fromkeys(header, pa.string())
-    return _typed(str(path), columns, iter(records), "row", batch_rows, lambda _: len(records))
+    table = _typed(str(path), columns, iter(records), "row", batch_rows, lambda _: len(records))
+    return replace(table, header=place)
 
 
 def _columns(records: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, pa.DataType]:

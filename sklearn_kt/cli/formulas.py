@@ -86,6 +86,7 @@ def _formula_column(
     It is the one that was asked for, or "formula", or the only one that reads as formulas.
     """
     from sklearn_kt._formula import ELEMENTS
+    from sklearn_kt._headers import reads_as_formula
 
     names = table.schema.names
     has_elements = args.amounts is not None and any(name in ELEMENTS for name in names)
@@ -93,7 +94,10 @@ def _formula_column(
         return args.formula_column or FORMULA_COLUMN, table.batches
     first = next(table.batches, None)
     if first is None:
-        return FORMULA_COLUMN, table.batches
+        raise InputError(
+            f"{table.name} has no column {FORMULA_COLUMN!r} and no rows, which would tell where"
+            " formulas are: name their column by --formula-column."
+        )
     found = [
         name
         for at, name in enumerate(names)
@@ -104,8 +108,20 @@ def _formula_column(
             f"{table.name} has no column {FORMULA_COLUMN!r}, and {len(found)} of its columns read"
             f" as formulas ({', '.join(found)}): name one by --formula-column."
         )
+    if found and table.header and reads_as_formula(found[0]):
+        raise InputError(
+            f"{table.name}, {table.header}: {found[0]!r} is a formula like those below it, and not"
+            f" the name of a column. Put a header before it, in which the formulas are called"
+            f" {FORMULA_COLUMN!r}; if it is the name, say --formula-column {found[0]}."
+        )
     if found:
         tell("note", f"the formulas of {table.name} are read from its column {found[0]!r}.")
+    elif not any(name in ELEMENTS for name in names):
+        beside = f" beside {', '.join(targets)}" if targets else ""
+        raise InputError(
+            f"{table.name} has no column {FORMULA_COLUMN!r}, and none of its columns{beside} reads"
+            f" as formulas ({', '.join(names)}): name it by --formula-column."
+        )
     return found[0] if found else FORMULA_COLUMN, chain([first], table.batches)
 
 
