@@ -14,7 +14,9 @@ __all__ = [
     "is_decimal_comma",
     "is_empty",
     "names_a_class",
+    "number_kind",
     "unit_of_name",
+    "without_unit",
 ]
 
 # the column of formulas, unless another is named
@@ -30,7 +32,10 @@ _LIKE_NUMBER = re.compile(
     | ([mk]?eV|K|[kMG]?Pa|[nµp]m|Å|[mk]?V|k?J|[SWg]/)(?!\w))?""",  # noqa: RUF001
     re.VERBOSE | re.IGNORECASE,
 )
+# a number that is written as programs write it: 00123 and +5 may be names
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NOT_FINITE = {"nan", "inf", "infinity"}
+_UNIT = re.compile(r"[\[(]([^\[\]()]+)[\])]\s*$")
 # characters of what may be a number with its unit
 _MAX_NUMBER = 60
 
@@ -60,6 +65,18 @@ def as_number(value: Any, decimal: str) -> float | None:
         return None
 
 
+def number_kind(text: str, decimal: str) -> str | None:
+    """Tell text that is nothing but a number, "int" or "float"; None of all else."""
+    text = text.strip()
+    if decimal != ".":
+        # a point would separate thousands
+        text = text.replace(".", "_").replace(decimal, ".")
+    found = _PLAIN_NUMBER.fullmatch(text)
+    if found is None:
+        return None
+    return "int" if found[2] is found[3] is None else "float"
+
+
 def names_a_class(value: Any) -> bool:
     """Tell labels from spoiled numbers, missing values, dates and what cannot be a label."""
     if not isinstance(value, str):
@@ -82,8 +99,13 @@ def is_decimal_comma(value: Any) -> bool:
 
 def unit_of_name(column: str) -> str:
     """Read the unit from the name of a column: what stands in brackets at its end."""
-    found = re.search(r"[\[(]([^\[\]()]+)[\])]\s*$", column)
+    found = _UNIT.search(column)
     return found.group(1).strip() if found else ""
+
+
+def without_unit(column: str) -> str:
+    """Give the name of a column without the unit at its end."""
+    return _UNIT.sub("", column).strip()
 
 
 def aligned(columns: Sequence[Sequence[str]]) -> list[str]:

@@ -1,6 +1,4 @@
-"""What the first lines of a table of text tell: what separates its columns, and whether the first
-one names them.
-"""
+"""What the first lines of a table of text tell: what separates columns, and if they have names."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from typing import Any, Protocol, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ._cells import FORMULA_COLUMN, as_number, is_empty
+from ._cells import FORMULA_COLUMN, as_number, is_empty, without_unit
 from ._formula import ELEMENTS
 from ._headers import begins_with_data, check_separated, delimiter_of
 from .exceptions import InputError
@@ -40,9 +40,9 @@ __all__ = [
     "Table",
     "TableWriter",
     "arrow_errors",
-    "as_numbers",
     "did_you_mean",
     "formula_table",
+    "has_types",
     "is_table_name",
     "only_column",
     "open_table",
@@ -203,11 +203,16 @@ def only_column(schema: pa.Schema, name: str, table: str) -> int:
     raise InputError(f"Column {name!r} {found} {table}: {', '.join(schema.names)}.{near}")
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Ask, to end a message, whether a name like this was meant, in letters of any case."""
-    folded = {known.casefold(): known for known in names if known != name}
+def did_you_mean(name: str, names: Iterable[str], spell: Callable[[str], str] = repr) -> str:
+    """Ask, to end a message, whether a name like this was meant.
+
+    Letters are of any case, and units in brackets need not be there.
+    """
+    known = [other for other in names if other != name]
+    folded = {without_unit(other).casefold(): other for other in known}
+    folded |= {other.casefold(): other for other in known}
     near = get_close_matches(name.casefold(), folded, n=1)
-    return f" Did you mean {folded[near[0]]!r}?" if near else ""
+    return f" Did you mean {spell(folded[near[0]])}?" if near else ""
 
 
 class TableWriter(Protocol):
@@ -233,6 +238,11 @@ def is_table_name(name: str) -> bool:
 def writable_format(path: str | Path) -> str:
     """Tell the format of a file to write, as :func:`readable_format` does."""
     return _format(Path(path), "written")
+
+
+def has_types(kind: str) -> bool:
+    """Tell whether a format brings the types of its columns; the others hold text."""
+    return not kind.startswith((".csv", ".tsv"))
 
 
 def _format(path: Path, done: str) -> str:
@@ -283,7 +293,7 @@ def open_table(source: str | Path, batch_rows: int) -> Iterator[Table]:
         return
     path = Path(source)
     kind = readable_format(path)
-    if not kind.startswith((".csv", ".tsv")) and path.exists() and not path.is_file():
+    if has_types(kind) and path.exists() and not path.is_file():
         raise InputError(
             f"{path} is no regular file, and {kind} is not read in one go: write it to a file"
             " first. CSV can be a stream."
@@ -629,29 +639,6 @@ def _batches(
         yield batch()
 
 
-def as_numbers(batch: Batch, names: Iterable[str], name: str, decimal: str = ".") -> pa.Table:
-    """Read columns of text as float64; empty fields become null.
-
-    `name` is that of the table, for messages, and `decimal` the mark before decimals.
-    """
-    table = batch.table
-    for column in names:
-        at = table.schema.get_field_index(column)
-        if at < 0:
-            raise InputError(f"There is no one column {column!r} to read as numbers.")
-        if pa.types.is_string(table.schema.field(at).type):
-            numbers = []
-            for row, value in enumerate(table.column(at).to_pylist()):
-                numbers.append(None if is_empty(value) else as_number(value, decimal))
-                if numbers[-1] is None and not is_empty(value):
-                    raise InputError(
-                        f"{name}, {batch.place(row)}: {value.strip()!r} in column {column!r} is"
-                        " not a number."
-                    )
-            table = table.set_column(at, column, pa.array(numbers, pa.float64()))
-    return table
-
-
 @contextlib.contextmanager
 def open_writer(path: Path | None, kind: str, schema: pa.Schema) -> Iterator[TableWriter]:
     """Open a table to write, in a format of :func:`writable_format`, whatever the file's name.
@@ -686,7 +673,7 @@ def open_writer(path: Path | None, kind: str, schema: pa.Schema) -> Iterator[Tab
 
 def check_columns(schema: pa.Schema, kind: str) -> None:
     """Refuse repeated columns where a format cannot hold them."""
-    if not kind.startswith((".csv", ".tsv")):
+    if has_types(kind):
         for name in schema.names:
             if schema.names.count(name) > 1:
                 raise InputError(

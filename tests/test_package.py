@@ -31,7 +31,7 @@ LAYERS = [
     {"_cells", "_files", "_formula", "_model_guards", "fitting"},
     {"_headers", "_scaling"},
     {"_settings", "_targets", "compositions", "datasets", "hub", "randomness", "tables"},
-    {"conditions", "descriptors", "tokenizer"},
+    {"_numbers", "conditions", "descriptors", "tokenizer"},
     {"encoder"},
     {"persistence"},
     {"structures"},

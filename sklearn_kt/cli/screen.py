@@ -29,7 +29,7 @@ from .options import (
     spell_units,
 )
 
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 8_192
 
 
 def add_parser(commands: Any) -> None:
@@ -51,12 +51,6 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--columns", metavar="A,B,...", help="columns of SOURCE to keep (default: all)"
-    )
-    parser.add_argument(
-        "--numbers",
-        metavar="A,B,...",
-        help="columns of a text file to read as numbers, for --where and --sort-by (default: none,"
-        " all stay text)",
     )
     add_properties(parser)
     parser.add_argument(
@@ -131,7 +125,6 @@ def run(args: argparse.Namespace) -> None:
             formula_column=formula_column,
             amounts=args.amounts,
             columns=None if args.columns is None else args.columns.split(","),
-            numbers=None if args.numbers is None else args.numbers.split(","),
             decimal=args.decimal,
             return_std=not args.no_std,
             properties=property_names(args) or (),

@@ -119,7 +119,7 @@ def test_decimal_commas_of_conditions(run: Run, fitted: str, tmp_path: Path) -> 
 def test_decimal_commas_of_a_screening(run: Run, fitted: str, tmp_path: Path) -> None:
     lines = ["Na;Cl;temperature;route;price", "50,5;49,5;300,0;SPS;1,5", "40;60;500,0;SPS;2,5"]
     (tmp_path / "new.csv").write_text("\n".join(lines))
-    arguments = ["screen", fitted, "new.csv", "--amounts", "atomic", "--numbers", "price"]
+    arguments = ["screen", fitted, "new.csv", "--amounts", "atomic"]
     arguments += ["--where", "price > 2", "--no-std", "--quiet", "-o", "out.csv"]
     code, _, err = run(*arguments)
     assert code == 2
