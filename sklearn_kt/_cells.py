@@ -13,6 +13,7 @@ __all__ = [
     "as_number",
     "is_decimal_comma",
     "is_empty",
+    "marks_missing",
     "names_a_class",
     "number_kind",
     "unit_of_name",
@@ -34,6 +35,8 @@ _LIKE_NUMBER = re.compile(
 )
 # a number that is written as programs write it: 00123 and +5 may be names
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+# as programs write them; of formulas none is one
+_MISSING = {"nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
 _NOT_FINITE = {"nan", "inf", "infinity"}
 _UNIT = re.compile(r"[\[(]([^\[\]()]+)[\])]\s*$")
 # characters of what may be a number with its unit
@@ -45,6 +48,11 @@ def is_empty(value: Any) -> bool:
     if isinstance(value, str):
         return not value.strip()
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def marks_missing(value: Any) -> bool:
+    """Tell cells of a column of numbers that say that there is none: empty ones, NaN, NA."""
+    return is_empty(value) or (isinstance(value, str) and value.strip().lower() in _MISSING)
 
 
 def as_number(value: Any, decimal: str) -> float | None:

@@ -40,6 +40,7 @@ __all__ = [
     "Table",
     "TableWriter",
     "arrow_errors",
+    "check_columns",
     "did_you_mean",
     "formula_table",
     "has_types",
@@ -54,7 +55,8 @@ __all__ = [
 # what names stdin
 STDIN = "-"
 _TEXT = (".csv", ".tsv", ".jsonl")
-_FORMATS = (*_TEXT, *(f"{ending}.gz" for ending in _TEXT), ".parquet", ".xlsx")
+# .txt is CSV
+_FORMATS = (*_TEXT, *(f"{ending}.gz" for ending in _TEXT), ".txt", ".parquet", ".xlsx")
 # characters of a record: more is no table, and would fill the memory
 _MAX_RECORD = 2**22
 # bytes that a workbook may unpack to; all of it is held in memory
@@ -211,7 +213,8 @@ def did_you_mean(name: str, names: Iterable[str], spell: Callable[[str], str] = 
     known = [other for other in names if other != name]
     folded = {without_unit(other).casefold(): other for other in known}
     folded |= {other.casefold(): other for other in known}
-    near = get_close_matches(name.casefold(), folded, n=1)
+    asked = name.casefold()
+    near = get_close_matches(asked, folded, n=1) or [n for n in folded if n.startswith(asked)]
     return f" Did you mean {spell(folded[near[0]])}?" if near else ""
 
 
@@ -232,7 +235,7 @@ def readable_format(path: str | Path) -> str:
 
 def is_table_name(name: str) -> bool:
     """Tell whether a text ends as the name of a table that can be read does."""
-    return name.lower().endswith((*_FORMATS, ".txt"))
+    return name.lower().endswith(_FORMATS)
 
 
 def writable_format(path: str | Path) -> str:
@@ -250,13 +253,11 @@ def _format(path: Path, done: str) -> str:
     if not endings:
         return ".csv"
     ending = "".join(endings[-2:]) if endings[-1] == ".gz" else endings[-1]
-    if ending == ".txt":
-        return ".csv"
     if ending not in _FORMATS:
         raise InputError(
             f"{path}: tables cannot be {done} as {ending}. The formats are {', '.join(_FORMATS)}."
         )
-    return ending
+    return ".csv" if ending == ".txt" else ending
 
 
 def formula_table(formulas: Sequence[str], column: str) -> Table:

@@ -29,7 +29,7 @@ PACKAGE = Path(sklearn_kt.__file__).parent
 LAYERS = [
     {"exceptions"},
     {"_cells", "_files", "_formula", "_model_guards", "fitting"},
-    {"_headers", "_scaling"},
+    {"_headers", "_property_names", "_scaling"},
     {"_settings", "_targets", "compositions", "datasets", "hub", "randomness", "tables"},
     {"_numbers", "conditions", "descriptors", "tokenizer"},
     {"encoder"},

@@ -21,7 +21,7 @@ from .options import (
     add_columns,
     add_conditions,
     add_data_dir,
-    add_missing,
+    add_dropping,
     add_models,
     add_seed,
     listed,
@@ -71,7 +71,7 @@ def add_parser(commands: Any) -> None:
         " tables) or one of them, such as meps",
     )
     add_columns(parser)
-    add_missing(parser)
+    add_dropping(parser)
     add_conditions(parser)
     parser.add_argument(
         "--carrier", choices=("p", "n"), default="p", help="doping of seebeck (default: p)"
@@ -199,6 +199,7 @@ def _benchmarks(args: argparse.Namespace) -> list[Task]:
         ("--decimal", args.decimal != "."),
         ("--unit", args.unit is not None),
         ("--missing", args.missing != "error"),
+        ("--errors", args.errors != "raise"),
     ):
         if is_given:
             raise InputError(f"{option} belongs to --data.")

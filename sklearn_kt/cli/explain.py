@@ -11,9 +11,9 @@ from sklearn_kt._cells import unit_of_name
 from sklearn_kt._files import image_format, replacing
 from sklearn_kt.exceptions import InputError
 
-from .checks import check_output
+from .checks import check_conditions, check_output
 from .console import print_table, tell
-from .formulas import FormulaReader
+from .formulas import FormulaReader, read_formulas
 from .options import (
     BATCH_ROWS,
     FORMATS,
@@ -124,6 +124,8 @@ def run(args: argparse.Namespace) -> None:
     from sklearn_kt.persistence import describe_model
 
     about = describe_model(args.model)["about"]
+    check_conditions(about, args, ())
+    read_formulas(args.formulas)
 
     from sklearn_kt._formula import file_stem
     from sklearn_kt.plotting import write_explanation

@@ -10,14 +10,14 @@ from typing import Any
 
 from sklearn_kt._files import replacing
 
-from .checks import check_output
+from .checks import CATEGORIES, CONDITIONS, check_output
 from .console import spell_scores, tell
 from .options import (
     FORMATS,
     HELD_OUT,
     add_columns,
     add_conditions,
-    add_missing,
+    add_dropping,
     add_model_name,
     add_training,
 )
@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("data", metavar="DATA", help=f"table: {FORMATS}, or - (CSV from stdin)")
     add_columns(parser)
-    add_missing(parser)
+    add_dropping(parser)
     add_conditions(parser)
     add_model_name(parser)
     add_training(parser)
@@ -86,9 +86,12 @@ def run(args: argparse.Namespace) -> None:
             "fitted as": args.model,
             "rows": len(problem.target) - problem.n_weightless,
             **({"rows without a target": problem.n_dropped} if problem.n_dropped else {}),
+            **({"rows that are no compositions": problem.n_rejected} if problem.n_rejected else {}),
             **({"rows of weight 0": problem.n_weightless} if problem.n_weightless else {}),
             "elements": " ".join(problem.elements),
-            "conditions": ", ".join(args.conditions or ()),
+            "classes": ", ".join(map(str, getattr(model, "classes_", ()))),
+            CONDITIONS: ", ".join(args.conditions or ()),
+            CATEGORIES: ", ".join(problem.categories),
             "rows that repeat a composition": problem.repeats,
             "weights": args.weights or "",
             "date": datetime.now(UTC).date().isoformat(),

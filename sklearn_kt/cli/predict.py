@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sklearn_kt._cells import as_number
+from sklearn_kt._cells import as_number, is_decimal_comma
 from sklearn_kt.exceptions import InputError
 
-from .checks import check_table_output
+from .checks import check_conditions, check_table_output, is_classifier
 from .console import spell_scores, tell
-from .formulas import FormulaReader, extended, given_table, with_values, write_rows
+from .formulas import FormulaReader, check_added, extended, given_table, with_values, write_rows
 from .options import (
     add_errors,
     add_model,
@@ -88,6 +88,15 @@ def run(args: argparse.Namespace) -> None:
     with given_table(args) as table:
         # what is wrong with the columns is said before the seconds that libraries take
         reader = FormulaReader(table, args)
+        check_conditions(about, args, table.schema.names)
+        targets = model_targets(about)
+        check_added(table, _names_to_add(args, targets))
+        if is_classifier(about):
+            if args.return_std:
+                raise _without_std(args)
+            if args.interval:
+                raise _without_intervals(args)
+        reader.check(args.errors)
         model = load_model(args)
         from sklearn_kt.estimators.base import UnseenElements, elements_of
         from sklearn_kt.evaluation.scores import HEADLINES
@@ -97,7 +106,6 @@ def run(args: argparse.Namespace) -> None:
         table = with_values(table, reader, given)
         conditions = Conditions.of(model, {}, table.schema.names, args.decimal)
         reader.batches = _checked(reader.batches, reader.name, conditions)
-        targets = model_targets(about)
         predict = _predictor(model, args, conditions, list(targets))
         unseen = UnseenElements(elements_of(model))
         rows = extended(table, reader, args, _added(predict), predict, unseen)
@@ -129,6 +137,24 @@ def _coverage(text: str) -> float:
     return value
 
 
+def _names_to_add(args: argparse.Namespace, targets: Iterable[str]) -> list[str]:
+    """Name the columns that the model will add, as far as it says what it predicts."""
+    stems = ["prediction"]
+    stems += ["prediction_std"] if args.return_std else []
+    stems += ["prediction_low", "prediction_high"] if args.interval else []
+    return [f"{stem}_{target}" for target in targets for stem in stems]
+
+
+def _without_std(args: argparse.Namespace) -> InputError:
+    return InputError(
+        f"The model in {args.model} gives no standard deviation: leave out --return-std."
+    )
+
+
+def _without_intervals(args: argparse.Namespace) -> InputError:
+    return InputError(f"The model in {args.model} gives no intervals: leave out --interval.")
+
+
 def _checked(batches: Iterator[Batch], name: str, conditions: Conditions | None) -> Iterator[Batch]:
     """Give batches whose conditions the model can read; messages name the places in the file."""
     for batch in batches:
@@ -152,11 +178,9 @@ def _predictor(
     from sklearn_kt.screening.tasks import predictions
 
     if args.return_std and not offers_std(model):
-        raise InputError(
-            f"The model in {args.model} gives no standard deviation: leave out --return-std."
-        )
+        raise _without_std(args)
     if args.interval and not offers_intervals(model):
-        raise InputError(f"The model in {args.model} gives no intervals: leave out --interval.")
+        raise _without_intervals(args)
 
     def predict(
         batch: CompositionBatch, formulas: np.ndarray, rows: pa.Table | None = None
@@ -227,6 +251,7 @@ class _Scorer:
         self.truth: list[Any] = []
         self.found: list[tuple[Any, ...]] = []
         self.missing = 0
+        self.has_commas = False
 
     def take(self, rows: pa.Table) -> None:
         """Take the measured values of some rows, and what is predicted of them."""
@@ -237,6 +262,7 @@ class _Scorer:
             known = _number(value, self.decimal) if self.task == "regression" else _label(value)
             if known is None or found[0] is None:
                 self.missing += 1
+                self.has_commas |= self.decimal == "." and is_decimal_comma(value)
             else:
                 self.truth.append(known)
                 self.found.append(tuple(found))
@@ -249,7 +275,11 @@ class _Scorer:
 
         if not self.truth:
             if self.missing:
-                tell("note", f"column {self.target!r} of {self.name} holds nothing to score by.")
+                decimal = " For a decimal comma say --decimal ,." if self.has_commas else ""
+                tell(
+                    "note",
+                    f"column {self.target!r} of {self.name} holds nothing to score by.{decimal}",
+                )
             return
         predicted, *probabilities = (np.array(column) for column in zip(*self.found, strict=True))
         scores = score_predictions(

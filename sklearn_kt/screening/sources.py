@@ -30,7 +30,7 @@ from sklearn_kt.tables import (
     readable_format,
 )
 
-__all__ = ["Source", "Task", "open_source"]
+__all__ = ["Source", "Task", "open_source", "source_files"]
 
 # A row group is cut into at most so many tasks: each has to unpack what lies before it.
 _TASKS_OF_A_GROUP = 256
@@ -196,6 +196,40 @@ def open_source(
                 f"source must be a path or an iterable of formulas, got {type(source).__name__}."
             )
         return _iterable_source(source, formula_column, task_rows)
+    path = Path(source)
+    paths = source_files(path)
+    if readable_format(paths[0]) != ".parquet":
+        types = dict.fromkeys(numbers, pa.float64())
+        if not has_types(readable_format(path)):
+            types |= dict.fromkeys(compared, pa.float64())
+            if typed:
+                types |= number_columns(path, decimal, [formula_column, *texts])
+        return _table_source(
+            path, formula_column, amounts, columns, numbers, types, task_rows, decimal
+        )
+    if numbers:
+        raise InputError(f"the columns of {path} have types already: leave numbers out.")
+    return _parquet_source(paths, formula_column, amounts, columns, task_rows)
+
+
+def source_files(source: str | Path) -> list[Path]:
+    """Find the files of a source, which must be there and can be read more than once.
+
+    Parameters
+    ----------
+    source : str or Path
+        As of :func:`open_source`.
+
+    Returns
+    -------
+    paths : list of Path
+        One, or those of a folder.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is a stream.
+    """
     if str(source) == STDIN:
         raise InputError(
             "a source is read more than once, and stdin can be read once: write it to a file first."
@@ -214,18 +248,7 @@ def open_source(
                 f"{file} is no regular file, and a source is read more than once: write it to a"
                 " file first."
             )
-    if readable_format(paths[0]) != ".parquet":
-        types = dict.fromkeys(numbers, pa.float64())
-        if not has_types(readable_format(path)):
-            types |= dict.fromkeys(compared, pa.float64())
-            if typed:
-                types |= number_columns(path, decimal, [formula_column, *texts])
-        return _table_source(
-            path, formula_column, amounts, columns, numbers, types, task_rows, decimal
-        )
-    if numbers:
-        raise InputError(f"the columns of {path} have types already: leave numbers out.")
-    return _parquet_source(paths, formula_column, amounts, columns, task_rows)
+    return paths
 
 
 def _wanted(

@@ -123,7 +123,7 @@ def test_decimal_commas_of_a_screening(run: Run, fitted: str, tmp_path: Path) ->
     arguments += ["--where", "price > 2", "--no-std", "--quiet", "-o", "out.csv"]
     code, _, err = run(*arguments)
     assert code == 2
-    assert_one_line(err, "'1,5' in column 'price'")
+    assert_one_line(err, "line 2: ", "'50,5', which is not a number", "--decimal ,")
     code, _, err = run(*arguments, "--decimal", ",")
     assert code == 0, err
     out = pd.read_csv(tmp_path / "out.csv")

@@ -188,7 +188,9 @@ def test_the_only_column_of_formulas_is_used(run: Run, tmp_path: Path) -> None:
     assert_one_line(err, "2 of its columns", "composition, parent", "--formula-column")
     code, _, err = run("tokenize", "-", stdin="id,gap\n1,7.8\n")
     assert code == 2
-    assert_one_line(err, "Column 'formula' is not among the columns of stdin: id, gap.")
+    assert_one_line(
+        err, "stdin has no column 'formula', and none of its columns reads as formulas (id, gap)"
+    )
 
 
 def test_module_and_version() -> None:
