@@ -17,6 +17,7 @@ __all__ = [
     "names_a_class",
     "number_kind",
     "unit_of_name",
+    "with_unit",
     "without_unit",
 ]
 
@@ -109,6 +110,11 @@ def unit_of_name(column: str) -> str:
     """Read the unit from the name of a column: what stands in brackets at its end."""
     found = _UNIT.search(column)
     return found.group(1).strip() if found else ""
+
+
+def with_unit(name: str, unit: str) -> str:
+    """Put the unit of a column after its name, unless it is there."""
+    return f"{name} ({unit})" if unit and unit != unit_of_name(name) else name
 
 
 def without_unit(column: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklearn_kt._cells import FORMULA_COLUMN
+from sklearn_kt._cells import FORMULA_COLUMN, with_unit
 from sklearn_kt._files import replacing
 from sklearn_kt._formula import file_stem
 from sklearn_kt.exceptions import InputError
@@ -337,8 +337,9 @@ def _score_tables(
     for kind, part in summary.groupby(kinds, sort=False):
         tasks = [result.tasks[name] for name in part["task"].unique()]
         text = summary_text(part, rows=rows == "unseen", times=times)
-        units = {task.name: f" ({task.unit})" if task.unit else "" for task in tasks}
-        text["task"] += part["task"].map(units)
+        text["task"] = part["task"].map(
+            {task.name: with_unit(task.name, task.unit) for task in tasks}
+        )
         title = f"{len(tasks)} tasks of {kind}"
         if len(tasks) == 1:
             text = text.drop(columns="task")

@@ -336,10 +336,12 @@ def write_rows(
 ) -> None:
     """Write a table part by part, and say how long it is, and more, unless it goes to stdout."""
     n_rows = 0
-    # what fails before the first row leaves nothing on stdout
-    first = next(rows, None)
+    if output is None:
+        # what fails before the first row leaves nothing on stdout
+        first = next(rows, None)
+        rows = chain([] if first is None else [first], rows)
     with _table_writer(output, schema) as writer:
-        for part in chain([] if first is None else [first], rows):
+        for part in rows:
             writer.write_table(part)
             n_rows += len(part)
     if output is not None:

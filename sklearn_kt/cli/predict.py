@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from .checks import check_conditions, check_table_output, is_classifier
 from .console import spell_scores, tell
 from .formulas import FormulaReader, check_added, extended, given_table, with_values, write_rows
 from .options import (
+    HELD_OUT,
     add_errors,
     add_model,
     add_quiet,
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
     from sklearn_kt.evaluation.scores import TaskKind
     from sklearn_kt.screening.conditions import Conditions
     from sklearn_kt.tables import Batch, Table
+
+# beginnings of the names of columns of numbers that are added
+_STEMS = ("prediction", "prediction_std", "prediction_low", "prediction_high")
+# decimals on a terminal
+_PROBABILITY_DIGITS = 6
 
 
 def add_parser(commands: Any) -> None:
@@ -70,7 +77,8 @@ def add_parser(commands: Any) -> None:
         "--digits",
         type=positive,
         metavar="N",
-        help="round what is added to so many significant digits (default: not at all)",
+        help="round what is added to so many significant digits (default: not at all; on a"
+        " terminal, to a thousandth of the error on held-out rows)",
     )
     add_set(parser)
     add_errors(parser)
@@ -124,6 +132,8 @@ def run(args: argparse.Namespace) -> None:
             scorers = []
         schema = next(rows).schema
         parts = _taken(_shown(rows, table, args), scorers)
+        if args.output is None and args.digits is None and sys.stdout.isatty():
+            parts = _legible(parts, len(table.schema), about)
         write_rows(parts, schema, args.output, spell_units(targets))
     for scorer in scorers:
         scorer.tell()
@@ -234,6 +244,34 @@ def _taken(rows: Iterator[pa.Table], scorers: list[_Scorer]) -> Iterator[pa.Tabl
         yield part
         for scorer in scorers:
             scorer.take(part)
+
+
+def _legible(
+    rows: Iterator[pa.Table], n_given: int, about: Mapping[str, Any]
+) -> Iterator[pa.Table]:
+    """Round what was added for people to read, to digits that can mean something."""
+    import numpy as np
+    import pyarrow as pa
+
+    targets = model_targets(about)
+    digits: dict[str, int] = {}
+    for target in targets:
+        name = HELD_OUT.format("mae") + (f" of {target}" if len(targets) > 1 else "")
+        error = about.get(name)
+        if isinstance(error, float) and 0 < error < math.inf:
+            places = 3 - math.floor(math.log10(error))
+            digits |= {f"{stem}_{target}": places for stem in _STEMS}
+    for part in rows:
+        shown = part
+        for at, field in [*enumerate(part.schema)][n_given:]:
+            known = digits.get(field.name)
+            if field.name.startswith("probability_") and pa.types.is_floating(field.type):
+                known = _PROBABILITY_DIGITS
+            if known is not None:
+                # no minus before a zero
+                values = np.round(part.column(at).to_numpy(), known) + 0.0
+                shown = shown.set_column(at, field, pa.array(values, field.type, from_pandas=True))
+        yield shown
 
 
 class _Scorer:

@@ -26,6 +26,7 @@ from sklearn_kt._cells import (
     marks_missing,
     names_a_class,
     unit_of_name,
+    with_unit,
 )
 from sklearn_kt._formula import shorten
 from sklearn_kt.compositions import ELEMENTS, composition_keys, read_rows
@@ -230,9 +231,7 @@ class TargetColumn:
     @property
     def label(self) -> str:
         """Name with its unit."""
-        return (
-            self.name if not self.unit or self.unit in self.name else f"{self.name} ({self.unit})"
-        )
+        return with_unit(self.name, self.unit)
 
     @property
     def spikes(self) -> pd.Series:

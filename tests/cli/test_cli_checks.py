@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from _commands import FORMULAS, GAPS, Run, assert_one_line, read
+from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import BayesianRidge
 from sklearn.pipeline import make_pipeline
 
@@ -332,3 +333,20 @@ def test_decimal_commas_that_are_not_scored(run: Run, tmp_path: Path, about: Non
     assert code == 0
     assert "holds nothing to score by. For a decimal comma say --decimal ,." in err
     assert "scored: MAE" in run("predict", "gap.model", "t.csv", "--decimal", ",")[2]
+
+
+def test_a_terminal_shows_digits_that_mean_something(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mean = make_pipeline(CompositionTokenizer("fraction"), DummyRegressor())
+    mean.fit(["NaCl", "KCl"], [-1e-9, -1e-9])
+    said = {"target": "gap (eV)", "unit": "eV", "task": "regression", "held-out mae": 0.35}
+    save_model(mean, "zero.model", about=said)
+    mean.fit(["NaCl", "KCl"], [1.23456789, 1.23456789])
+    save_model(mean, "one.model", about=said)
+    # what is no terminal gets all digits
+    assert read(run("predict", "zero.model", "NaCl")[1])[1][1] == "-1e-09"
+    monkeypatch.setattr("sklearn_kt.cli.predict.sys.stdout.isatty", lambda: True)
+    assert read(run("predict", "zero.model", "NaCl")[1])[1][1] == "0.0"
+    assert read(run("predict", "one.model", "NaCl")[1])[1][1] == "1.2346"
+    assert read(run("predict", "one.model", "NaCl", "--digits", 7)[1])[1][1] == "1.234568"
