@@ -350,3 +350,9 @@ def test_a_terminal_shows_digits_that_mean_something(
     assert read(run("predict", "zero.model", "NaCl")[1])[1][1] == "0.0"
     assert read(run("predict", "one.model", "NaCl")[1])[1][1] == "1.2346"
     assert read(run("predict", "one.model", "NaCl", "--digits", 7)[1])[1][1] == "1.234568"
+
+
+def test_a_table_that_fails_at_once_leaves_nothing_on_stdout(run: Run, about: None) -> None:
+    for table in ("bad.csv", "ragged.csv"):
+        code, out, _ = run("tokenize", table)
+        assert (code, out) == (2, "")
