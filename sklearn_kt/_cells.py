@@ -13,8 +13,12 @@ __all__ = [
     "as_number",
     "is_decimal_comma",
     "is_empty",
+    "marks_missing",
     "names_a_class",
+    "number_kind",
     "unit_of_name",
+    "with_unit",
+    "without_unit",
 ]
 
 # the column of formulas, unless another is named
@@ -30,7 +34,12 @@ _LIKE_NUMBER = re.compile(
     | ([mk]?eV|K|[kMG]?Pa|[nµp]m|Å|[mk]?V|k?J|[SWg]/)(?!\w))?""",  # noqa: RUF001
     re.VERBOSE | re.IGNORECASE,
 )
+# a number that is written as programs write it: 00123 and +5 may be names
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+# as programs write them; of formulas none is one
+_MISSING = {"nan", "-nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
 _NOT_FINITE = {"nan", "inf", "infinity"}
+_UNIT = re.compile(r"[\[(]([^\[\]()]+)[\])]\s*$")
 # characters of what may be a number with its unit
 _MAX_NUMBER = 60
 
@@ -40,6 +49,11 @@ def is_empty(value: Any) -> bool:
     if isinstance(value, str):
         return not value.strip()
     return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def marks_missing(value: Any) -> bool:
+    """Tell cells of a column of numbers that say that there is none: empty ones, NaN, NA."""
+    return is_empty(value) or (isinstance(value, str) and value.strip().lower() in _MISSING)
 
 
 def as_number(value: Any, decimal: str) -> float | None:
@@ -58,6 +72,18 @@ def as_number(value: Any, decimal: str) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
+
+
+def number_kind(text: str, decimal: str) -> str | None:
+    """Tell text that is nothing but a number, "int" or "float"; None of all else."""
+    text = text.strip()
+    if decimal != ".":
+        # a point would separate thousands
+        text = text.replace(".", "_").replace(decimal, ".")
+    found = _PLAIN_NUMBER.fullmatch(text)
+    if found is None:
+        return None
+    return "int" if found[2] is found[3] is None else "float"
 
 
 def names_a_class(value: Any) -> bool:
@@ -82,8 +108,18 @@ def is_decimal_comma(value: Any) -> bool:
 
 def unit_of_name(column: str) -> str:
     """Read the unit from the name of a column: what stands in brackets at its end."""
-    found = re.search(r"[\[(]([^\[\]()]+)[\])]\s*$", column)
+    found = _UNIT.search(column)
     return found.group(1).strip() if found else ""
+
+
+def with_unit(name: str, unit: str) -> str:
+    """Put the unit of a column after its name, unless it is there."""
+    return f"{name} ({unit})" if unit and unit != unit_of_name(name) else name
+
+
+def without_unit(column: str) -> str:
+    """Give the name of a column without the unit at its end."""
+    return _UNIT.sub("", column).strip()
 
 
 def aligned(columns: Sequence[Sequence[str]]) -> list[str]:

@@ -581,8 +581,9 @@ def _find_matbench(task: str, data_dir: str | os.PathLike[str] | None, *, downlo
     names = ", ".join(f"{task}{suffix}" for suffix in _SUFFIXES)
     places = ", ".join(str(folder) for folder in folders)
     raise DatasetError(
-        f"None of {names} is in: {places}. Give the folder as data_dir, set SKLEARN_KT_DATA or"
-        " MATMINER_DATA to it, or pass download=True to let matminer download the file."
+        f"None of {names} is in: {places}. Give the folder as data_dir (--data-dir), set"
+        " SKLEARN_KT_DATA or MATMINER_DATA to it, or let matminer download the file:"
+        f" load_matbench({task!r}, download=True) in Python."
     )
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sklearn_kt._property_names import choose_properties, first_of_each, read_property_table
 from sklearn_kt._settings import own_settings
 from sklearn_kt.compositions import CompositionBatch, read_compositions
 from sklearn_kt.encoder import Encoder, held_out_scores
@@ -24,7 +24,7 @@ from sklearn_kt.encoder.weights import checkpoint_folder
 from sklearn_kt.estimators.base import UnseenElements
 from sklearn_kt.evaluation.audit import CompositionPool
 from sklearn_kt.exceptions import InputError
-from sklearn_kt.pretraining.corpus import UNIT_FORMS, read_property_table
+from sklearn_kt.pretraining.corpus import UNIT_FORMS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,12 +140,11 @@ class PropertyHeads:
         heads = {head.name: head for head in _heads(encoder, checkpoint)}
         if not heads:
             raise InputError(f"the checkpoint {str(checkpoint)!r} has no heads for properties.")
-        # of several tables the first in the file stands for the quantity
-        first: dict[str, _Head] = {}
-        for head in heads.values():
-            first.setdefault(_identifier(head.quantity), head)
+        quantities = {name: head.quantity for name, head in heads.items()}
         if properties is None:
-            return cls(encoder, checkpoint, first)
+            # of several tables the first in the file stands for the quantity
+            first = first_of_each(quantities).items()
+            return cls(encoder, checkpoint, {name: heads[head] for name, head in first})
         if isinstance(properties, str):
             if properties != "all":
                 raise InputError(
@@ -153,23 +152,8 @@ class PropertyHeads:
                     f" one property, pass [{properties!r}]."
                 )
             return cls(encoder, checkpoint, heads)
-        known = {name.casefold(): head for name, head in {**first, **heads}.items()}
-        chosen: dict[str, _Head] = {}
-        for text in properties:
-            name = _identifier(text)
-            if name.casefold() not in known:
-                near = get_close_matches(name.casefold(), known, n=3)
-                hint = f"did you mean {', '.join(near)}? " if near else ""
-                raise InputError(
-                    f"{text!r} is no property of the checkpoint {str(checkpoint)!r}; {hint}The"
-                    f" properties are {', '.join(first)}; list_properties() has their sources."
-                )
-            if name in chosen:
-                raise InputError(f"the property {text!r} is named twice.")
-            chosen[name] = known[name.casefold()]
-        if not chosen:
-            raise InputError("properties is empty; None gives one of each kind.")
-        return cls(encoder, checkpoint, chosen)
+        chosen = choose_properties(properties, quantities, str(checkpoint)).items()
+        return cls(encoder, checkpoint, {name: heads[head] for name, head in chosen})
 
     @own_settings()
     def predict(self, batch: CompositionBatch, *, device: str = "auto") -> dict[str, np.ndarray]:
@@ -400,7 +384,3 @@ def _heads(encoder: Encoder, checkpoint: str | Path) -> list[_Head]:
             )
         )
     return heads
-
-
-def _identifier(text: str) -> str:
-    return "_".join(text.split())

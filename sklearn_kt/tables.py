@@ -14,12 +14,11 @@ import gzip
 import io
 import json
 import math
-import re
 import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
 from itertools import chain
@@ -29,8 +28,9 @@ from typing import Any, Protocol, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ._cells import as_number, is_empty
+from ._cells import FORMULA_COLUMN, as_number, is_empty, without_unit
 from ._formula import ELEMENTS
+from ._headers import begins_with_data, check_separated, delimiter_of
 from .exceptions import InputError
 
 __all__ = [
@@ -40,9 +40,10 @@ __all__ = [
     "Table",
     "TableWriter",
     "arrow_errors",
-    "as_numbers",
+    "check_columns",
     "did_you_mean",
     "formula_table",
+    "has_types",
     "is_table_name",
     "only_column",
     "open_table",
@@ -54,7 +55,8 @@ __all__ = [
 # what names stdin
 STDIN = "-"
 _TEXT = (".csv", ".tsv", ".jsonl")
-_FORMATS = (*_TEXT, *(f"{ending}.gz" for ending in _TEXT), ".parquet", ".xlsx")
+# .txt is CSV
+_FORMATS = (*_TEXT, *(f"{ending}.gz" for ending in _TEXT), ".txt", ".parquet", ".xlsx")
 # characters of a record: more is no table, and would fill the memory
 _MAX_RECORD = 2**22
 # bytes that a workbook may unpack to; all of it is held in memory
@@ -107,12 +109,15 @@ class Table:
         The rows, once.
     total : callable
         Given the rows read so far, how many there are in all, as far as is known.
+    header : str, default=""
+        Place of the row that names the columns, of a format that has no other names.
     """
 
     name: str
     schema: pa.Schema
     batches: Iterator[Batch]
     total: Callable[[int], int | None]
+    header: str = ""
 
     def column(self, name: str) -> int:
         """Position of a column that must be there once."""
@@ -200,11 +205,17 @@ def only_column(schema: pa.Schema, name: str, table: str) -> int:
     raise InputError(f"Column {name!r} {found} {table}: {', '.join(schema.names)}.{near}")
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Ask, to end a message, whether a name like this was meant, in letters of any case."""
-    folded = {known.casefold(): known for known in names if known != name}
-    near = get_close_matches(name.casefold(), folded, n=1)
-    return f" Did you mean {folded[near[0]]!r}?" if near else ""
+def did_you_mean(name: str, names: Iterable[str], spell: Callable[[str], str] = repr) -> str:
+    """Ask, to end a message, whether a name like this was meant.
+
+    Letters are of any case, and units in brackets need not be there.
+    """
+    known = [other for other in names if other != name]
+    folded = {without_unit(other).casefold(): other for other in known}
+    folded |= {other.casefold(): other for other in known}
+    asked = name.casefold()
+    near = get_close_matches(asked, folded, n=1) or [n for n in folded if n.startswith(asked)]
+    return f" Did you mean {spell(folded[near[0]])}?" if near else ""
 
 
 class TableWriter(Protocol):
@@ -224,7 +235,7 @@ def readable_format(path: str | Path) -> str:
 
 def is_table_name(name: str) -> bool:
     """Tell whether a text ends as the name of a table that can be read does."""
-    return name.lower().endswith((*_FORMATS, ".txt"))
+    return name.lower().endswith(_FORMATS)
 
 
 def writable_format(path: str | Path) -> str:
@@ -232,18 +243,21 @@ def writable_format(path: str | Path) -> str:
     return _format(Path(path), "written")
 
 
+def has_types(kind: str) -> bool:
+    """Tell whether a format brings the types of its columns; the others hold text."""
+    return not kind.startswith((".csv", ".tsv"))
+
+
 def _format(path: Path, done: str) -> str:
     endings = [suffix.lower() for suffix in path.suffixes]
     if not endings:
         return ".csv"
     ending = "".join(endings[-2:]) if endings[-1] == ".gz" else endings[-1]
-    if ending == ".txt":
-        return ".csv"
     if ending not in _FORMATS:
         raise InputError(
             f"{path}: tables cannot be {done} as {ending}. The formats are {', '.join(_FORMATS)}."
         )
-    return ending
+    return ".csv" if ending == ".txt" else ending
 
 
 def formula_table(formulas: Sequence[str], column: str) -> Table:
@@ -280,7 +294,7 @@ def open_table(source: str | Path, batch_rows: int) -> Iterator[Table]:
         return
     path = Path(source)
     kind = readable_format(path)
-    if not kind.startswith((".csv", ".tsv")) and path.exists() and not path.is_file():
+    if has_types(kind) and path.exists() and not path.is_file():
         raise InputError(
             f"{path} is no regular file, and {kind} is not read in one go: write it to a file"
             " first. CSV can be a stream."
@@ -389,6 +403,15 @@ def _delimited(
         raise InputError(f"{name} is empty: a header line with column names is needed.")
     # stdin may begin with a mark of its encoding, too
     header = [column.removeprefix("\ufeff") for column in first[1]]
+    place = f"line {first[0]}"
+    if len(header) == 1:
+        second = next(records, None)
+        records = chain([] if second is None else [second], records)
+        cells = header[0], None if second is None else second[1][0]
+        check_separated(name, place, *cells)
+        if begins_with_data(name, place, *cells):
+            records = chain([(first[0], header)], records)
+            header, place = [FORMULA_COLUMN], ""
     schema = pa.schema([pa.field(column, pa.string()) for column in header])
 
     def checked() -> Iterator[tuple[int, list[Any]]]:
@@ -399,7 +422,8 @@ def _delimited(
                 )
             yield line, record
 
-    return Table(name, schema, _batches(checked(), schema, name, "line", batch_rows), total)
+    batches = _batches(checked(), schema, name, "line", batch_rows)
+    return Table(name, schema, batches, total, place)
 
 
 def _delimited_records(
@@ -413,7 +437,7 @@ def _delimited_records(
         if first is None:
             return
         reader = csv.reader(
-            chain([first], lines), delimiter=delimiter or _delimiter(first), strict=True
+            chain([first], lines), delimiter=delimiter or delimiter_of(first), strict=True
         )
         for record in reader:
             if not record:
@@ -427,11 +451,6 @@ def _delimited_records(
         raise
     except _READ_ERRORS as error:
         raise InputError(f"{name} cannot be read from line {line} on: {error}.") from error
-
-
-def _delimiter(header: str) -> str:
-    """Tell what separates the columns: what is most frequent outside quotes, or the comma."""
-    return max(",;\t", key=re.sub(r'"[^"]*"?', "", header).count)
 
 
 def _json_records(file: TextIO, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -510,11 +529,18 @@ def _workbook(path: Path, batch_rows: int) -> Table:
             " row; give each a name of its own."
         )
     # rows of a sheet count from 1, the header's
+    first, place = 2, "row 1"
+    if len(header) == 1:
+        second = None if len(rows) < 2 or rows[1][0] is None else _as_text(rows[1][0])
+        if begins_with_data(str(path), place, header[0], second):
+            header, first, place = [FORMULA_COLUMN], 1, ""
     records = [
-        (number, dict(zip(header, row, strict=False))) for number, row in enumerate(rows[1:], 2)
+        (number, dict(zip(header, row, strict=False)))
+        for number, row in enumerate(rows[first - 1 :], first)
     ]
     columns = _columns(records) or dict.fromkeys(header, pa.string())
-    return _typed(str(path), columns, iter(records), "row", batch_rows, lambda _: len(records))
+    table = _typed(str(path), columns, iter(records), "row", batch_rows, lambda _: len(records))
+    return replace(table, header=place)
 
 
 def _columns(records: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, pa.DataType]:
@@ -614,29 +640,6 @@ def _batches(
         yield batch()
 
 
-def as_numbers(batch: Batch, names: Iterable[str], name: str, decimal: str = ".") -> pa.Table:
-    """Read columns of text as float64; empty fields become null.
-
-    `name` is that of the table, for messages, and `decimal` the mark before decimals.
-    """
-    table = batch.table
-    for column in names:
-        at = table.schema.get_field_index(column)
-        if at < 0:
-            raise InputError(f"There is no one column {column!r} to read as numbers.")
-        if pa.types.is_string(table.schema.field(at).type):
-            numbers = []
-            for row, value in enumerate(table.column(at).to_pylist()):
-                numbers.append(None if is_empty(value) else as_number(value, decimal))
-                if numbers[-1] is None and not is_empty(value):
-                    raise InputError(
-                        f"{name}, {batch.place(row)}: {value.strip()!r} in column {column!r} is"
-                        " not a number."
-                    )
-            table = table.set_column(at, column, pa.array(numbers, pa.float64()))
-    return table
-
-
 @contextlib.contextmanager
 def open_writer(path: Path | None, kind: str, schema: pa.Schema) -> Iterator[TableWriter]:
     """Open a table to write, in a format of :func:`writable_format`, whatever the file's name.
@@ -671,7 +674,7 @@ def open_writer(path: Path | None, kind: str, schema: pa.Schema) -> Iterator[Tab
 
 def check_columns(schema: pa.Schema, kind: str) -> None:
     """Refuse repeated columns where a format cannot hold them."""
-    if not kind.startswith((".csv", ".tsv")):
+    if has_types(kind):
         for name in schema.names:
             if schema.names.count(name) > 1:
                 raise InputError(

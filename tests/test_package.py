@@ -29,9 +29,9 @@ PACKAGE = Path(sklearn_kt.__file__).parent
 LAYERS = [
     {"exceptions"},
     {"_cells", "_files", "_formula", "_model_guards", "fitting"},
-    {"_scaling"},
+    {"_headers", "_property_names", "_scaling"},
     {"_settings", "_targets", "compositions", "datasets", "hub", "randomness", "tables"},
-    {"conditions", "descriptors", "tokenizer"},
+    {"_numbers", "conditions", "descriptors", "tokenizer"},
     {"encoder"},
     {"persistence"},
     {"structures"},

@@ -158,7 +158,7 @@ def test_rows_that_are_no_compositions() -> None:
 @pytest.mark.parametrize(
     ("properties", "message"),
     [
-        (["bandgap"], "did you mean band_gap"),
+        (["bandgap"], "Did you mean 'band_gap'"),
         (["colour"], "is no property of the checkpoint 'default'"),
         (["band gap", "band_gap"], "named twice"),
         ("band gap", r"pass \['band gap'\]"),

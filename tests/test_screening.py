@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import itertools
 import json
 import os
@@ -259,8 +260,8 @@ def test_csv_and_the_formula_nan(ending: str, tmp_path: Path) -> None:
     result = screen(MeanNumber().fit(None), path, tmp_path / "o.parquet", formula_column="x")
     out = pd.read_parquet(result.path)
     assert out["x"].tolist() == ["NaN", "No", "KCl", "InN"]
-    # other columns are text unless one asks
-    assert out["price"].tolist() == ["1.5", "", "3.0", "4.0"]
+    # where the sink has types, numbers are numbers
+    np.testing.assert_array_equal(out["price"], frame["price"])
     assert out.columns.tolist() == ["price", "x", "prediction", "prediction_std"]
     result = screen(
         MeanNumber().fit(None), path, tmp_path / "p.parquet", formula_column="x", columns=[]
@@ -269,10 +270,24 @@ def test_csv_and_the_formula_nan(ending: str, tmp_path: Path) -> None:
     model = MeanNumber().fit(None)
     for number, options in enumerate(({"where": "price > 2"}, {"top_k": 2, "sort_by": "price"})):
         sink = tmp_path / f"{number}.csv.gz"
-        with pytest.raises(InputError, match="numbers"):
-            screen(model, path, sink, formula_column="x", **options)
-        screen(model, path, sink, formula_column="x", numbers=["price"], **options)
+        screen(model, path, sink, formula_column="x", **options)
         assert sorted(pd.read_csv(sink)["price"]) == [3.0, 4.0]
+    # of an expression it is not known what is a number
+    above = pc.field("price") > 2
+    with pytest.raises(InputError, match="numbers"):
+        screen(model, path, tmp_path / "e.csv", formula_column="x", where=above)
+    screen(model, path, tmp_path / "e.csv", formula_column="x", where=above, numbers=["price"])
+    assert (tmp_path / "e.csv").read_bytes() == gzip.decompress(
+        (tmp_path / "0.csv.gz").read_bytes()
+    )
+    # all others stay the text that they are
+    (tmp_path / "t.csv").write_text("formula,a,b\nNaCl,1.50,x\nKCl,2,5\n")
+    screen(model, tmp_path / "t.csv", tmp_path / "t.jsonl", where="b == 'x' and a > 1")
+    assert json.loads((tmp_path / "t.jsonl").read_text())["a"] == 1.5
+    screen(model, tmp_path / "t.csv", tmp_path / "u.csv", columns=["a"])
+    assert pd.read_csv(tmp_path / "u.csv", dtype=str)["a"].tolist() == ["1.50", "2"]
+    with pytest.raises(InputError, match=r"t\.csv, line 2: 'x' in column 'b' is not a number"):
+        screen(model, tmp_path / "t.csv", tmp_path / "v.csv", where="b > 1")
 
 
 @pytest.mark.slow
@@ -955,19 +970,59 @@ def test_the_moment_that_another_process_finishes(table: Path, tmp_path: Path) -
 
 
 def test_a_large_row_group_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources_module, "_ROWS_OF_A_TASK", 100)
     source = tmp_path / "in.parquet"
     pd.DataFrame({"formula": FORMULAS, "n": range(len(FORMULAS))}).to_parquet(source)
     assert pq.read_metadata(source).num_row_groups == 1
-    tasks = list(open_source(source, "formula", None, None, [], 30).tasks())
-    assert [task.rows for task in tasks] == [120] * 4
-    assert [task.first_row for task in tasks] == [0, 120, 240, 360]
+    tasks = list(open_source(source, "formula", None, None, [], 100).tasks())
+    assert [task.rows for task in tasks] == [100, 100, 100, 100, 80]
+    assert [task.first_row for task in tasks] == [0, 100, 200, 300, 400]
+    assert tasks[1].place_of(7) == f"{source}, row 107"
     found = pa.concat_tables(part for task in tasks for part in task.tables(30))
     assert found["n"].to_pylist() == list(range(len(FORMULAS)))
-    monkeypatch.setattr(sources_module, "_ROWS_OF_A_TASK", 1)
-    assert len(list(open_source(source, "formula", None, None, [], 1).tasks())) == 16
+    # each task unpacks what lies before it
+    monkeypatch.setattr(sources_module, "_TASKS_OF_A_GROUP", 8)
+    assert [task.rows for task in open_source(source, "formula", None, None, [], 7).tasks()] == [
+        *[63] * 7,
+        39,
+    ]
     result = screen(MeanNumber().fit(None), source, tmp_path / "o.parquet", deduplicate=False)
     assert pd.read_parquet(result.path)["n"].tolist() == list(range(len(FORMULAS)))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_little_is_lost_whatever_the_format(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As read by default: a table that a kill meets in the middle is not begun again."""
+    n_rows = 40_000
+    formulas = [f"Na{n // 200 + 1}Cl{n % 200 + 1}" for n in range(n_rows)]
+    source = tmp_path / f"in.{ending}"
+    frame = pd.DataFrame({"formula": formulas})
+    if ending == "csv":
+        frame.to_csv(source, index=False)
+    elif ending == "jsonl":
+        frame.to_json(source, orient="records", lines=True)
+    else:
+        frame.to_parquet(source, row_group_size=10**6)
+    done: list[int] = []
+    predict = MeanNumber.predict
+
+    def counting(self: MeanNumber, X: Any, return_std: bool = False) -> Any:
+        done.append(len(X))
+        if sum(done) > n_rows / 2:
+            raise KeyboardInterrupt
+        return predict(self, X, return_std)
+
+    monkeypatch.setattr(MeanNumber, "predict", counting)
+    with pytest.raises(KeyboardInterrupt):
+        screen(MeanNumber().fit(None), source, tmp_path / "o.csv", deduplicate=False)
+    kept = sum(
+        json.loads(path.read_text())["rows"] for path in tmp_path.glob("o.csv.parts/part-*.json")
+    )
+    assert n_rows / 2 - kept < 10_000
+    monkeypatch.setattr(MeanNumber, "predict", predict)
+    result = screen(MeanNumber().fit(None), source, tmp_path / "o.csv", deduplicate=False)
+    assert result.n_written == n_rows
 
 
 def test_sinks_that_are_no_new_files(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from sklearn_kt import tables
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.tables import (
     _delimited,
-    as_numbers,
     open_table,
     open_writer,
     readable_format,
@@ -271,23 +270,6 @@ def test_a_column_of_a_name_like_it_is_proposed(tmp_path: Path) -> None:
                 table.column(name)
         with pytest.raises(InputError, match=r"price\.$"):
             table.column("strength")
-
-
-def test_text_as_numbers(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("a,b\n 1.5,x\n,y\n1e3,z\n")
-    with open_table(tmp_path / "t.csv", 10) as table:
-        [batch] = table.batches
-    assert as_numbers(batch, ["a"], "t")["a"].to_pylist() == [1.5, None, 1000.0]
-    (tmp_path / "g.csv").write_text("a;b\n1,5;x\n2;\n")
-    with open_table(tmp_path / "g.csv", 10) as table:
-        [german] = table.batches
-    assert as_numbers(german, ["a"], "g", ",")["a"].to_pylist() == [1.5, 2.0]
-    with pytest.raises(InputError, match="g, line 2: '1,5' in column 'a' is not a number"):
-        as_numbers(german, ["a"], "g")
-    with pytest.raises(InputError, match="t, line 2: 'x' in column 'b' is not a number"):
-        as_numbers(batch, ["b"], "t")
-    with pytest.raises(InputError, match="no one column 'c'"):
-        as_numbers(batch, ["c"], "t")
 
 
 FIELDS = st.text(st.characters(codec="utf-8"), max_size=8)

@@ -182,8 +182,8 @@ def _find(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
                 return path
     looked = ", ".join(map(str, places)) or "the folder $SKLEARN_KT_DATA, which is not set"
     raise DatasetError(
-        f"Neither {name}.csv.gz nor {name}.csv is in {looked}. Give the folder as data_dir or set "
-        "SKLEARN_KT_DATA to it."
+        f"Neither {name}.csv.gz nor {name}.csv is in {looked}. Give the folder as data_dir"
+        " (--data-dir) or set SKLEARN_KT_DATA to it."
     )
 
 

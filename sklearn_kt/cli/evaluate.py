@@ -9,18 +9,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklearn_kt._cells import FORMULA_COLUMN
+from sklearn_kt._cells import FORMULA_COLUMN, with_unit
 from sklearn_kt._files import replacing
 from sklearn_kt._formula import file_stem
 from sklearn_kt.exceptions import InputError
 
+from .checks import check_output
 from .console import print_table, printable, tell
 from .options import (
     FORMATS,
     add_columns,
     add_conditions,
     add_data_dir,
-    add_missing,
+    add_dropping,
     add_models,
     add_seed,
     listed,
@@ -70,7 +71,7 @@ def add_parser(commands: Any) -> None:
         " tables) or one of them, such as meps",
     )
     add_columns(parser)
-    add_missing(parser)
+    add_dropping(parser)
     add_conditions(parser)
     parser.add_argument(
         "--carrier", choices=("p", "n"), default="p", help="doping of seebeck (default: p)"
@@ -117,6 +118,8 @@ def run(args: argparse.Namespace) -> None:
     # before the seconds that libraries take to load: it may be no folder
     kept = contextlib.nullcontext() if args.output_dir is None else output_folder(args.output_dir)
     with kept as folder:
+        if folder is not None:
+            check_output(folder / _PREDICTIONS, args.data, args.leaderboard)
         tasks = _benchmarks(args) if args.dataset else _table(args)
 
         from sklearn_kt.evaluation import evaluate
@@ -196,6 +199,7 @@ def _benchmarks(args: argparse.Namespace) -> list[Task]:
         ("--decimal", args.decimal != "."),
         ("--unit", args.unit is not None),
         ("--missing", args.missing != "error"),
+        ("--errors", args.errors != "raise"),
     ):
         if is_given:
             raise InputError(f"{option} belongs to --data.")
@@ -333,8 +337,9 @@ def _score_tables(
     for kind, part in summary.groupby(kinds, sort=False):
         tasks = [result.tasks[name] for name in part["task"].unique()]
         text = summary_text(part, rows=rows == "unseen", times=times)
-        units = {task.name: f" ({task.unit})" if task.unit else "" for task in tasks}
-        text["task"] += part["task"].map(units)
+        text["task"] = part["task"].map(
+            {task.name: with_unit(task.name, task.unit) for task in tasks}
+        )
         title = f"{len(tasks)} tasks of {kind}"
         if len(tasks) == 1:
             text = text.drop(columns="task")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklearn_kt._cells import unit_of_name
-from sklearn_kt._files import check_place, image_format, replacing
+from sklearn_kt._cells import with_unit
+from sklearn_kt._files import image_format, replacing
 from sklearn_kt.exceptions import InputError
 
+from .checks import check_conditions, check_output
 from .console import print_table, tell
-from .formulas import FormulaReader
+from .formulas import FormulaReader, read_formulas
 from .options import (
     BATCH_ROWS,
     FORMATS,
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     if args.output is not None:
         image_format(args.output)
-        check_place(args.output)
+        check_output(args.output, args.model, args.background)
         if len(args.formulas) > 1:
             raise InputError(
                 f"--output names one image, and there are {len(args.formulas)} formulas: leave it"
@@ -123,12 +125,15 @@ def run(args: argparse.Namespace) -> None:
     from sklearn_kt.persistence import describe_model
 
     about = describe_model(args.model)["about"]
+    check_conditions(about, args, ())
+    read_formulas(args.formulas)
 
-    from sklearn_kt._formula import file_stem
     from sklearn_kt.plotting import write_explanation
 
-    for number, values in enumerate(_explanations(args, [*model_targets(about)])):
-        output = Path(args.output or f"{file_stem(values.formula)}.png")
+    stems = [_stem(formula, args) for formula in args.formulas]
+    found = _explanations(args, [*model_targets(about)])
+    for number, (stem, values) in enumerate(zip(stems, found, strict=True)):
+        output = Path(args.output or f"{stem}.png")
         with replacing(output) as path:
             if number:
                 print()
@@ -138,6 +143,14 @@ def run(args: argparse.Namespace) -> None:
         tell("wrote", str(output))
 
 
+def _stem(formula: str, args: argparse.Namespace) -> str:
+    """Name a file after a formula and the conditions, which are the same for all of a command."""
+    from sklearn_kt._formula import file_stem
+
+    given = [f"{name}_{value}" for name, values in args.conditions.items() for value in values]
+    return "_".join([file_stem(formula), *(re.sub(r"[^\w.+-]+", "_", text) for text in given)])
+
+
 def _label(args: argparse.Namespace, about: dict[str, Any]) -> str:
     """Name what is predicted, with its unit: what a classifier gives is no quantity of a table."""
     targets = model_targets(about)
@@ -145,8 +158,7 @@ def _label(args: argparse.Namespace, about: dict[str, Any]) -> str:
         return "prediction"
     # one of several may be named by its number
     name = args.target if args.target in targets else [*targets][int(args.target or 0)]
-    unit = targets[name]
-    return f"{name} ({unit})" if unit and unit != unit_of_name(name) else name
+    return with_unit(name, targets[name])
 
 
 def _explanations(

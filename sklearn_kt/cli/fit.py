@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sklearn_kt._files import check_place, replacing
+from sklearn_kt._files import replacing
 
+from .checks import CATEGORIES, CONDITIONS, check_output
 from .console import spell_scores, tell
 from .options import (
     FORMATS,
     HELD_OUT,
     add_columns,
     add_conditions,
-    add_missing,
+    add_dropping,
     add_model_name,
     add_training,
 )
@@ -37,7 +38,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("data", metavar="DATA", help=f"table: {FORMATS}, or - (CSV from stdin)")
     add_columns(parser)
-    add_missing(parser)
+    add_dropping(parser)
     add_conditions(parser)
     add_model_name(parser)
     add_training(parser)
@@ -53,7 +54,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    check_place(args.output)
+    check_output(args.output, args.data)
     problem = table_problem(args, args.data)
 
     from sklearn.pipeline import Pipeline
@@ -85,9 +86,12 @@ def run(args: argparse.Namespace) -> None:
             "fitted as": args.model,
             "rows": len(problem.target) - problem.n_weightless,
             **({"rows without a target": problem.n_dropped} if problem.n_dropped else {}),
+            **({"rows that are no compositions": problem.n_rejected} if problem.n_rejected else {}),
             **({"rows of weight 0": problem.n_weightless} if problem.n_weightless else {}),
             "elements": " ".join(problem.elements),
-            "conditions": ", ".join(args.conditions or ()),
+            "classes": ", ".join(map(str, getattr(model, "classes_", ()))),
+            CONDITIONS: ", ".join(args.conditions or ()),
+            CATEGORIES: ", ".join(problem.categories),
             "rows that repeat a composition": problem.repeats,
             "weights": args.weights or "",
             "date": datetime.now(UTC).date().isoformat(),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sklearn_kt._cells import FORMULA_COLUMN, is_empty
+from sklearn_kt._cells import FORMULA_COLUMN, is_decimal_comma, is_empty
 from sklearn_kt._files import replacing
-from sklearn_kt.exceptions import CompositionError, InputError
+from sklearn_kt.exceptions import CompositionError, CompositionWarning, InputError
 
 from .console import tell
 
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FormulaReader",
+    "check_added",
     "extended",
     "formulas_among",
     "given_table",
+    "read_formulas",
     "with_values",
     "write_rows",
 ]
@@ -47,6 +50,7 @@ class FormulaReader:
 
         self.name = table.name
         self.amounts = args.amounts
+        self.remedy = getattr(args, "remedy", "")
         self.column, self.batches = _formula_column(table, args, targets)
         self._columns = CompositionColumns(
             table.schema, table.name, self.column, args.amounts, targets, args.decimal
@@ -69,9 +73,24 @@ class FormulaReader:
 
         batch, findings = read_rows(values, amounts=self.amounts or "atomic")
         if findings.rejected and errors == "raise":
-            raise InputError(f"{self.name}, {findings.rejection(place)}")
+            text = f"{self.name}, {findings.rejection(place)} {self.remedy}".rstrip()
+            value = findings.rejected[0][1]
+            if isinstance(value, dict) and any(map(is_decimal_comma, value.values())):
+                text += " For a decimal comma say --decimal ,."
+            raise InputError(text)
         findings.warn(lambda row: f"{self.name}, {place(row)}")
         return batch
+
+    def check(self, errors: str) -> None:
+        """Read the first rows: what is wrong with them is said before models are loaded."""
+        first = next(self.batches, None)
+        if first is None:
+            return
+        self.batches = chain([first], self.batches)
+        with warnings.catch_warnings():
+            # said again when they are predicted
+            warnings.simplefilter("ignore", CompositionWarning)
+            self.read(self.values(first), first.place, errors)
 
     def formulas(self, values: list[Any], batch: CompositionBatch) -> list[Any]:
         """Spell what was read as in the table, or in atoms what was read as something else."""
@@ -86,6 +105,7 @@ def _formula_column(
     It is the one that was asked for, or "formula", or the only one that reads as formulas.
     """
     from sklearn_kt._formula import ELEMENTS
+    from sklearn_kt._headers import reads_as_formula
 
     names = table.schema.names
     has_elements = args.amounts is not None and any(name in ELEMENTS for name in names)
@@ -93,7 +113,10 @@ def _formula_column(
         return args.formula_column or FORMULA_COLUMN, table.batches
     first = next(table.batches, None)
     if first is None:
-        return FORMULA_COLUMN, table.batches
+        raise InputError(
+            f"{table.name} has no column {FORMULA_COLUMN!r} and no rows, which would tell where"
+            " formulas are: name their column by --formula-column."
+        )
     found = [
         name
         for at, name in enumerate(names)
@@ -104,8 +127,20 @@ def _formula_column(
             f"{table.name} has no column {FORMULA_COLUMN!r}, and {len(found)} of its columns read"
             f" as formulas ({', '.join(found)}): name one by --formula-column."
         )
+    if found and table.header and reads_as_formula(found[0]):
+        raise InputError(
+            f"{table.name}, {table.header}: {found[0]!r} is a formula like those below it, and not"
+            f" the name of a column. Put a header before it, in which the formulas are called"
+            f" {FORMULA_COLUMN!r}; if it is the name, say --formula-column {found[0]}."
+        )
     if found:
         tell("note", f"the formulas of {table.name} are read from its column {found[0]!r}.")
+    elif not any(name in ELEMENTS for name in names):
+        beside = f" beside {', '.join(targets)}" if targets else ""
+        raise InputError(
+            f"{table.name} has no column {FORMULA_COLUMN!r}, and none of its columns{beside} reads"
+            f" as formulas ({', '.join(names)}): name it by --formula-column."
+        )
     return found[0] if found else FORMULA_COLUMN, chain([first], table.batches)
 
 
@@ -129,9 +164,11 @@ def formulas_among(data: list[str]) -> list[str] | None:
                 f"{tables[0]} is a table: name one table and nothing else, or formulas."
             )
         return data
-    if not data or tables:
+    if tables:
         return None
     [text] = data
+    if not text:
+        raise InputError("'' is neither a table nor a formula: name one.")
     try:
         parse_formula(text)
     except CompositionError as error:
@@ -141,17 +178,54 @@ def formulas_among(data: list[str]) -> list[str] | None:
     return data
 
 
+def read_formulas(formulas: list[str]) -> None:
+    """Check formulas that were given as such."""
+    from sklearn_kt.compositions import read_rows
+
+    findings = read_rows(formulas)[1]
+    if findings.rejected:
+        raise InputError(findings.rejection(lambda row: f"formula {row + 1}"))
+
+
 @contextlib.contextmanager
 def given_table(args: argparse.Namespace) -> Iterator[Table]:
     """Open the table that was named, or one of the formulas that were."""
-    from sklearn_kt.tables import STDIN, formula_table, open_table
+    from sklearn_kt._numbers import with_numbers
+    from sklearn_kt.tables import formula_table, open_table
 
     formulas = formulas_among(args.data)
     if formulas is not None:
         yield formula_table(formulas, args.formula_column or FORMULA_COLUMN)
         return
-    with open_table(args.data[0] if args.data else STDIN, args.batch_size) as table:
-        yield table
+    with open_table(args.data[0], args.batch_size) as table:
+        yield with_numbers(table, _types_to_write(table, args), args.decimal)
+
+
+def _types_to_write(table: Table, args: argparse.Namespace) -> dict[str, pa.DataType]:
+    """Find the columns of a text file that are numbers in an output that has types."""
+    from sklearn_kt._numbers import number_columns
+    from sklearn_kt.tables import (
+        STDIN,
+        check_columns,
+        has_types,
+        readable_format,
+        writable_format,
+    )
+
+    [source] = args.data
+    if args.output is None or not has_types(writable_format(args.output)):
+        return {}
+    is_stream = source == STDIN or not Path(source).is_file()
+    if not is_stream and not has_types(readable_format(source)):
+        return number_columns(Path(source), args.decimal, [args.formula_column or FORMULA_COLUMN])
+    check_columns(table.schema, writable_format(args.output))
+    if is_stream and len(table.schema) > 1:
+        tell(
+            "note",
+            f"all columns of {table.name} are text in {args.output}, as a stream is read once; of"
+            " a file, numbers would be numbers.",
+        )
+    return {}
 
 
 def with_values(table: Table, reader: FormulaReader, conditions: dict[str, list[Any]]) -> Table:
@@ -183,6 +257,12 @@ def with_values(table: Table, reader: FormulaReader, conditions: dict[str, list[
 
     reader.batches = repeated(reader.batches)
     return replace(table, schema=pa.schema([*table.schema, *grid.schema]))
+
+
+def check_added(table: Table, names: Collection[str]) -> None:
+    """Refuse a table that has a column which is to be added."""
+    if clash := [name for name in table.schema.names if name in names]:
+        raise InputError(f"{table.name} already has a column {clash[0]!r}: rename it.")
 
 
 def extended(
@@ -218,9 +298,7 @@ def extended(
     import numpy as np
     import pyarrow as pa
 
-    clash = sorted({*added.names} & set(table.schema.names))
-    if clash:
-        raise InputError(f"{table.name} already has a column {clash[0]!r}: rename it.")
+    check_added(table, added.names)
     schema = pa.schema([*table.schema.remove_metadata(), *added])
     rejected: list[str] = []
     # of no rows, too
@@ -258,6 +336,10 @@ def write_rows(
 ) -> None:
     """Write a table part by part, and say how long it is, and more, unless it goes to stdout."""
     n_rows = 0
+    if output is None:
+        # what fails before the first row leaves nothing on stdout
+        first = next(rows, None)
+        rows = chain([] if first is None else [first], rows)
     with _table_writer(output, schema) as writer:
         for part in rows:
             writer.write_table(part)

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sklearn_kt._files import check_place
 from sklearn_kt.exceptions import InputError
 
+from .checks import check_output
 from .console import printable, tell
 from .formulas import FormulaReader
 from .options import BATCH_ROWS, FORMATS, add_columns, add_conditions
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     if args.output is not None:
         if Path(args.output).suffix.lower() not in (".html", ".htm"):
             raise InputError(f"{args.output}: what was found is written as a page: name it .html.")
-        check_place(args.output)
+        check_output(args.output, args.data)
 
     import pyarrow as pa
 

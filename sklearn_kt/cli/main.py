@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import contextlib
 import io
@@ -52,6 +53,9 @@ COMMANDS = (
     train_crystallm,
     pretrain,
 )
+
+# seconds in which a destructor comes to its end
+_MOMENT = 0.05
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,7 +138,10 @@ class _Terminated(SystemExit):
 
 @contextlib.contextmanager
 def _signals_unwind() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exception, so that temporary files disappear."""
+    """Turn SIGTERM and SIGHUP into an exception, so that temporary files disappear.
+
+    It ends the program wherever it comes, as that of Ctrl-C does.
+    """
     # Windows has no SIGHUP, nohup ignores it, and only the main thread may ask
     numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
     caught = [
@@ -153,9 +160,25 @@ def _signals_unwind() -> Iterator[None]:
 
     for number in caught:
         signal.signal(number, end)
+    hook = sys.unraisablehook
+
+    def again(unraisable: Any) -> None:
+        # a destructor swallows what stops the program: stop it a moment later
+        stop = unraisable.exc_value
+        if not isinstance(stop, KeyboardInterrupt | _Terminated):
+            hook(unraisable)
+            return
+        number = int(signal.SIGINT)
+        if isinstance(stop, _Terminated):
+            number = int(str(stop.code)) - 128
+            signal.signal(number, end)
+        threading.Timer(_MOMENT, _thread.interrupt_main, [number]).start()
+
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number in caught:
             signal.signal(number, signal.SIG_DFL)
 

@@ -10,13 +10,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from sklearn_kt._cells import FORMULA_COLUMN, as_number
-from sklearn_kt._files import check_place
+from sklearn_kt._cells import FORMULA_COLUMN, as_number, unit_of_name
 from sklearn_kt.exceptions import InputError
 
 BATCH_ROWS = 10_000
 DEFAULT_MODELS = "imkt,imkt-fast,rf-magpie"
-FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .parquet or .xlsx"
+FORMATS = ".csv, .tsv or .jsonl (or these with .gz), .txt (CSV), .parquet or .xlsx"
 # what a saved model says of its error: of several targets, with " of " and the target
 HELD_OUT = "held-out {}"
 MODEL_FILE = "file written by fit or save_model"
@@ -66,7 +65,11 @@ def model_targets(about: Mapping[str, Any]) -> dict[str, str]:
 
 def spell_units(targets: Mapping[str, str]) -> str:
     """Say what the units of targets are, at the end of a line."""
-    return "".join(f"; {target} in {unit}" for target, unit in targets.items() if unit)
+    return "".join(
+        f"; {target} in {unit}"
+        for target, unit in targets.items()
+        if unit and unit != unit_of_name(target)
+    )
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -128,15 +131,22 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_missing(parser: argparse.ArgumentParser) -> None:
-    """Take what becomes of rows without a target."""
+def add_dropping(parser: argparse.ArgumentParser) -> None:
+    """Take what becomes of rows that nothing can be learned from."""
     parser.add_argument(
         "--missing",
         choices=("error", "drop"),
         default="error",
-        help="rows whose target is empty (of several targets, all): stop, or drop and count them"
-        " (default: error)",
+        help="rows whose target is empty, or NaN, NA and the like among numbers (of several"
+        " targets, all): stop, or drop and count them (default: error)",
     )
+    parser.add_argument(
+        "--errors",
+        choices=("raise", "drop"),
+        default="raise",
+        help="rows that are not compositions: stop, or drop and count them (default: raise)",
+    )
+    parser.set_defaults(remedy="--errors drop leaves them out.")
 
 
 def add_conditions(parser: argparse.ArgumentParser) -> None:
@@ -178,6 +188,7 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         nargs="*",
+        default=["-"],
         metavar="DATA",
         help=f"formulas, or one table: {FORMATS}, or - (default: CSV from stdin)",
     )
@@ -186,18 +197,9 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="table to write: .csv, .tsv, .jsonl, .parquet or .xlsx (default: CSV to stdout)",
+        help="table to write: .csv, .tsv, .jsonl, .txt, .parquet or .xlsx (default: CSV to stdout)",
     )
     add_batch_size(parser, BATCH_ROWS)
-
-
-def check_table_output(output: str | None) -> None:
-    """Refuse a table that cannot be written, before the seconds that libraries take to load."""
-    from sklearn_kt.tables import writable_format
-
-    if output is not None:
-        writable_format(output)
-        check_place(output)
 
 
 @contextlib.contextmanager
@@ -246,12 +248,16 @@ def add_properties(parser: argparse.ArgumentParser) -> None:
 
 
 def property_names(args: argparse.Namespace) -> list[str] | None:
-    """Return the names that ``add_properties`` took."""
-    return None if args.properties is None else args.properties.split(",")
+    """Return the names that ``add_properties`` took, of properties that there are."""
+    if args.properties is None:
+        return None
+    from sklearn_kt._property_names import bundled_properties, choose_properties
+
+    return list(choose_properties(args.properties.split(","), bundled_properties(), "default"))
 
 
 def add_errors(parser: argparse.ArgumentParser) -> None:
-    """Take what becomes of rows that are no compositions."""
+    """Take what becomes of rows that are no compositions, of a command that predicts."""
     parser.add_argument(
         "--errors",
         choices=("raise", "nan"),
@@ -259,6 +265,7 @@ def add_errors(parser: argparse.ArgumentParser) -> None:
         help="rows that are not compositions: stop, or leave their prediction empty"
         " (default: raise)",
     )
+    parser.set_defaults(remedy="--errors nan leaves their predictions empty.")
 
 
 def add_batch_size(parser: argparse.ArgumentParser, default: int) -> None:
@@ -322,25 +329,32 @@ def set_conditions(model: Any, args: argparse.Namespace) -> dict[str, list[Any]]
 
     from sklearn_kt.estimators.base import encoder_of
     from sklearn_kt.screening.conditions import condition_names
+    from sklearn_kt.screening.names import check_given
 
     encoder = encoder_of(model)
-    condition_names(encoder, args.conditions)
+    check_given(condition_names(encoder), args.conditions)
     counted = () if encoder is None else encoder.numbers_
     given = {}
     for name, values in args.conditions.items():
-        if name in counted:
-            numbers = [as_number(value, ".") for value in values]
-            if None in numbers:
-                text = values[numbers.index(None)]
-                raise InputError(
-                    f"--set {name}: {text!r} is not a number, as the model's {name!r} is."
-                )
-        given[name] = numbers if name in counted else values
+        given[name] = set_numbers(name, values) if name in counted else values
         if encoder is not None:
             # told as what they are, and not as values of the rows that they are given to
             places = [f"--set {name}"] * len(values)
             encoder.unlike_training(pd.DataFrame({name: given[name]}), places.__getitem__)
     return given
+
+
+def set_numbers(name: str, values: list[Any]) -> list[float]:
+    """Read the values of a condition that is a number."""
+    numbers = []
+    for value in values:
+        number = as_number(value, ".")
+        if number is None:
+            raise InputError(
+                f"--set {name}: {value!r} is not a number, as the model's {name!r} is."
+            )
+        numbers.append(number)
+    return numbers
 
 
 def _values(text: str) -> list[Any]:

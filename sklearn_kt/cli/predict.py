@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sklearn_kt._cells import as_number
+from sklearn_kt._cells import as_number, is_decimal_comma
 from sklearn_kt.exceptions import InputError
 
+from .checks import check_conditions, check_table_output, is_classifier
 from .console import spell_scores, tell
-from .formulas import FormulaReader, extended, given_table, with_values, write_rows
+from .formulas import FormulaReader, check_added, extended, given_table, with_values, write_rows
 from .options import (
+    HELD_OUT,
     add_errors,
     add_model,
     add_quiet,
     add_set,
     add_stream,
-    check_table_output,
     load_model,
     model_targets,
     positive,
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
     from sklearn_kt.evaluation.scores import TaskKind
     from sklearn_kt.screening.conditions import Conditions
     from sklearn_kt.tables import Batch, Table
+
+# beginnings of the names of columns of numbers that are added
+_STEMS = ("prediction", "prediction_std", "prediction_low", "prediction_high")
+# decimals on a terminal
+_PROBABILITY_DIGITS = 6
 
 
 def add_parser(commands: Any) -> None:
@@ -70,7 +77,8 @@ def add_parser(commands: Any) -> None:
         "--digits",
         type=positive,
         metavar="N",
-        help="round what is added to so many significant digits (default: not at all)",
+        help="round what is added to so many significant digits (default: not at all; on a"
+        " terminal, to a thousandth of the error on held-out rows)",
     )
     add_set(parser)
     add_errors(parser)
@@ -80,7 +88,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    check_table_output(args.output)
+    check_table_output(args.output, args.model, *args.data)
 
     from sklearn_kt.persistence import describe_model
 
@@ -88,6 +96,15 @@ def run(args: argparse.Namespace) -> None:
     with given_table(args) as table:
         # what is wrong with the columns is said before the seconds that libraries take
         reader = FormulaReader(table, args)
+        check_conditions(about, args, table.schema.names)
+        targets = model_targets(about)
+        check_added(table, _names_to_add(args, targets))
+        if is_classifier(about):
+            if args.return_std:
+                raise _without_std(args)
+            if args.interval:
+                raise _without_intervals(args)
+        reader.check(args.errors)
         model = load_model(args)
         from sklearn_kt.estimators.base import UnseenElements, elements_of
         from sklearn_kt.evaluation.scores import HEADLINES
@@ -97,7 +114,6 @@ def run(args: argparse.Namespace) -> None:
         table = with_values(table, reader, given)
         conditions = Conditions.of(model, {}, table.schema.names, args.decimal)
         reader.batches = _checked(reader.batches, reader.name, conditions)
-        targets = model_targets(about)
         predict = _predictor(model, args, conditions, list(targets))
         unseen = UnseenElements(elements_of(model))
         rows = extended(table, reader, args, _added(predict), predict, unseen)
@@ -116,6 +132,8 @@ def run(args: argparse.Namespace) -> None:
             scorers = []
         schema = next(rows).schema
         parts = _taken(_shown(rows, table, args), scorers)
+        if args.output is None and args.digits is None and sys.stdout.isatty():
+            parts = _legible(parts, len(table.schema), about)
         write_rows(parts, schema, args.output, spell_units(targets))
     for scorer in scorers:
         scorer.tell()
@@ -127,6 +145,24 @@ def _coverage(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"must lie between 0 and 1, got {text}")
     return value
+
+
+def _names_to_add(args: argparse.Namespace, targets: Iterable[str]) -> list[str]:
+    """Name the columns that the model will add, as far as it says what it predicts."""
+    stems = ["prediction"]
+    stems += ["prediction_std"] if args.return_std else []
+    stems += ["prediction_low", "prediction_high"] if args.interval else []
+    return [f"{stem}_{target}" for target in targets for stem in stems]
+
+
+def _without_std(args: argparse.Namespace) -> InputError:
+    return InputError(
+        f"The model in {args.model} gives no standard deviation: leave out --return-std."
+    )
+
+
+def _without_intervals(args: argparse.Namespace) -> InputError:
+    return InputError(f"The model in {args.model} gives no intervals: leave out --interval.")
 
 
 def _checked(batches: Iterator[Batch], name: str, conditions: Conditions | None) -> Iterator[Batch]:
@@ -152,11 +188,9 @@ def _predictor(
     from sklearn_kt.screening.tasks import predictions
 
     if args.return_std and not offers_std(model):
-        raise InputError(
-            f"The model in {args.model} gives no standard deviation: leave out --return-std."
-        )
+        raise _without_std(args)
     if args.interval and not offers_intervals(model):
-        raise InputError(f"The model in {args.model} gives no intervals: leave out --interval.")
+        raise _without_intervals(args)
 
     def predict(
         batch: CompositionBatch, formulas: np.ndarray, rows: pa.Table | None = None
@@ -212,6 +246,34 @@ def _taken(rows: Iterator[pa.Table], scorers: list[_Scorer]) -> Iterator[pa.Tabl
             scorer.take(part)
 
 
+def _legible(
+    rows: Iterator[pa.Table], n_given: int, about: Mapping[str, Any]
+) -> Iterator[pa.Table]:
+    """Round what was added for people to read, to digits that can mean something."""
+    import numpy as np
+    import pyarrow as pa
+
+    targets = model_targets(about)
+    digits: dict[str, int] = {}
+    for target in targets:
+        name = HELD_OUT.format("mae") + (f" of {target}" if len(targets) > 1 else "")
+        error = about.get(name)
+        if isinstance(error, float) and 0 < error < math.inf:
+            places = 3 - math.floor(math.log10(error))
+            digits |= {f"{stem}_{target}": places for stem in _STEMS}
+    for part in rows:
+        shown = part
+        for at, field in [*enumerate(part.schema)][n_given:]:
+            known = digits.get(field.name)
+            if field.name.startswith("probability_") and pa.types.is_floating(field.type):
+                known = _PROBABILITY_DIGITS
+            if known is not None:
+                # no minus before a zero
+                values = np.round(part.column(at).to_numpy(), known) + 0.0
+                shown = shown.set_column(at, field, pa.array(values, field.type, from_pandas=True))
+        yield shown
+
+
 class _Scorer:
     """Compares predictions with a column that the model was fitted to."""
 
@@ -227,6 +289,7 @@ class _Scorer:
         self.truth: list[Any] = []
         self.found: list[tuple[Any, ...]] = []
         self.missing = 0
+        self.has_commas = False
 
     def take(self, rows: pa.Table) -> None:
         """Take the measured values of some rows, and what is predicted of them."""
@@ -237,6 +300,7 @@ class _Scorer:
             known = _number(value, self.decimal) if self.task == "regression" else _label(value)
             if known is None or found[0] is None:
                 self.missing += 1
+                self.has_commas |= self.decimal == "." and is_decimal_comma(value)
             else:
                 self.truth.append(known)
                 self.found.append(tuple(found))
@@ -249,7 +313,11 @@ class _Scorer:
 
         if not self.truth:
             if self.missing:
-                tell("note", f"column {self.target!r} of {self.name} holds nothing to score by.")
+                decimal = " For a decimal comma say --decimal ,." if self.has_commas else ""
+                tell(
+                    "note",
+                    f"column {self.target!r} of {self.name} holds nothing to score by.{decimal}",
+                )
             return
         predicted, *probabilities = (np.array(column) for column in zip(*self.found, strict=True))
         scores = score_predictions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from sklearn_kt._cells import (
     as_number,
     is_decimal_comma,
     is_empty,
+    marks_missing,
     names_a_class,
     unit_of_name,
 )
@@ -50,6 +52,10 @@ class Problem:
     repeats: int
     # rows without a target that were left out
     n_dropped: int = 0
+    # rows that are no compositions that were left out
+    n_rejected: int = 0
+    # conditions that are not numbers
+    categories: Sequence[str] = ()
     # rows of weight 0, which are not learned from
     n_weightless: int = 0
     # how much each row counts, if a column says so
@@ -123,10 +129,22 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
     if not rows.formulas:
         raise InputError(f"{table.name} has a header but no rows.")
     n_given = len(rows.formulas)
+    rows.targets = {name: _without_marks(cells, args) for name, cells in rows.targets.items()}
     if args.missing == "drop":
         rows = _with_target(rows, table.name)
     n_dropped = n_given - len(rows.formulas)
-    compositions = reader.read(rows.formulas, rows.places.__getitem__)
+    compositions = reader.read(
+        rows.formulas, rows.places.__getitem__, "raise" if args.errors == "raise" else "nan"
+    )
+    n_rejected = int((~compositions.valid).sum())
+    if n_rejected:
+        kept = np.flatnonzero(compositions.valid).tolist()
+        left = np.flatnonzero(~compositions.valid).tolist()
+        found = [f"{rows.places[row]} ({rows.formulas[row]!r})" for row in left]
+        _tell_dropped(found, len(rows.formulas), table.name, "that are no compositions")
+        if not kept:
+            raise InputError(f"{table.name} has no composition: there is nothing to learn.")
+        compositions, rows = compositions[kept], rows.take(kept)
     rows.formulas = reader.formulas(rows.formulas, compositions)
     if n_samples is not None:
         if n_samples > len(rows.formulas):
@@ -141,26 +159,45 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
     else:
         task, target = _targets(rows.targets[args.target], rows.places, args, table.name)
     weights = _weights(rows.weights, rows.places, args, table.name) if rows.weights else None
+    units = units_of(names, args.unit)
+    _warn_constant(target, names, table.name)
+    inputs = with_conditions(
+        rows.formulas,
+        rows.conditions,
+        lambda row: f"{table.name}, {rows.places[row]}",
+        args.decimal,
+    )
     # rows of weight 0 are not learned from
     learned = compositions if weights is None else compositions[weights > 0]
     return Problem(
-        with_conditions(
-            rows.formulas,
-            rows.conditions,
-            lambda row: f"{table.name}, {rows.places[row]}",
-            args.decimal,
-        ),
+        inputs,
         target,
         task,
         title=printable(table.name),
         target_names=names,
-        units=units_of(names, args.unit),
+        units=units,
         elements=[ELEMENTS[number - 1] for number in sorted(set(learned.atomic_numbers))],
         repeats=len(learned) - len(set(composition_keys(learned).tolist())),
         n_dropped=n_dropped,
+        n_rejected=n_rejected,
+        categories=[name for name in conditions if inputs[name].dtype == object],
         n_weightless=len(compositions) - len(learned),
         weights=weights,
     )
+
+
+def _warn_constant(target: np.ndarray, names: list[str], table: str) -> None:
+    """Warn of targets of one value, which any model predicts without an error."""
+    import pandas as pd
+
+    for name, cells in zip(names, target.reshape(len(target), -1).T, strict=True):
+        values = pd.unique(pd.Series(cells).dropna())
+        if len(values) == 1:
+            tell(
+                "warning",
+                f"all values of column {name!r} of {table} are {values[0]}: there is nothing to"
+                " learn, and scores say nothing.",
+            )
 
 
 def _with_target(rows: _Rows, table: str) -> _Rows:
@@ -173,13 +210,27 @@ def _with_target(rows: _Rows, table: str) -> _Rows:
     if not kept:
         raise InputError(f"{table} has no row with {names}: there is nothing to learn.")
     if dropped:
-        more = ", ..." if len(dropped) > SHOWN_ROWS else ""
-        tell(
-            "dropped",
-            f"{len(dropped):,} of {len(empty):,} rows of {table}, without {names}:"
-            f" {', '.join(dropped[:SHOWN_ROWS])}{more}",
-        )
+        _tell_dropped(dropped, len(empty), table, f"without {names}")
     return rows.take(kept)
+
+
+def _tell_dropped(dropped: Sequence[str], n_rows: int, table: str, why: str) -> None:
+    more = ", ..." if len(dropped) > SHOWN_ROWS else ""
+    tell(
+        "dropped",
+        f"{len(dropped):,} of {n_rows:,} rows of {table}, {why}:"
+        f" {', '.join(dropped[:SHOWN_ROWS])}{more}",
+    )
+
+
+def _without_marks(cells: list[Any], args: argparse.Namespace) -> list[Any]:
+    """Empty cells that say that there is no number; a class may be called like them."""
+    if args.task == "classification":
+        return cells
+    numbers = (as_number(cell, args.decimal) for cell in cells)
+    if not any(number is not None and math.isfinite(number) for number in numbers):
+        return cells
+    return [None if marks_missing(cell) else cell for cell in cells]
 
 
 def target_names(given: str, table: Table) -> list[str]:

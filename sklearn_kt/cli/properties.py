@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from .checks import check_table_output
 from .console import print_table, tell
 from .formulas import FormulaReader, extended, formulas_among, given_table, write_rows
-from .options import add_errors, add_properties, add_stream, check_table_output, property_names
+from .options import add_errors, add_properties, add_stream, property_names
 
 if TYPE_CHECKING:
     from sklearn_kt.tables import Table
@@ -45,7 +46,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    check_table_output(args.output)
+    check_table_output(args.output, *args.data)
     if args.list:
         from sklearn_kt.properties import list_properties
 

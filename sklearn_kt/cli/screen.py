@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 from sklearn_kt.exceptions import InputError
 
+from .checks import check_conditions, check_filter, check_new, check_table_output, is_classifier
 from .console import tell
 from .formulas import FormulaReader
 from .options import (
@@ -21,15 +22,15 @@ from .options import (
     add_properties,
     add_quiet,
     add_set,
-    check_table_output,
     load_model,
     model_targets,
+    positive,
     property_names,
     set_conditions,
     spell_units,
 )
 
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 8_192
 
 
 def add_parser(commands: Any) -> None:
@@ -52,12 +53,6 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--columns", metavar="A,B,...", help="columns of SOURCE to keep (default: all)"
     )
-    parser.add_argument(
-        "--numbers",
-        metavar="A,B,...",
-        help="columns of a text file to read as numbers, for --where and --sort-by (default: none,"
-        " all stay text)",
-    )
     add_properties(parser)
     parser.add_argument(
         "--where",
@@ -66,7 +61,7 @@ def add_parser(commands: Any) -> None:
         ' blanks or signs are written col("prediction_gap (eV)")',
     )
     parser.add_argument(
-        "--top-k", type=int, metavar="K", help="keep the K rows of the highest --sort-by"
+        "--top-k", type=positive, metavar="K", help="keep the K rows of the highest --sort-by"
     )
     parser.add_argument(
         "--sort-by",
@@ -102,20 +97,22 @@ def add_parser(commands: Any) -> None:
         "--output",
         required=True,
         metavar="FILE",
-        help="file to write: .parquet, .csv, .tsv, .jsonl or .xlsx",
+        help="file to write: .parquet, .csv, .tsv, .jsonl, .txt or .xlsx",
     )
     parser.set_defaults(run=run, interrupted="the same command goes on")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    check_table_output(args.output)
+    check_table_output(args.output, args.model, args.source)
 
     from sklearn_kt.persistence import describe_model
 
-    targets = model_targets(describe_model(args.model)["about"])
+    check_new(args.output)
+    about = describe_model(args.model)["about"]
+    targets = model_targets(about)
     # what is wrong with the columns is said before the seconds that libraries take
-    formula_column = _formula_column(args)
+    formula_column = _formula_column(args, about)
     model = load_model(args)
 
     from sklearn_kt.export import reduce_precision
@@ -131,7 +128,6 @@ def run(args: argparse.Namespace) -> None:
             formula_column=formula_column,
             amounts=args.amounts,
             columns=None if args.columns is None else args.columns.split(","),
-            numbers=None if args.numbers is None else args.numbers.split(","),
             decimal=args.decimal,
             return_std=not args.no_std,
             properties=property_names(args) or (),
@@ -155,15 +151,33 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _formula_column(args: argparse.Namespace) -> str:
-    """Find the column of formulas by the first rows of the source, or of its first file."""
+def _formula_column(args: argparse.Namespace, about: Mapping[str, Any]) -> str:
+    """Find the column of formulas by the first rows of the source, or of its first file.
+
+    What does not go together with them and with the model is an error.
+    """
+    from sklearn_kt.screening.sources import source_files
     from sklearn_kt.tables import open_table
 
-    path = Path(args.source)
-    if path.is_dir():
-        path = min(path.glob("*.parquet"), default=path)
-    with open_table(path, args.batch_size) as table:
-        return FormulaReader(table, args).column
+    with open_table(source_files(args.source)[0], args.batch_size) as table:
+        reader = FormulaReader(table, args)
+        names = table.schema.names
+        check_conditions(about, args, names)
+        kept = names if args.columns is None else [*reader.names, *args.columns.split(",")]
+        added = [f"prediction_{target}" for target in model_targets(about)]
+        if not args.no_std and not is_classifier(about):
+            added += [f"prediction_std_{target}" for target in model_targets(about)]
+        added += property_names(args) or ()
+        for name in kept:
+            table.column(name)
+            if name in added:
+                raise InputError(
+                    f"{table.name} has a column {name!r}, which is added: rename it, or leave it"
+                    " out by --columns."
+                )
+        check_filter(args, about, [*kept, *added, *args.conditions])
+        reader.check(args.errors)
+        return reader.column
 
 
 def _cluster(address: str | None) -> AbstractContextManager[Any]:

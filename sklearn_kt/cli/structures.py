@@ -112,6 +112,11 @@ def _generators(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
+    if args.known is not None and Path(args.known).resolve() == Path(args.output_dir).resolve():
+        raise InputError(
+            f"--known {args.known} is the folder to write to, where crystals of yours could be"
+            " replaced: name another by --output-dir."
+        )
     # before the seconds that libraries take to load: it may be no folder
     with output_folder(args.output_dir) as folder:
         for title, table in _tables(args, folder):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn_kt.exceptions import InputError
 
+from .checks import check_table_output
 from .formulas import FormulaReader, given_table, write_rows
-from .options import add_stream, check_table_output, positive
+from .options import add_stream, positive
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +43,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    check_table_output(args.output)
+    check_table_output(args.output, *args.data)
 
     import pyarrow as pa
 

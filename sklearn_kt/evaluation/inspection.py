@@ -19,7 +19,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from sklearn_kt._cells import aligned, as_number, is_empty, names_a_class, unit_of_name
+from sklearn_kt._cells import (
+    aligned,
+    as_number,
+    is_empty,
+    marks_missing,
+    names_a_class,
+    unit_of_name,
+    with_unit,
+)
 from sklearn_kt._formula import shorten
 from sklearn_kt.compositions import ELEMENTS, composition_keys, read_rows
 from sklearn_kt.conditions import composition_column as find_composition_column
@@ -223,9 +231,7 @@ class TargetColumn:
     @property
     def label(self) -> str:
         """Name with its unit."""
-        return (
-            self.name if not self.unit or self.unit in self.name else f"{self.name} ({self.unit})"
-        )
+        return with_unit(self.name, self.unit)
 
     @property
     def spikes(self) -> pd.Series:
@@ -464,6 +470,10 @@ def _read_target(
         labels = pd.Series([names_a_class(cell) for cell in filled], filled.index, dtype=bool)
     else:
         labels = pd.Series(True, filled.index)
+    if task == "regression":
+        # what fit drops as empty
+        marked = filled.map(marks_missing).astype(bool)
+        filled, numbers, good = filled[~marked], numbers[~marked], good[~marked]
     values = numbers[good] if task == "regression" else filled[labels].astype(str)
     spoiled = filled.drop(values.index)
     return TargetColumn(

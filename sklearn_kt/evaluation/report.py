@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, confusion_matrix, roc_curve
 
+from sklearn_kt._cells import with_unit
 from sklearn_kt._files import image_format, replacing
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.plotting import ParityDisplay
@@ -190,6 +191,7 @@ def _section(result: EvaluationResult, task: Task) -> dict[str, Any]:
     best_model = min(losses, key=lambda name: losses[name])
     return {
         "task": task,
+        "target": with_unit(task.target or "the target", task.unit),
         "rows": sum(len(test) for _, test in task.folds.values()),
         "paragraphs": task.description.strip().split("\n\n") if task.description.strip() else [],
         "table": summary_text(summary).drop(columns="task"),
@@ -361,7 +363,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 def _parity_figure(result: EvaluationResult, task: Task) -> Figure:
     outcomes = dict(_outcomes(result, task))
     means = _summary(result, task).set_index("model")
-    label = f"{task.target or 'target'} ({task.unit})" if task.unit else task.target or "target"
+    label = with_unit(task.target or "target", task.unit)
     figure, axes = _panels(len(outcomes))
     for axis, (model, outcome) in zip(axes, outcomes.items(), strict=True):
         ParityDisplay(outcome.y, outcome.predictions).plot(label=label, ax=axis)

@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import type_of_target
 
-from sklearn_kt._cells import FORMULA_COLUMN
+from sklearn_kt._cells import FORMULA_COLUMN, unit_of_name
 from sklearn_kt._targets import as_numbers
 from sklearn_kt.compositions import (
     CompositionBatch,
@@ -128,7 +128,7 @@ class Task:
     @property
     def title(self) -> str:
         """What is predicted, for people."""
-        unit = f" in {self.unit}" if self.unit else ""
+        unit = f" in {self.unit}" if self.unit and self.unit != unit_of_name(self.target) else ""
         return f"{self.name}: {self.kind} of {self.target or 'the target'}{unit}"
 
     def inputs(self, rows: np.ndarray) -> np.ndarray | pd.DataFrame:

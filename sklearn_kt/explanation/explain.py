@@ -166,8 +166,8 @@ def explain(
     game = game_of(row, players, baseline, worth, given)
     if index != "SV" and max_order > game.n_players:
         warnings.warn(
-            f"{row.formulas()[0]} has {game.n_players} player(s), so that there is no "
-            f"interaction of order {max_order}; max_order={game.n_players} is used.",
+            f"{row.formulas()[0]} has {game.n_players} player{'s' * (game.n_players > 1)}, so that"
+            f" there is no interaction of order {max_order}; max_order={game.n_players} is used.",
             ExplanationWarning,
             stacklevel=2,
         )

@@ -15,7 +15,6 @@ then file order decides.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import sys
@@ -27,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sklearn_kt._files import DATA, file_digest, new_folder, replacing
+from sklearn_kt._files import file_digest, new_folder, replacing
+from sklearn_kt._property_names import read_property_table
 from sklearn_kt.compositions import (
     ELEMENTS,
     CompositionBatch,
@@ -139,12 +139,6 @@ class CorpusTable:
     e_hull: Any = None
     structures: Sequence[Mapping[str, Any] | None] | None = None
     name: str = "table"
-
-
-def read_property_table() -> list[dict[str, str]]:
-    """Read what the package says of each property of the shipped checkpoint's corpus."""
-    with (DATA / "properties.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 PROPERTIES: tuple[Property, ...] = tuple(

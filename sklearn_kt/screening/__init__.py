@@ -6,7 +6,19 @@ that was stopped goes on. :func:`charge_neutral_formulas` enumerates candidates.
 
 from __future__ import annotations
 
-from .enumeration import charge_neutral_formulas
-from .screener import ScreeningResult, screen
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .enumeration import charge_neutral_formulas
+    from .screener import ScreeningResult, screen
 
 __all__ = ["ScreeningResult", "charge_neutral_formulas", "screen"]
+
+
+def __getattr__(name: str) -> object:
+    # late: the command line reads filters before the seconds that torch takes to load
+    if name in __all__:
+        from . import enumeration, screener
+
+        return getattr(enumeration if name == "charge_neutral_formulas" else screener, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

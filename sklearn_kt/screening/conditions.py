@@ -16,7 +16,8 @@ from sklearn_kt._cells import as_number, is_empty
 from sklearn_kt.conditions import ConditionEncoder
 from sklearn_kt.estimators.base import encoder_of
 from sklearn_kt.exceptions import ConditionWarning, InputError
-from sklearn_kt.tables import did_you_mean
+
+from .names import check_conditions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,18 +74,8 @@ class Conditions:
             name.
         """
         encoder = encoder_of(model)
-        names = condition_names(encoder, given)
-        for name in given:
-            if name in available:
-                raise InputError(f"the condition {name!r} is given, and a column of the table too.")
-        if several := [name for name in names if available.count(name) > 1]:
-            raise InputError(f"the table has several columns {several[0]!r}; rename all but one.")
-        missing = [name for name in names if name not in given and name not in available]
-        if missing:
-            raise InputError(
-                f"the model needs the condition {missing[0]!r}, which is no column of the table; "
-                "add it, or give its value."
-            )
+        names = condition_names(encoder)
+        check_conditions(names, given, available)
         if encoder is None:
             return None
         columns = tuple(name for name in names if name not in given)
@@ -152,16 +143,9 @@ class Conditions:
         return found
 
 
-def condition_names(encoder: ConditionEncoder | None, given: Iterable[str]) -> list[str]:
-    """Name the conditions of a model, which those that are given must be among."""
-    names = [] if encoder is None else [*encoder.numbers_, *encoder.categories_]
-    for name in given:
-        if name not in names:
-            raise InputError(
-                f"the model has no condition {name!r}; it has"
-                f" {', '.join(map(repr, names)) or 'none'}.{did_you_mean(name, names)}"
-            )
-    return names
+def condition_names(encoder: ConditionEncoder | None) -> list[str]:
+    """Name the conditions of a model."""
+    return [] if encoder is None else [*encoder.numbers_, *encoder.categories_]
 
 
 @contextmanager

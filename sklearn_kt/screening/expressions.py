@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sklearn_kt.exceptions import InputError
+from sklearn_kt.tables import did_you_mean
 
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
 
-__all__ = ["parse_expression"]
+__all__ = ["compared_columns", "parse_expression", "unknown_column"]
 
 
 def _divide(left: Expression, right: Expression) -> Expression:
@@ -85,6 +86,59 @@ def parse_expression(text: str) -> Expression:
             f"the filter {text[:60]!r} cannot be read ({error}); write, for example, "
             "\"prediction > 1.5 and symbol in ['a', 'b']\"."
         ) from error
+
+
+def compared_columns(text: str) -> dict[str, set[type]]:
+    """Name the columns of a filter, and what each is compared with.
+
+    Parameters
+    ----------
+    text : str
+        What :func:`parse_expression` reads.
+
+    Returns
+    -------
+    kinds : dict of str to set of type
+        For each column ``str`` if it is compared with text, ``float`` if with anything else.
+
+    Examples
+    --------
+    >>> from sklearn_kt.screening.expressions import compared_columns
+    >>> compared_columns("cost < 2 * 50 and symbol in ['a', 'b']")
+    {'cost': {<class 'float'>}, 'symbol': {<class 'str'>}}
+    """
+    parse_expression(text)
+    tree = ast.parse(text.strip(), mode="eval")
+    found: dict[str, set[type]] = {name: set() for name in _names(tree)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            names = _names(node)
+            texts = {part.value for part in ast.walk(node) if _is_text(part)} - {*names}
+            for name in names:
+                found[name].add(str if texts else float)
+    return found
+
+
+def unknown_column(name: str, names: Sequence[str]) -> str:
+    """Say that a filter names no column, and how the one that may be meant is written."""
+    near = did_you_mean(name, names, lambda n: n if n.isidentifier() else f'col("{n}")')
+    return f"there is no column {name!r} among {', '.join(names)}.{near}"
+
+
+def _names(tree: ast.AST) -> list[str]:
+    """Name the columns in a part of a filter; ``col`` is none."""
+    names = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(args=[ast.Constant(value=str(name))]):
+                names.append(name)
+            case ast.Name(id=name) if name != "col":
+                names.append(name)
+    return names
+
+
+def _is_text(node: ast.AST) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _build(node: ast.expr) -> Any:

@@ -26,10 +26,10 @@ from sklearn_kt._version import __version__
 from sklearn_kt.compositions import read_compositions
 from sklearn_kt.estimators.base import UnseenElements, elements_of
 from sklearn_kt.exceptions import CompositionWarning, InputError
-from sklearn_kt.tables import open_writer, writable_format
+from sklearn_kt.tables import has_types, open_writer, writable_format
 
 from .conditions import Conditions
-from .expressions import parse_expression
+from .expressions import compared_columns, parse_expression
 from .identity import SourceFiles, model_digest
 from .sources import Source, Task, open_source
 from .tasks import (
@@ -135,7 +135,7 @@ def screen(
     ascending: bool = False,
     deduplicate: bool = True,
     errors: str = "raise",
-    batch_rows: int = 65_536,
+    batch_rows: int = 8_192,
     client: Client | None = None,
     verbose: int = 0,
 ) -> ScreeningResult:
@@ -161,8 +161,9 @@ def screen(
     columns : list of str or None, default=None
         Columns of the source to keep beside the compositions; None keeps all.
     numbers : list of str or None, default=None
-        Columns of a text file (CSV) to read as numbers, for `where` and `sort_by`; all others
-        are kept as the text they are.
+        Columns of a text file (CSV) to read as numbers. Those that `where`, as text, compares
+        with numbers, and that of `sort_by`, are read so anyway, and all that hold nothing else
+        where the sink has types (not CSV); others are kept as the text they are.
     decimal : {".", ","}, default="."
         Mark before the decimals of `numbers`, conditions and amounts in a text file, as in ``8,5``.
     return_std : bool, default=True
@@ -200,8 +201,9 @@ def screen(
     errors : {"raise", "nan"}, default="raise"
         A row that is not a composition stops the run, or keeps an empty prediction (which no
         ``where`` about predictions and no ranking lets through).
-    batch_rows : int, default=65536
-        Rows in memory at a time; and rows of a task where the source has no row groups.
+    batch_rows : int, default=8192
+        Rows in memory at a time, and rows of a task, which is lost if the run is killed; of a row
+        group of a parquet file at least a 256th, rounded up to a multiple.
     client : distributed.Client or None, default=None
         Dask cluster to predict on; None predicts in this process. Each worker gets the model
         once, and reads parquet files itself, by their absolute path.
@@ -234,7 +236,7 @@ def screen(
 
     Notes
     -----
-    Finished tasks (row groups, of which large ones are cut) are kept in the folder
+    Finished tasks (of `batch_rows` rows) are kept in the folder
     ``<sink>.parts`` until all are done and ``sink`` appears in one piece. However a run ended, the
     same call goes on and writes what it would have written at once. What has another content is
     refused: files of the source (read once more for their checksum, at the speed of the disk; an
@@ -275,12 +277,22 @@ def screen(
     if sink.is_dir():
         raise InputError(f"{sink} is a folder; name a file.")
     if sink.exists() and not sink.is_file():
-        raise InputError(f"{sink} is no file, and a screening is kept in one; name another sink.")
+        raise InputError(f"{sink} is no file, and a screening is kept in one; choose another name.")
     kind = writable_format(sink)
     # before it predicts, which may fill caches
     model = model_digest(estimator)
+    filtered = compared_columns(where) if isinstance(where, str) else {}
     opened = open_source(
-        source, formula_column, amounts, columns, numbers or [], batch_rows, decimal
+        source,
+        formula_column,
+        amounts,
+        columns,
+        numbers or [],
+        batch_rows,
+        decimal,
+        compared={*(name for name, kinds in filtered.items() if kinds == {float}), sort_by or ""},
+        texts=[name for name, kinds in filtered.items() if str in kinds],
+        typed=has_types(kind),
     )
     return_std = return_std and not hasattr(estimator, "classes_")
     wanted = tuple(properties)
@@ -302,6 +314,7 @@ def screen(
         return_std,
         wanted,
         parse_expression(where) if isinstance(where, str) else where,
+        tuple(filtered),
         top_k,
         sort_by or next(iter(probe)),
         ascending,
@@ -371,7 +384,7 @@ class _Run:
             # by a run that was killed before it could remove its parts
             is_written = self.sink.exists() and done.exists() and not merged.exists()
             if self.sink.exists() and not is_written:
-                raise InputError(f"{self.path} exists already: delete it, or choose another sink.")
+                raise InputError(f"{self.path} exists already: delete it, or choose another name.")
             self._claim()
             if not is_written:
                 try:
@@ -407,7 +420,7 @@ class _Run:
             lock.acquire(timeout=_PATIENCE)
         except Timeout:
             raise InputError(
-                f"Another process is screening to {self.path}: wait for it, or choose another sink."
+                f"Another process is screening to {self.path}: wait for it, or choose another name."
             ) from None
         try:
             yield

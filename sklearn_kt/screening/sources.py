@@ -1,7 +1,7 @@
 """Where formulas come from: files of tables, and iterables, cut into tasks.
 
-A task is the unit of work that is kept when a run stops: a row group of a parquet file (a large
-one is cut), or so many rows of anything else.
+A task is the unit of work that is kept when a run stops: so many rows, of a parquet file within one
+row group.
 """
 
 from __future__ import annotations
@@ -9,32 +9,31 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sklearn_kt._numbers import number_columns, with_numbers
 from sklearn_kt.exceptions import InputError
 from sklearn_kt.tables import (
-    Batch,
+    STDIN,
     CompositionColumns,
     arrow_errors,
-    as_numbers,
+    has_types,
     only_column,
     open_table,
     readable_format,
 )
 
-__all__ = ["Source", "Task", "open_source"]
+__all__ = ["Source", "Task", "open_source", "source_files"]
 
-# A row group is cut into tasks of so many rows, but not into more than so many tasks: each has to
-# unpack what lies before it.
-_ROWS_OF_A_TASK = 65_536
-_TASKS_OF_A_GROUP = 16
+# A row group is cut into at most so many tasks: each has to unpack what lies before it.
+_TASKS_OF_A_GROUP = 256
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,11 @@ class Task:
     place : str
         What a message calls it.
     first_row : int
-        Row of the file or iterable that it begins with.
-    rows : int
-        How many it has.
+        Position, in the file or iterable, of the row that it begins with.
+    unit : str
+        What a place in a message is called: line or row.
+    numbers : sequence of int
+        Number of each row's place, as in messages of all commands.
     columns : tuple of str
         To read.
     path : str or None
@@ -66,12 +67,22 @@ class Task:
     index: int
     place: str
     first_row: int
-    rows: int
+    unit: str
+    numbers: Sequence[int]
     columns: tuple[str, ...]
     path: str | None = None
     row_group: int = 0
     offset: int = 0
     table: pa.Table | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many it has."""
+        return len(self.numbers)
+
+    def place_of(self, row: int) -> str:
+        """Name the place of a row, for messages."""
+        return f"{self.place}, {self.unit} {self.numbers[row]}"
 
     def tables(self, batch_rows: int) -> Iterator[pa.Table]:
         """Yield the rows, so many at a time."""
@@ -135,6 +146,10 @@ def open_source(
     numbers: list[str],
     task_rows: int,
     decimal: str = ".",
+    *,
+    compared: Collection[str] = (),
+    texts: Collection[str] = (),
+    typed: bool = False,
 ) -> Source:
     """Open a source.
 
@@ -151,9 +166,15 @@ def open_source(
     numbers : list of str
         Columns of text to read as numbers.
     task_rows : int
-        Rows of a task where the source has no row groups; else a task has a multiple of it.
+        Rows of a task; of a large row group, a multiple of it.
     decimal : str, default="."
         Mark before the decimals of numbers in text.
+    compared : collection of str, default=()
+        Columns that a filter or rank needs as numbers: of a text file they are read as such.
+    texts : collection of str, default=()
+        Columns that a filter compares with text.
+    typed : bool, default=False
+        Read all columns of a text file that hold numbers, and no text of a filter, as numbers.
 
     Returns
     -------
@@ -176,6 +197,44 @@ def open_source(
             )
         return _iterable_source(source, formula_column, task_rows)
     path = Path(source)
+    paths = source_files(path)
+    if readable_format(paths[0]) != ".parquet":
+        types = dict.fromkeys(numbers, pa.float64())
+        if not has_types(readable_format(path)):
+            types |= dict.fromkeys(compared, pa.float64())
+            if typed:
+                types |= number_columns(path, decimal, [formula_column, *texts])
+        return _table_source(
+            path, formula_column, amounts, columns, numbers, types, task_rows, decimal
+        )
+    if numbers:
+        raise InputError(f"the columns of {path} have types already: leave numbers out.")
+    return _parquet_source(paths, formula_column, amounts, columns, task_rows)
+
+
+def source_files(source: str | Path) -> list[Path]:
+    """Find the files of a source, which must be there and can be read more than once.
+
+    Parameters
+    ----------
+    source : str or Path
+        As of :func:`open_source`.
+
+    Returns
+    -------
+    paths : list of Path
+        One, or those of a folder.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is a stream.
+    """
+    if str(source) == STDIN:
+        raise InputError(
+            "a source is read more than once, and stdin can be read once: write it to a file first."
+        )
+    path = Path(source)
     paths = [path]
     if path.is_dir():
         paths = sorted(file for file in path.iterdir() if file.suffix.lower() == ".parquet")
@@ -189,11 +248,7 @@ def open_source(
                 f"{file} is no regular file, and a source is read more than once: write it to a"
                 " file first."
             )
-    if readable_format(paths[0]) != ".parquet":
-        return _table_source(path, formula_column, amounts, columns, numbers, task_rows, decimal)
-    if numbers:
-        raise InputError(f"the columns of {path} have types already: leave numbers out.")
-    return _parquet_source(paths, formula_column, amounts, columns, task_rows)
+    return paths
 
 
 def _wanted(
@@ -232,14 +287,14 @@ def _parquet_source(
         identity.append({"file": path.name, "row_groups": sizes})
         first = 0
         for group, rows in enumerate(sizes):
-            smallest = max(_ROWS_OF_A_TASK, rows / _TASKS_OF_A_GROUP)
-            step = task_rows * math.ceil(smallest / task_rows)
+            step = task_rows * max(math.ceil(rows / _TASKS_OF_A_GROUP / task_rows), 1)
             tasks += [
                 Task(
                     index=len(tasks) + number,
                     place=str(path),
                     first_row=first + offset,
-                    rows=min(step, rows - offset),
+                    unit="row",
+                    numbers=range(first + offset, first + min(offset + step, rows)),
                     columns=tuple(wanted),
                     path=str(path.resolve()),
                     row_group=group,
@@ -261,6 +316,7 @@ def _table_source(
     amounts: str | None,
     columns: list[str] | None,
     numbers: list[str],
+    types: dict[str, pa.DataType],
     task_rows: int,
     decimal: str,
 ) -> Source:
@@ -269,21 +325,33 @@ def _table_source(
             table.schema, str(path), formula_column, amounts, decimal=decimal
         )
         wanted = _wanted(table.schema, str(path), compositions, columns)
-        schema = as_numbers(Batch(table.schema.empty_table(), "", []), numbers, "").schema
+        for name in numbers:
+            only_column(table.schema, name, str(path))
+        kept = {name: kind for name, kind in types.items() if name in wanted}
+        schema = with_numbers(table, kept, decimal).schema
     totals: list[Callable[[int], int | None]] = [table.total]
 
-    def tables() -> Iterator[pa.Table]:
+    def tasks() -> Iterator[Task]:
         with open_table(path, task_rows) as table:
             totals[0] = table.total
-            for batch in table.batches:
-                yield as_numbers(batch, numbers, str(path), decimal).select(wanted)
+            batches = with_numbers(table, kept, decimal).batches
+            for index, batch in enumerate(batches):
+                yield Task(
+                    index,
+                    str(path),
+                    index * task_rows,
+                    batch.unit,
+                    batch.numbers,
+                    tuple(wanted),
+                    table=batch.table.select(wanted),
+                )
 
     identity = [{"file": path.name, "task_rows": task_rows}]
     return Source(
         pa.schema([schema.field(name) for name in wanted]),
         compositions,
         identity,
-        lambda: _cut(tables(), str(path), tuple(wanted), task_rows),
+        tasks,
         lambda done: totals[0](done),
         (path,),
     )
@@ -293,42 +361,25 @@ def _iterable_source(formulas: Iterable[Any], formula_column: str, task_rows: in
     schema = pa.schema([(formula_column, pa.string())])
     known = len(formulas) if isinstance(formulas, Sized) else None
 
-    def tables() -> Iterator[pa.Table]:
+    def tasks() -> Iterator[Task]:
         iterator = iter(formulas)
-        while part := list(islice(iterator, task_rows)):
+        for index in count():
+            part = list(islice(iterator, task_rows))
+            if not part:
+                return
             try:
-                yield pa.table({formula_column: pa.array(part, pa.string())})
+                rows = pa.table({formula_column: pa.array(part, pa.string())})
             except (pa.ArrowException, UnicodeError) as error:
                 raise InputError(f"source does not yield formulas as text: {error}") from error
+            first = index * task_rows
+            numbers = range(first, first + len(rows))
+            yield Task(index, "source", first, "row", numbers, (formula_column,), table=rows)
 
     identity = [{"formulas": known, "task_rows": task_rows}]
     return Source(
         schema,
         CompositionColumns(schema, "source", formula_column, None),
         identity,
-        lambda: _cut(tables(), "source", (formula_column,), task_rows),
+        tasks,
         lambda _: known,
     )
-
-
-def _cut(
-    tables: Iterator[pa.Table], place: str, columns: tuple[str, ...], task_rows: int
-) -> Iterator[Task]:
-    """Cut tables of any length into tasks of equal length."""
-    held: list[pa.Table] = []
-    n_held = index = 0
-
-    def task(table: pa.Table) -> Task:
-        return Task(index, place, index * task_rows, len(table), columns, table=table)
-
-    for table in tables:
-        held.append(table)
-        n_held += len(table)
-        while n_held >= task_rows:
-            whole = pa.concat_tables(held)
-            yield task(whole.slice(0, task_rows))
-            index += 1
-            held = [whole.slice(task_rows)]
-            n_held -= task_rows
-    if n_held:
-        yield task(pa.concat_tables(held))

@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 from sklearn_kt.compositions import CompositionBatch, read_rows
 from sklearn_kt.estimators.base import UnseenElements, reads_compositions, told_once
 from sklearn_kt.estimators.readouts import decide
-from sklearn_kt.exceptions import CompositionError, InputError, SklearnKTError
+from sklearn_kt.exceptions import CompositionError, InputError, SklearnKTError, reason_of
 from sklearn_kt.properties import PropertyHeads
-from sklearn_kt.tables import CompositionColumns
+from sklearn_kt.tables import CompositionColumns, did_you_mean
 
 from .conditions import Conditions, conditions_checked
+from .expressions import unknown_column
 from .sources import Task
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Plan:
     return_std: bool
     properties: tuple[str, ...]
     where: Expression | None
+    compared: tuple[str, ...]
+    """Columns of the filter, as far as it is text."""
     top_k: int | None
     sort_by: str
     ascending: bool
@@ -95,22 +98,29 @@ def check_plan(plan: Plan) -> None:
     """Try filter and rank on no rows: better to learn before a long run."""
     empty = plan.schema.empty_table()
     names = ", ".join(plan.schema.names)
+    for name in plan.compared:
+        if name not in plan.schema.names:
+            raise InputError(f"where: {unknown_column(name, plan.schema.names)}")
     if plan.where is not None:
         try:
             empty.filter(plan.where)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise InputError(
-                f"where={plan.where} cannot be applied to the columns {names}: {error}. Columns"
-                " of a text file are text; name those to read as numbers in numbers."
+                f"where={plan.where} cannot be applied to the columns {names}:"
+                f" {reason_of(error)}. Of a text file, columns that it compares with numbers are"
+                " read as such where it is text; for an expression of pyarrow name them in numbers."
             ) from error
     if plan.top_k is not None:
         if plan.sort_by not in plan.schema.names:
-            raise InputError(f"sort_by={plan.sort_by!r} is none of the columns {names}.")
+            near = did_you_mean(plan.sort_by, plan.schema.names)
+            raise InputError(f"sort_by={plan.sort_by!r} is none of the columns {names}.{near}")
         if pa.types.is_string(plan.schema.field(plan.sort_by).type):
+            known = ", ".join(
+                field.name for field in plan.schema if pa.types.is_floating(field.type)
+            )
             raise InputError(
-                f"sort_by={plan.sort_by!r} is a column of text, in which '10' comes before '9'."
-                " Name a column of numbers: one that the model adds, or one of the source, which"
-                " for a text file is named in numbers, too."
+                f"sort_by={plan.sort_by!r} is a column of text, which does not rank: name one of"
+                f" numbers by sort_by (--sort-by), such as {known or 'a probability'}."
             )
 
 
@@ -299,10 +309,10 @@ def _filtered(table: pa.Table, where: Expression, task: Task, done: int) -> pa.T
         return table.filter(where)
     # an overflow; of an expression that is no text of ours also a division by zero
     except pa.ArrowInvalid as error:
-        row = task.first_row + done + bisect_left(range(1, len(table) + 1), True, key=fails)
+        row = done + bisect_left(range(1, len(table) + 1), True, key=fails)
         raise InputError(
-            f"{task.place}, row {row}: where={where} cannot be computed ({error}). Rows count from "
-            "0. Compute with decimals (2.0 rather than 2), or leave such rows out of the source."
+            f"{task.place_of(row)}: where={where} cannot be computed ({error}). Compute with"
+            " decimals (2.0 rather than 2), or leave such rows out of the source."
         ) from error
 
 
@@ -316,7 +326,8 @@ def _screened(
 ) -> pa.Table:
     """Add predictions and keys to a table."""
     given = plan.compositions.values(table)
-    batch = _read(given, plan, f"{task.place}, row", task.first_row + counts["rows"])
+    done = counts["rows"]
+    batch = _read(given, plan, task, done)
     # in atoms what was read as something else
     formulas = np.array(given if plan.amounts is None else batch.formulas(), dtype=object)
     for counted in unseen:
@@ -324,8 +335,7 @@ def _screened(
     valid = np.flatnonzero(batch.valid)
     keys = row_keys(batch[valid])
     if plan.conditions is not None:
-        first = task.first_row + counts["rows"]
-        plan.conditions.check(table, lambda row: f"{task.place}, row {first + row}")
+        plan.conditions.check(table, lambda row: task.place_of(done + row))
     if plan.conditions is not None and plan.conditions.columns:
         # rows that differ in a condition are no copies
         keys = _with_conditions(keys, table.select(plan.conditions.columns).take(valid))
@@ -366,18 +376,18 @@ def _screened(
     return table.append_column(KEY, key.take(positions))
 
 
-def _read(given: list[Any], plan: Plan, place: str, first: int) -> CompositionBatch:
+def _read(given: list[Any], plan: Plan, task: Task, done: int) -> CompositionBatch:
     batch, findings = read_rows(given, amounts=plan.amounts or "atomic")
     if findings.rejected and plan.errors == "raise":
         row, value, reason = findings.rejected[0]
         raise CompositionError(
-            f"{findings.rejection(lambda row: f'{place} {first + row}')} Rows count from 0. Pass "
-            "errors='nan' to leave their predictions empty.",
-            row=first + row,
+            f"{findings.rejection(lambda row: task.place_of(done + row))} errors='nan' (--errors"
+            " nan) leaves their predictions empty.",
+            row=task.first_row + done + row,
             value=value,
             reason=reason,
         )
-    findings.warn(lambda row: f"{place} {first + row}")
+    findings.warn(lambda row: task.place_of(done + row))
     return batch
 
 

@@ -272,7 +272,8 @@ class Cached(BaseStructureGenerator):
         progress = tqdm(
             total=len(rows),
             initial=len(found),
-            desc=type(self.generator).__name__,
+            desc="crystals",
+            unit=" formulas",
             disable=not self.verbose,
             file=sys.stderr,
         )

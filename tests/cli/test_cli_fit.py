@@ -31,7 +31,7 @@ WEIGHTS = "name,Fe,Cr,Ni,gap\na,70,20,10,1\nb,90,10,0,2\n" + "c,50,25,25,3\nd,60
         ("formula,gap\nFe,1\n,2\n", "line 3: '' is not a composition"),
         ('formula,gap\n"Fe\n2O3",1\nx,2\n', "line 4: 'x' is not a composition"),
         ("formula,gap\nFe,1\nCo,two\n", "line 3: 'two' in column 'gap' is not a finite number"),
-        ("formula,gap\nFe,1\nCo,nan\n", "line 3: 'nan' in column 'gap' is not a finite number"),
+        ("formula,gap\nFe,1\nCo,nan\n", "line 3: column 'gap' is empty (1 such rows)"),
         ("formula,gap\nFe,1\nCo,\n", "line 3: column 'gap' is empty (1 such rows)"),
         ("formula,gap\nFe,1\nCo\n", "line 3: 1 fields where the header has 2"),
         ("formula,gap\nFe,1\nCo,2,3\n", "line 3: 3 fields where the header has 2"),
@@ -140,7 +140,11 @@ def test_columns_of_elements(run: Run, tmp_path: Path) -> None:
     options = ("--target", "gap", "--model", "et-fractions", "--output", "m")
     code, _, err = run("fit", "t.csv", *options)
     assert code == 2
-    assert_one_line(err, "Column 'formula' is not among", "--amounts atomic or --amounts weight")
+    assert_one_line(
+        err,
+        "no column 'formula', and none of its columns beside gap reads as",
+        "--amounts atomic or --amounts weight",
+    )
     assert run("fit", "t.csv", *options, "--amounts", "weight")[0] == 0
     code, out, _ = run("predict", "m", "t.csv", "--amounts", "weight")
     assert code == 0
@@ -162,7 +166,11 @@ def test_columns_of_elements(run: Run, tmp_path: Path) -> None:
         ("70,20,10", "70,x,10", "the amount of 'Cr' is 'x', which is not a number"),
         ("70,20,10", "0,0,0", "all amounts are zero"),
         ("Fe,Cr,Ni", "Fe,Fe,Ni", "occurs 2 times"),
-        ("Fe,Cr,Ni", "fe,cr,ni", "Column 'formula' is not among"),
+        (
+            "Fe,Cr,Ni",
+            "fe,cr,ni",
+            "no column 'formula', and none of its columns beside gap reads as",
+        ),
     ],
 )
 def test_bad_columns_of_elements(

@@ -188,7 +188,9 @@ def test_the_only_column_of_formulas_is_used(run: Run, tmp_path: Path) -> None:
     assert_one_line(err, "2 of its columns", "composition, parent", "--formula-column")
     code, _, err = run("tokenize", "-", stdin="id,gap\n1,7.8\n")
     assert code == 2
-    assert_one_line(err, "Column 'formula' is not among the columns of stdin: id, gap.")
+    assert_one_line(
+        err, "stdin has no column 'formula', and none of its columns reads as formulas (id, gap)"
+    )
 
 
 def test_module_and_version() -> None:
@@ -217,6 +219,35 @@ def test_reader_that_goes_away(tmp_path: Path) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_a_destructor_ends_the_program(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    """Python drops what is raised there, and would go on to the end."""
+    (tmp_path / "t.csv").write_text("formula\nNaCl\n")
+    program = f"""
+import signal, sys, time
+from sklearn_kt.cli import main, tokenize
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Interrupted:
+    def __del__(self):
+        signal.raise_signal({int(number)})
+tokens = tokenize._tokens
+def slow(*args):
+    Interrupted()
+    time.sleep(20)
+    yield from tokens(*args)
+tokenize._tokens = slow
+sys.exit(main(["tokenize", "t.csv", "-o", "o.csv"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == "sklearn-kt: interrupted: no file was written\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
 @pytest.mark.slow
