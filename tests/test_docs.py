@@ -9,6 +9,7 @@ import functools
 import html.parser
 import http.server
 import importlib
+import inspect
 import io
 import re
 import runpy
@@ -81,6 +82,18 @@ def test_api_lists_every_public_name() -> None:
         # a name may stand in the section of another module that has it
         missing = [n for n in holder.__all__ if id(getattr(holder, n)) not in listed_objects]
         assert set(missing) <= {"__version__"}, f"docs/api/ lacks {module}: {missing}"
+
+
+def test_every_public_name_has_an_example() -> None:
+    without = []
+    for module, names in listed().items():
+        for name in sorted(names):
+            value = getattr(importlib.import_module(module), name)
+            is_code = inspect.isclass(value) or inspect.isroutine(value)
+            is_error = inspect.isclass(value) and issubclass(value, Exception)
+            if is_code and not is_error and ">>> " not in value.__doc__:
+                without.append(f"{module}.{name}")
+    assert not without, f"no example: {', '.join(without)}"
 
 
 def test_gallery_has_what_the_start_page_promises() -> None:
