@@ -295,7 +295,7 @@ def predict_properties(
     from the tables; an unusual one fares worse.
 
     Seebeck coefficients, power factors and effective masses are at 300 K and 1e18 carriers/cm^3
-    [1]_. Power factors are for one second of relaxation time, which is not calculated: at 1e-14 s,
+    [1]_. Power factors are over the relaxation time, which is not calculated: if it is 1e-14 s,
     1 GW/(m K^2 s) is 0.1 uW/(cm K^2). Effective masses are those of free carriers of the same
     conductivity, in masses of an electron; of metals they mean nothing.
 

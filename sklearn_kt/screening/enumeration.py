@@ -26,6 +26,8 @@ _STATES = {
 }
 # each pass over the combinations takes formulas at least as likely that no pass before has taken
 _PASSES = (0.1, 0.01, 0.001, 0.0)
+# choices of oxidation states that are looked at together
+_BATCH = 256
 
 
 def charge_neutral_formulas(
@@ -212,5 +214,12 @@ def _likelihood(
     falls = np.diff(np.sign(states), axis=1)
     apart = np.diff([element.pauling_eneg for element in combination]) > 0
     kept = (likely >= least) & ((falls == 0) | ((falls < 0) & apart)).all(axis=1)
-    neutral = states[kept] @ ratios.T.astype(np.float32) == 0
-    return np.where(neutral, likely[kept, None], -1.0).max(axis=0, initial=-1.0)
+    likely, states = likely[kept], states[kept]
+    found = np.full(len(ratios), -1.0)
+    # all choices for many elements at once would fill the memory
+    for start in range(0, len(likely), _BATCH):
+        rows = slice(start, start + _BATCH)
+        neutral = states[rows] @ ratios.T.astype(np.float32) == 0
+        best = np.where(neutral, likely[rows, None], -1.0).max(axis=0)
+        np.maximum(found, best, out=found)
+    return found
