@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+# what processes of the gallery import
+sys.path.insert(0, str(Path(__file__).parent))
 
 import sklearn_kt
 from benchmarks.site.pages import write_pages
@@ -66,6 +67,7 @@ sphinx_gallery_conf = {
     "doc_module": ("sklearn_kt",),
     "backreferences_dir": "api/backreferences",
     "abort_on_example_error": True,
+    "reset_modules": ("matplotlib", "gallery_warnings.reset"),
     # pictures speak for displays; estimators and tables have HTML
     "capture_repr": ("_repr_html_",),
     "download_all_examples": False,
@@ -173,8 +175,6 @@ def write_results(app: Any) -> None:
 
 def setup(app: Any) -> None:
     """Register the functions above."""
-    # of libraries, about themselves; an example's own warnings are shown on its page
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
     app.connect("autodoc-skip-member", skip_foreign)
     # before numpydoc, which comes at 500
     app.connect("autodoc-process-docstring", spell_shapes, priority=400)

@@ -20,9 +20,10 @@ model = ImplicitKTRegressor(readout="fast", random_state=0).fit(gaps.data[::4], 
 # %%
 # Candidates
 # ----------
-# SMACT combines elements in the oxidation states that occur in known crystals, and keeps what is
-# neutral; it needs the extra ``enumerate``. Formulas come one at a time, so that a list of
-# millions needs no memory. Here they are ternary compounds of two metals and one chalcogen.
+# Elements are combined in the oxidation states that SMACT knows of crystals, and what is neutral is
+# kept, common states first; it needs the extra ``enumerate``. Formulas come one at a time, so that
+# a list of millions needs no memory. Here they are ternary compounds of two metals and one
+# chalcogen.
 
 from collections.abc import Iterator
 

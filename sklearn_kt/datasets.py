@@ -93,6 +93,13 @@ class MatbenchTask:
         other folds without any error.
     has_structures : bool
         Whether the official file holds structures rather than formulas.
+
+    Examples
+    --------
+    >>> from sklearn_kt.datasets import MATBENCH_TASKS
+    >>> task = MATBENCH_TASKS["matbench_steels"]
+    >>> task.n_rows, task.target, task.unit, task.kind
+    (312, 'yield strength', 'MPa', 'regression')
     """
 
     n_rows: int

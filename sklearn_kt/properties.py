@@ -67,8 +67,9 @@ class _Head:
             return f"ROC AUC {self.score:.3f}"
         if self.form == UNIT_FORMS["log"]:
             return f"factor {10**self.score:.3g}"
-        unit = f"log(1 + {self.unit or 'x'})" if self.form else self.unit
-        return f"MAE {self.score:.3g} {unit}".strip()
+        error = f"MAE {np.expm1(self.score) if self.form else self.score:.3g} {self.unit}".strip()
+        # one error of log(1 + x) is an amount of small values and a factor of large ones
+        return f"{error} near 0, factor {np.exp(self.score):.3g} far above" if self.form else error
 
     def values(self, predicted: np.ndarray) -> np.ndarray:
         """Turn predictions into the unit, within the bounds of what pretraining saw."""
@@ -260,14 +261,14 @@ def predict_properties(
         - ``error``: the mean absolute error on compositions held out of pretraining, as an error
           of this value, in ``unit``; nan of probabilities, and of compositions with elements
           that pretraining never saw, of which no error is known;
-        - ``unit``, empty for plain numbers, and for power factors and effective masses, whose table
-          states none;
+        - ``unit``, empty for plain numbers; see the notes for those of transport;
         - ``seen``: ``"label"`` where pretraining had this property of this composition (or held
           it out), ``"formula"`` where it had others of it, ``"no"``, or ``"unknown"`` where a
           checkpoint has no list of what it saw;
-        - ``held_out``: that error as the checkpoint's card has it, a factor where the head
-          predicts a logarithm, or the area under the ROC curve; ``"unknown"`` where no error is
-          known;
+        - ``held_out``: the mean error held out, of all values: in ``unit``; as a factor that
+          values are wrong by where the head predicts their logarithm; both, of values near 0 and
+          of those far above 1, where it predicts log(1 + value); of yes or no the area under the
+          ROC curve; ``"unknown"`` where no error is known;
         - ``source``: whose calculations the head learned from.
 
     Raises
@@ -293,6 +294,18 @@ def predict_properties(
     energy among those calculated. Gaps of semilocal functionals are too small by a third to a
     half, and polymorphs share one value. The errors were measured on compositions drawn at random
     from the tables; an unusual one fares worse.
+
+    Seebeck coefficients, power factors and effective masses are at 300 K and 1e18 carriers/cm^3
+    [1]_. Power factors are over the relaxation time, which is not calculated: if it is 1e-14 s,
+    1 GW/(m K^2 s) is 0.1 uW/(cm K^2). Effective masses are those of free carriers of the same
+    conductivity, in masses of an electron; of metals they mean nothing.
+
+    References
+    ----------
+    .. [1] F. Ricci et al., "An ab initio electronic transport database for inorganic materials",
+       Sci. Data 4, 170085 (2017). The table is matminer's, and states no units: they follow from
+       those that matminer gives of ``ricci_boltztrap_mp_tabular`` and ``boltztrap_mp``, for its
+       power factors are S^2 sigma and its masses n e^2 / sigma, with sigma in 1e15/(ohm m s).
 
     Examples
     --------

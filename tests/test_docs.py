@@ -9,13 +9,16 @@ import functools
 import html.parser
 import http.server
 import importlib
+import inspect
 import io
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import threading
 import urllib.parse
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -81,6 +84,18 @@ def test_api_lists_every_public_name() -> None:
         assert set(missing) <= {"__version__"}, f"docs/api/ lacks {module}: {missing}"
 
 
+def test_every_public_name_has_an_example() -> None:
+    without = []
+    for module, names in listed().items():
+        for name in sorted(names):
+            value = getattr(importlib.import_module(module), name)
+            is_code = inspect.isclass(value) or inspect.isroutine(value)
+            is_error = inspect.isclass(value) and issubclass(value, Exception)
+            if is_code and not is_error and ">>> " not in value.__doc__:
+                without.append(f"{module}.{name}")
+    assert not without, f"no example: {', '.join(without)}"
+
+
 def test_gallery_has_what_the_start_page_promises() -> None:
     text = (ROOT / "examples" / "README.rst").read_text(encoding="utf-8")
     assert "Fifteen" in text
@@ -126,6 +141,21 @@ def test_commands_and_names_exist(path: Path) -> None:
         if module:
             holder = importlib.import_module(module)
             assert hasattr(holder, name) or importlib.import_module(target), target
+
+
+def test_warnings_of_examples_name_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert '"gallery_warnings.reset"' in (DOCS / "conf.py").read_text(encoding="utf-8")
+    hook = runpy.run_path(str(DOCS / "gallery_warnings.py"))["reset"]
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        # what the hook sets is put back
+        patch.setattr(warnings, "formatwarning", warnings.formatwarning)
+        patch.setattr(
+            warnings, "showwarning", lambda *args: print(warnings.formatwarning(*args[:4]))
+        )
+        hook({}, "plot_01.py")
+        warnings.simplefilter("always", UserWarning)
+        warnings.warn("look out", UserWarning, stacklevel=1)
+    assert capsys.readouterr().out.strip() == "UserWarning: look out"
 
 
 # ---------------------------------------------------------------- the built site
@@ -186,6 +216,16 @@ def test_no_link_is_broken(site: Path) -> None:
             if lost:
                 broken.append(f"{path.relative_to(site)}: {link}")
     assert not broken, "\n".join(broken[:20])
+
+
+def test_gallery_shows_neither_warnings_nor_folders_of_who_built_it(site: Path) -> None:
+    for path in sorted((site / "auto_examples").glob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        outputs = re.findall(r'class="sphx-glr-script-out.*?</pre>', text, flags=re.DOTALL)
+        for output in outputs:
+            found = re.search(r"\w+Warning: |site-packages", output)
+            assert not found, f"{path.name}: {found}"
+        assert str(ROOT) not in text, path.name
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:

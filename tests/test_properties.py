@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pandas as pd
 import pytest
 from _screening_model import MeanNumber
 from numpy.testing import assert_allclose
+from scipy import constants
 
 from sklearn_kt import CompositionEmbedder, read_compositions
 from sklearn_kt._files import DATA
@@ -58,7 +61,7 @@ def test_values_are_those_of_the_heads_in_units() -> None:
     assert found["unit"].tolist()[:4] == ["eV/atom", "GPa", "eV/atom", "probability"]
     assert found["held_out"].tolist()[1:4] == [
         "factor 1.15",
-        "MAE 0.067 log(1 + eV/atom)",
+        "MAE 0.0693 eV/atom near 0, factor 1.07 far above",
         "ROC AUC 0.925",
     ]
 
@@ -91,6 +94,24 @@ def test_every_property_has_a_name_and_a_source() -> None:
     # what one quantity is, another is not, but for the energies of cells
     units = table[table["unit"] != "eV/cell"].groupby("quantity")["unit"].nunique(dropna=False)
     assert (units == 1).all()
+
+
+def test_units_of_transport_are_those_of_its_table() -> None:
+    folder = resources.files("matminer.utils.data_files.mp_transport")
+    with tarfile.open(str(folder / "transport_database.tar.xz")) as archive:
+        table = pd.read_csv(archive.extractfile("transport_database.csv"))
+    units = pd.read_csv(DATA / "properties.csv").set_index("name")["unit"]
+    for kind in "pn":
+        sigma = table[f"sigma_{kind}"] * 1e15  # 1/(ohm m s)
+        seebeck = table[f"S_{kind}"] * 1e-6  # V/K
+        assert units[f"power_factor_{kind}_mp"] == "GW/(m K^2 s)"
+        factor = seebeck**2 * sigma / 1e9
+        assert_allclose((table[f"PF_{kind}"] / factor).median(), 1, rtol=0.01)
+        assert units[f"effective_mass_{kind}_mp"] == "m_e"
+        carriers = 1e24  # 1/m^3
+        mass = carriers * constants.e**2 / sigma / constants.m_e
+        # equal but for crystals that conduct better one way
+        assert_allclose((table[f"m_{kind}"] / mass).quantile(0.25), 1, rtol=0.01)
 
 
 def test_seen_is_what_the_pool_knows() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from sklearn_kt.cli import build_parser, main
+from sklearn_kt.properties import list_properties
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,8 +31,8 @@ def test_python_example_prints_what_is_shown() -> None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(_block("python"), "README.md", "exec"), {})
-    # the rounding of another processor may move a split of a tree, and so the last digit
-    _assert_alike(printed.getvalue(), _block("text"), partial(pytest.approx, abs=0.15))
+    # every digit: the compounds are such that none is near where it would be rounded otherwise
+    _assert_alike(printed.getvalue(), _block("text"), partial(pytest.approx, abs=0.01))
 
 
 @pytest.mark.parametrize("language", ["python", "text"])
@@ -67,5 +68,12 @@ def test_make_targets_exist() -> None:
 
 
 def test_reads_well_outside_the_repository() -> None:
-    targets = re.findall(r"(?<!!)\[[^\]]*\]\(([^)]*)\)", README)
-    assert [target for target in targets if not target.startswith("https://")] == []
+    # of links and of pictures
+    targets = re.findall(r"\[[^\]]*\]\(([^)]*)\)|<[^>]*(?:href|src)=[\"']?([^\"' >]*)", README)
+    assert [target for target in targets if not "".join(target).startswith("https://")] == []
+
+
+def test_it_counts_the_properties() -> None:
+    n = list_properties()["property"].nunique()
+    assert f"{n} properties as density-functional theory calculates them" in README
+    assert f"{n} computed ones" in README

@@ -1137,25 +1137,57 @@ def test_enumeration_is_neutral_lazy_and_repeatable() -> None:
     assert len(list(itertools.islice(lazy, 3))) == 3
 
 
+@pytest.mark.parametrize("states", ["icsd24", "smact14", "pymatgen_sp"])
+def test_enumeration_is_of_what_smact_allows(states: str) -> None:
+    import smact
+    from smact.screening import smact_filter
+
+    # carbon and selenium are equally electronegative
+    symbols = ["C", "Se", "H", "P", "Fe", "O"]
+    allowed = set()
+    for size in (2, 3):
+        for found in itertools.combinations([smact.Element(symbol) for symbol in symbols], size):
+            filtered = smact_filter(
+                found, threshold=7, species_unique=False, oxidation_states_set=states
+            )
+            allowed |= {
+                frozenset(zip(names, amounts, strict=True))
+                for names, amounts in filtered
+                if sum(amounts) <= 8
+            }
+    formulas = list(charge_neutral_formulas(symbols, 8, oxidation_states=states))
+    assert len(formulas) == len(allowed)
+    assert {frozenset(parse_formula(formula).items()) for formula in formulas} == allowed
+
+
 def test_enumeration_begins_with_what_is_likeliest(capsys: pytest.CaptureFixture) -> None:
     import smact
 
     formulas = list(
         charge_neutral_formulas(["Ga", "As", "Na", "Cl", "O"], 8, n_elements=[2, 3], verbose=1)
     )
-    apart = []
-    for formula in formulas:
-        amounts = parse_formula(formula)
-        values = [smact.Element(symbol).pauling_eneg for symbol in amounts]
-        apart.append((len(amounts), -(max(values) - min(values))))
-    assert apart == sorted(apart)
     assert len(formulas) == len(set(formulas))
-    # each combination once, in a bar of its own for each number of elements
-    assert "10/10" in capsys.readouterr().err
-    sodium = [formula for formula in formulas if {*parse_formula(formula)} == {"Na", "Cl", "O"}]
-    atoms = [sum(parse_formula(formula).values()) for formula in sodium]
-    assert len(atoms) > 1
-    assert atoms == sorted(atoms)
+    # each combination four times, in a bar of its own for each number of elements
+    assert "40/40" in capsys.readouterr().err
+    sizes = [len(parse_formula(formula)) for formula in formulas]
+    assert sizes == sorted(sizes)
+    # of those whose ions are common, the most ionic first
+    apart = []
+    for formula in formulas[: formulas.index("GaAs") + 1]:
+        values = [smact.Element(symbol).pauling_eneg for symbol in parse_formula(formula)]
+        apart.append(min(values) - max(values))
+    assert len(apart) > 5
+    assert apart == sorted(apart)
+    # known compounds before others of the same elements, and before odd ones of other elements
+    formulas = list(charge_neutral_formulas(["Fe", "O", "Ti", "Li"], 8, n_elements=2))
+    iron = [formula for formula in formulas if {*parse_formula(formula)} == {"Fe", "O"}]
+    assert iron[:2] == ["Fe2O3", "FeO"]
+    assert iron[-1] == "FeO6"
+    titanium = [formula for formula in formulas if {*parse_formula(formula)} == {"Ti", "O"}]
+    assert titanium[:3] == ["TiO2", "Ti2O3", "TiO"]
+    assert {*formulas[:4]} == {"Li2O", "TiO2", "Fe2O3", "FeO"}
+    kesterite = charge_neutral_formulas(["Cu", "Zn", "Sn", "S"], 8, n_elements=4)
+    assert "ZnCu2SnS4" in itertools.islice(kesterite, 2)
 
 
 def test_enumeration_of_what_cannot_be() -> None:
@@ -1164,6 +1196,7 @@ def test_enumeration_of_what_cannot_be() -> None:
         (["He", "O"], {}, "He"),
         (["Li", "O"], {"n_elements": 9}, "between 1"),
         (["Li", "O"], {"oxidation_states": "mine"}, "mine"),
+        (["Ra", "O"], {}, "Ra has no oxidation state in the set"),
     ):
         with pytest.raises(InputError, match=text):
             charge_neutral_formulas(elements, 6, **options)  # type: ignore[arg-type]

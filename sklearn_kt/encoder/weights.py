@@ -201,6 +201,15 @@ def load_checkpoint(checkpoint: str | Path) -> Pretrained:
     CheckpointError
         If there is no such checkpoint, or it is damaged (by the SHA-256 in its config),
         of another kind or of a newer format.
+
+    Examples
+    --------
+    >>> from sklearn_kt.encoder import load_checkpoint
+    >>> spec, weights = load_checkpoint("small")
+    >>> spec["kind"], spec["config"]["hidden_size"], len(spec["config"]["properties"])
+    ('composition', 128, 45)
+    >>> round(sum(tensor.numel() for tensor in weights.values()) / 1e6, 2)
+    0.65
     """
     return open_checkpoint(checkpoint).load()
 
@@ -305,6 +314,16 @@ def save_checkpoint(
     -------
     pathlib.Path
         The folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn_kt.encoder import load_checkpoint, save_checkpoint
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     folder = save_checkpoint(*load_checkpoint("small"), Path(home) / "mine", card="# mine")
+    ...     sorted(path.name for path in folder.iterdir())
+    ['README.md', 'config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -356,6 +375,13 @@ def held_out_scores(checkpoint: str | Path) -> dict[str, float]:
     ------
     CheckpointError
         If there is no such checkpoint, or its scores cannot be read.
+
+    Examples
+    --------
+    >>> from sklearn_kt.encoder import held_out_scores
+    >>> scores = held_out_scores("default")
+    >>> f"{scores['mae_band_gap_mp']:.2f} eV, ROC AUC {scores['auc_is_metal_mp']:.2f}"
+    '0.31 eV, ROC AUC 0.93'
     """
     path = _find(checkpoint) / _SCORES
     if not path.is_file():

@@ -133,7 +133,8 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         rows, in the units of the targets.
     held_out_scores_ : dict of str to float, or to ndarray of shape (n_outputs,)
         Mean absolute error, in the units of the targets, and R² of the blend on the inner folds'
-        held-out rows (``"mae"``, ``"r2"``), of each of several targets; empty on few rows.
+        held-out rows (``"mae"``, ``"r2"``), of each of several targets; empty on few rows. The
+        blend's weights were chosen on the same rows, which flatters it slightly.
     readouts_ : dict of str to object
         Fitted scikit-learn readouts with a share.
     readout_blocks_ : dict of str to tuple of str

@@ -208,6 +208,15 @@ def smooth_readout(n_conditions: int = 0) -> Pipeline:
     readout : Pipeline
         Support-vector regression on standardised columns and targets; for
         ``ExplicitKTRegressor(readout=...)``. Its time grows with the square of the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kt.estimators.kernels import smooth_readout
+    >>> columns = np.linspace(0, 3, 31)[:, None]
+    >>> model = smooth_readout().fit(columns, np.sin(columns[:, 0]))
+    >>> model.predict([[1.5708]]).round(1)
+    array([1.])
     """
     return kernel_readout("structures", n_conditions, scale_targets=True)
 

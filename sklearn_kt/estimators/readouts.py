@@ -63,7 +63,18 @@ _AMOUNTS = 0.5
 
 @dataclass(frozen=True)
 class Readout:
-    """A scikit-learn model and the blocks of features it is fitted on."""
+    """A scikit-learn model and the blocks of features it is fitted on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn_kt.estimators.readouts import Readout
+    >>> readout = Readout(("fractions",), LinearRegression())
+    >>> columns, targets = np.array([[0.0], [0.5], [1.0]]), np.array([[1.0], [2.0], [3.0]])
+    >>> readout.fitted(columns, targets, seed=0).predict([[0.25]]).round(2)
+    array([1.5])
+    """
 
     blocks: tuple[str, ...]
     estimator: BaseEstimator

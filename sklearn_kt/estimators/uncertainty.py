@@ -71,6 +71,20 @@ class ErrorModel(BaseEstimator):
        regression conformal prediction", AIA 2008.
     .. [2] V. Vovk, D. Lindsay, I. Nouretdinov, A. Gammerman, "Mondrian confidence machine",
        technical report, Royal Holloway (2003).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kt.estimators.uncertainty import ErrorModel
+    >>> x = np.linspace(0, 1, 200)[:, None]
+    >>> errors = np.where(np.arange(200) % 2, 1.0, -1.0)[:, None] * np.where(x < 0.5, 0.2, 1.0)
+    >>> model = ErrorModel(random_state=0).fit(x, errors)
+    >>> small, large = model.std(np.array([[0.1], [0.9]]))[:, 0]
+    >>> bool(0.1 < small < 0.4), bool(0.7 < large < 1.3)
+    (True, True)
+    >>> half, most = (model.width(np.array([[0.9]]), c).item() for c in (0.5, 0.95))
+    >>> half < most
+    True
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {

@@ -81,6 +81,14 @@ class FoldRecord:
         When it was made, in UTC.
     versions : dict of str to str
         Versions of Python and the packages, and the machine.
+
+    Examples
+    --------
+    >>> from sklearn_kt.evaluation import evaluate, table_task
+    >>> task = table_task(["NaCl", "KCl", "LiF"], [5.0, 4.0, 9.0], kind="regression", n_splits=3)
+    >>> record = evaluate(["dummy"], task).records[0]
+    >>> record.model, record.fold, record.predictions, record.std
+    ('dummy', 0, array([4.5]), None)
     """
 
     model: str

@@ -42,6 +42,19 @@ class EvaluationResult:
     unseen : dict of str to bool ndarray
         For each task the rows whose formula the pretraining pool does not have; empty
         when the pool is not known.
+
+    Examples
+    --------
+    >>> from sklearn_kt.evaluation import evaluate, table_task
+    >>> X, y = ["NaCl", "KCl", "LiF", "NaF"], [5.0, 4.0, 9.0, 8.0]
+    >>> task = table_task(X, y, kind="regression", n_splits=2, name="gaps")
+    >>> result = evaluate(["dummy"], task)
+    >>> result.models, len(result.of("gaps", "dummy"))
+    (['dummy'], 2)
+    >>> result.to_frame()[["model", "task", "fold", "n_train", "n_test"]]
+       model  task  fold  n_train  n_test
+    0  dummy  gaps     0        2       2
+    1  dummy  gaps     1        2       2
     """
 
     tasks: dict[str, Task]

@@ -62,6 +62,16 @@ class Score:
         Whether it is NaN for a classifier without probabilities.
     shown : bool, default=False
         Whether tables show it unless asked for others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kt.evaluation import SCORES
+    >>> mae = SCORES["mae"]
+    >>> mae.label, mae.kind, mae.smaller_is_better
+    ('MAE', 'regression', True)
+    >>> float(mae.compute(np.array([1.0, 2.0]), np.array([1.5, 2.0])))
+    0.25
     """
 
     name: str

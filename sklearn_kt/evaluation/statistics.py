@@ -66,6 +66,16 @@ class Ranking:
         Of the Friedman test that all models are equal; NaN for fewer than three models.
     critical_difference : float
         Models whose mean ranks differ by less are not told apart (Nemenyi).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_kt.evaluation import rank_models
+    >>> rows = [("a", "gap", 0.3), ("b", "gap", 0.4), ("a", "size", 2.0), ("b", "size", 3.0)]
+    >>> summary = pd.DataFrame(rows, columns=["model", "task", "mae"])
+    >>> ranking = rank_models(summary, {"gap": "regression", "size": "regression"})
+    >>> ranking.tasks, round(float(ranking.critical_difference), 2)
+    (['gap', 'size'], 1.39)
     """
 
     table: pd.DataFrame

@@ -44,6 +44,14 @@ class Sibling:
         What its labels say about the task.
     formulas : callable
         Takes nothing and returns the formulas of the other table, or None if it is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kt.evaluation import Sibling
+    >>> sibling = Sibling("says which of these are metals", lambda: np.array(["Cu", "GaAs"]))
+    >>> sibling.formulas().tolist()
+    ['Cu', 'GaAs']
     """
 
     why: str
@@ -86,6 +94,19 @@ class Task:
     See Also
     --------
     table_task : Makes a task of a table of your own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kt.evaluation import Task
+    >>> formulas, y = np.array(["GaAs", "ZnO", "NaCl"], object), np.array([1.4, 3.4, 8.5])
+    >>> folds = {0: (np.array([0, 1]), np.array([2]))}
+    >>> task = Task("gaps", "regression", formulas, y, np.arange(3), folds, target="gap", unit="eV")
+    >>> task.title
+    'gaps: regression of gap in eV'
+    >>> train, test = task.folds[0]
+    >>> task.inputs(test).tolist(), task.y[test].tolist()
+    (['NaCl'], [8.5])
     """
 
     name: str

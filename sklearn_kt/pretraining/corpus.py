@@ -80,6 +80,14 @@ class Property:
         ``"binary"`` column holds probabilities of yes and is not standardised.
     low, high : float, default=-inf, inf
         Values outside are failed calculations and are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_kt.pretraining import Property
+    >>> gap = Property("gap", "eV", low=0, high=20)
+    >>> gap.known(np.array([1.1, -0.5, np.nan, 25.0])).tolist()
+    [True, False, False, False]
     """
 
     name: str
@@ -132,6 +140,13 @@ class CorpusTable:
         order) and ``coords`` (fractional); None where a row has none.
     name : str, default="table"
         Named in messages.
+
+    Examples
+    --------
+    >>> from sklearn_kt.pretraining import CorpusTable
+    >>> table = CorpusTable(["NaCl", "Si"], {"gap": [5.0, float("nan")]}, name="gaps")
+    >>> table.name, list(table.targets)
+    ('gaps', ['gap'])
     """
 
     compositions: Any

@@ -75,6 +75,24 @@ def run_recipe(
     ------
     InputError
         If the recipe is incomplete, or the output folder is not empty.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn_kt.encoder import load_checkpoint
+    >>> from sklearn_kt.pretraining import CorpusTable, Property, build_corpus, run_recipe
+    >>> table = CorpusTable(["NaCl", "KCl", "Si", "GaAs"], {"gap": [5.0, 5.2, 0.6, 0.2]})
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     corpus = build_corpus(Path(home) / "corpus", [table], [Property("gap", "eV")])
+    ...     recipe = {
+    ...         "corpus": corpus.folder,
+    ...         "pretrainer": {"encoder": "tiny", "max_steps": 2},
+    ...         "output": Path(home) / "mine",
+    ...     }
+    ...     spec, weights = load_checkpoint(run_recipe(recipe, verbose=0))
+    >>> [entry["name"] for entry in spec["config"]["properties"]]
+    ['gap']
     """
     from sklearn_kt.encoder.training import resolve_device
 

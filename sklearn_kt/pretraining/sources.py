@@ -65,6 +65,12 @@ class Source:
         Column: of the rows of one formula only the lowest in it is read.
     unless : str or None, default=None
         Another file: rows whose formula it has are left out.
+
+    Examples
+    --------
+    >>> from sklearn_kt.pretraining import SOURCES
+    >>> SOURCES[0].path, SOURCES[0].e_hull, sorted(SOURCES[0].columns.values())[:2]
+    ('composition/mp2018_multiprop_69k.csv.gz', 'e_above_hull', ['band_gap_mp', 'bulk_modulus_mp'])
     """
 
     path: str

@@ -102,6 +102,19 @@ class ScreeningResult:
         properties.
     unpretrained_elements : dict of str to int
         Those elements, and how many rows hold each.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn_kt import ImplicitKTRegressor
+    >>> from sklearn_kt.screening import screen
+    >>> model = ImplicitKTRegressor(
+    ...     None, backbone="tiny", readout="head", n_estimators=1, max_epochs=2, random_state=0
+    ... ).fit(["NaCl", "KCl", "LiF", "NaF"], [5.0, 4.0, 9.0, 8.0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = screen(model, ["KF", "K2F2", "LiCl"], f"{folder}/found.csv", return_std=False)
+    >>> result.n_rows, result.n_predicted, result.n_written, result.n_unseen
+    (3, 2, 2, 0)
     """
 
     path: Path

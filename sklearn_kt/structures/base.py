@@ -36,6 +36,21 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
     :meth:`generate` is all that :class:`~sklearn_kt.ExplicitKTRegressor` and
     :class:`EnsembleGenerator` ask of a generator: one of your own need not derive from
     this class.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from sklearn_kt.structures import BaseStructureGenerator, Candidate
+    >>> class OneIronAtom(BaseStructureGenerator):
+    ...     def __init__(self, n_candidates=1, errors="raise"):
+    ...         self.n_candidates, self.errors = n_candidates, errors
+    ...
+    ...     def _generate(self, batch, wanted):
+    ...         iron = Candidate.from_structure(Structure(Lattice.cubic(2.9), ["Fe"], [[0, 0, 0]]))
+    ...         return [[iron] if formula == "Fe" else [] for formula in batch.formulas()]
+    >>> [of_iron, of_gold] = OneIronAtom().generate(["Fe", "Au"])
+    >>> [candidate.formula for candidate in of_iron], of_gold
+    (['Fe'], [])
     """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
@@ -135,7 +150,24 @@ class BaseStructureGenerator(TransformerMixin, BaseEstimator):
 
 
 class FormulaGenerator(BaseStructureGenerator):
-    """A generator that takes one integer formula at a time, or one near it."""
+    """A generator that takes one integer formula at a time, or one near it.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from sklearn_kt.structures import Candidate, FormulaGenerator
+    >>> class OneAtom(FormulaGenerator):
+    ...     def __init__(self, n_candidates=1, errors="raise", max_atoms=1, max_error=0.1):
+    ...         self.n_candidates, self.errors = n_candidates, errors
+    ...         self.max_atoms, self.max_error = max_atoms, max_error
+    ...
+    ...     def _generate_one(self, formula, wanted):
+    ...         crystal = Structure(Lattice.cubic(3), [*formula.counts], [[0, 0, 0]])
+    ...         return [Candidate.from_structure(crystal)]
+    >>> [[gold], none] = OneAtom().generate(["Au2", "NaCl"])
+    >>> gold.formula, none
+    ('Au', [])
+    """
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         **BaseStructureGenerator._parameter_constraints,

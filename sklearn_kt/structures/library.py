@@ -71,6 +71,15 @@ class PrototypeLibrary:
     ----------
     labels : ndarray of str, shape (n_prototypes,)
         Space group and occupied sites of each prototype.
+
+    Examples
+    --------
+    >>> from sklearn_kt.structures import load_library
+    >>> library = load_library()
+    >>> perovskites = library.members((1, 1, 3))
+    >>> row = next(row for row in perovskites if library.formula(row) == "SrTiO3")
+    >>> library.elements([row], 3).tolist(), library.knows([8, 22, 38]), library.knows([118])
+    ([[38, 22, 8]], True, False)
     """
 
     arrays: Mapping[str, np.ndarray]

@@ -59,7 +59,7 @@ class Sample:
 
 
 class CrystaLLM:
-    """A language model of CIF files.
+    r"""A language model of CIF files.
 
     Parameters
     ----------
@@ -74,6 +74,14 @@ class CrystaLLM:
         What it writes: texts without what follows from the rest, or published ones.
     context : int
         Most tokens of prompt and text.
+
+    Examples
+    --------
+    >>> from sklearn_kt.structures.crystallm import load_crystallm
+    >>> model = load_crystallm()
+    >>> [sample] = model.generate("data_Na1Cl1\n", 1, top_k=1, max_new_tokens=4)
+    >>> sample.text, bool(sample.finished)
+    ('data_Na1Cl1\n_symmetry_space_group_name_H-M Pm-3m\n', False)
     """
 
     def __init__(self, network: GPT2LMHeadModel) -> None:
@@ -281,6 +289,13 @@ def load_crystallm(
     ------
     CheckpointError
         If the files are missing, damaged, or not those of a CrystaLLM model.
+
+    Examples
+    --------
+    >>> from sklearn_kt.structures.crystallm import load_crystallm
+    >>> model = load_crystallm()
+    >>> model.form, model.context
+    ('short', 256)
     """
     source = SHIPPED if source is None else source
     folder = Path(source)

@@ -92,7 +92,7 @@ class CIFRejectedError(InputError):
 
 
 def text_of_crystal(structure: Structure) -> str:
-    """Write a crystal.
+    r"""Write a crystal.
 
     Parameters
     ----------
@@ -108,6 +108,22 @@ def text_of_crystal(structure: Structure) -> str:
     ------
     InputError
         If the crystal is disordered, or spglib finds no symmetry.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from sklearn_kt.structures.crystallm import text_of_crystal
+    >>> sites = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    >>> salt = Structure.from_spacegroup(225, Lattice.cubic(5.64), ["Na", "Cl"], sites)
+    >>> print(*text_of_crystal(salt).splitlines()[:8], sep="\n")
+    data_Na4Cl4
+    loop_
+    _atom_type_symbol
+    _atom_type_electronegativity
+    _atom_type_radius
+    _atom_type_ionic_radius
+    Na 0.9300 1.8000 1.1600
+    Cl 3.1600 1.0000 0.7800
     """
     if not structure.is_ordered:
         raise InputError("CrystaLLM's text has no partially occupied sites.")
@@ -229,6 +245,16 @@ def crystal_of_text(text: str, *, check_bonds: bool = True) -> Candidate:
     ------
     CIFRejectedError
         With the reason.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from sklearn_kt.structures.crystallm import crystal_of_text, text_of_crystal
+    >>> sites = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    >>> salt = Structure.from_spacegroup(225, Lattice.cubic(5.64), ["Na", "Cl"], sites)
+    >>> candidate = crystal_of_text(text_of_crystal(salt))
+    >>> candidate.formula, len(candidate.numbers), candidate.provenance["space_group"]
+    ('NaCl', 8, 'Fm-3m')
     """
     text = re.sub(r"<\w+>\n?|[\[\]]", "", text)
     text = "\n".join(re.sub(r"[ \t]+", " ", line.strip()) for line in text.splitlines())

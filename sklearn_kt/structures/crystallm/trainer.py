@@ -75,6 +75,13 @@ class TrainingPlan:
         Steps between states that a stopped run goes on from.
     seed : int, default=0
         Of weights, split and batches.
+
+    Examples
+    --------
+    >>> from sklearn_kt.structures.crystallm import TrainingPlan
+    >>> plan = TrainingPlan(n_layer=2, steps=1000)
+    >>> plan.form, plan.context, plan.batch_tokens * plan.steps
+    ('short', 256, 4096000)
     """
 
     n_layer: int = 4
