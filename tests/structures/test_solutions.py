@@ -163,6 +163,13 @@ class TestRounding:
         assert near.provenance["composition_error"] == pytest.approx(0.0042, abs=1e-4)
         assert "composition_error" not in exact.provenance
 
+    @pytest.mark.parametrize("formula", ["Zr0.5000005Hf0.4999995NiSn", "Al0.33334Ga0.66666As"])
+    def test_rounded_amounts_need_no_warning(self, formula: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", NearFormulaWarning)
+            [[found]] = PrototypeGenerator().generate([formula], 1)
+        assert found.provenance.get("composition_error", 0) < 1e-4
+
     @settings(max_examples=12, deadline=None)
     @given(
         x=st.floats(0.05, 0.95),
