@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, ClassVar, Literal, Self, cast, overload
 
 import numpy as np
 from scipy.stats import rankdata
@@ -705,15 +705,15 @@ def _near_formulas_once() -> Iterator[None]:
     with warnings.catch_warnings():
         show, told = warnings.showwarning, False
 
-        def show_once(message: Any, category: type[Warning], *where: Any) -> None:
+        def show_once(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
             nonlocal told
             if category is NearFormulaWarning:
                 if told:
                     return
                 told = True
-            show(message, category, *where)
+            show(message, category, *where, **more)
 
-        warnings.showwarning = show_once
+        warnings.showwarning = cast("Any", show_once)
         yield
 
 
