@@ -16,6 +16,8 @@ Settings:
 - without_family: the same, and without the crystals of the true prototype whose elements are
   from the same groups of the periodic table, element by element;
 - shipped: the library as it is, which knows half of the compositions from other sources;
+- as_called: what ``PrototypeGenerator().generate([formula], 20)`` gives to the formula alone, with
+  the library as it is: cells of any size, solid solutions, and none of the distant crystals;
 - by_energy, by_both: as without_test, the twenty candidates in the order of ``rank_by``.
 
 WBM has no split: all of it is test. Structures are drawn by a seed, and ``--n`` leaves the later
@@ -64,12 +66,12 @@ from sklearn_kt.structures.crystallm.text import bond_score
 from sklearn_kt.structures.elements import families
 from sklearn_kt.structures.prototypes import rank, substituted
 from sklearn_kt.structures.reading import counts_of_row, read_rows, read_structure
-from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula
+from sklearn_kt.structures.stoichiometry import Stoichiometry, integer_formula, reduced_formula
 from sklearn_kt.structures.symmetry import analyse
 
 SETS = {"mp20": "mp20_subset", "mpts52": "mpts52_val_test", "wbm": "wbm_val_10k"}
 MATCH = {"ltol": 0.3, "stol": 0.5, "angle_tol": 10}
-SETTINGS = ("without_test", "without_family", "shipped", "by_energy", "by_both")
+SETTINGS = ("without_test", "without_family", "shipped", "as_called", "by_energy", "by_both")
 N_CANDIDATES = 20
 # structures whose rows are written together
 CHUNK = 20
@@ -122,6 +124,11 @@ def family_rows(library: PrototypeLibrary, formula: Stoichiometry, label: str) -
     return rows[np.array(same, bool)]
 
 
+def volume_of(crystal: Candidate) -> float:
+    """Volume per atom."""
+    return abs(float(np.linalg.det(crystal.lattice))) / len(crystal.numbers)
+
+
 class Protocol:
     """One set of test structures, asked for one by one.
 
@@ -147,9 +154,13 @@ class Protocol:
         formula = Stoichiometry(dict(key_of(row)))
         rows = self.allowed(truth, formula, name)
         start = time.process_time()
-        ranked = rank(self.library, formula, N_CANDIDATES, float("inf"), rows)
-        found = [substituted(self.library, one) for one in ranked]
-        found = [candidate for candidate in found if candidate.is_sound()]
+        if name == "as_called":
+            asked = reduced_formula(formula.counts)
+            [found] = PrototypeGenerator().generate([asked], N_CANDIDATES)
+        else:
+            ranked = rank(self.library, formula, N_CANDIDATES, float("inf"), rows)
+            found = [substituted(self.library, one) for one in ranked]
+            found = [candidate for candidate in found if candidate.is_sound()]
         if name.startswith("by_") and found:
             scale = None if name == "by_energy" else PrototypeGenerator().energy_scale
             found = rank_by_energy(found, scale)
@@ -157,7 +168,7 @@ class Protocol:
         distances = [self.matcher.get_rms_dist(truth, crystal.structure) for crystal in found]
         errors = [np.nan if pair is None else float(pair[0]) for pair in distances]
         right = [rank for rank, error in enumerate(errors, start=1) if np.isfinite(error)]
-        first = abs(np.linalg.det(found[0].lattice)) / truth.volume if found else np.nan
+        first = volume_of(found[0]) / truth.volume * len(truth) if found else np.nan
         return {
             "id": row["id"],
             "n_atoms": len(truth),
@@ -174,7 +185,7 @@ class Protocol:
         """Rows of the library that a setting leaves for one structure."""
         rows = self.library.members(tuple(sorted(formula.counts.values())))
         rows = rows[self.library.cell_sizes[rows] == len(truth)]
-        if name != "shipped":
+        if name not in ("shipped", "as_called"):
             rows = rows[~self.of_tests[rows]]
         if name == "without_family":
             crystal = analyse(Candidate.from_structure(truth))

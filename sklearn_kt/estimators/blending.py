@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, ClassVar, Literal, Self, cast, overload
 
 import numpy as np
 from scipy.stats import rankdata
@@ -31,7 +31,7 @@ from sklearn_kt._targets import (
 from sklearn_kt.conditions import MeasuredBatch
 from sklearn_kt.descriptors import elemental_descriptors
 from sklearn_kt.encoder.encoder import Data
-from sklearn_kt.exceptions import InputError, MissingStructureWarning
+from sklearn_kt.exceptions import InputError, MissingStructureWarning, NearFormulaWarning
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 
@@ -135,6 +135,8 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
             jobs = [(name, fold) for name in named for fold in folds]
             for name, (train, test) in tqdm(jobs, "folds", disable=not self.verbose):
                 with _others_stand_in():
+                    # of all rows it is told below
+                    warnings.simplefilter("ignore", NearFormulaWarning)
                     fitted = _fitted(named[name], table[train])
                     outputs[name].append(self._output(fitted, data[test]))
             filled = _filled({name: np.concatenate(parts) for name, parts in outputs.items()})
@@ -156,10 +158,11 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
         else:
             # too few rows to compare anything on
             self.weights_ = {name: 1 / len(named) for name in named}
-        self.estimators_ = [
-            _fitted(named[name], table)
-            for name in tqdm(self.weights_, "models", disable=not self.verbose)
-        ]
+        with _near_formulas_once():
+            self.estimators_ = [
+                _fitted(named[name], table)
+                for name in tqdm(self.weights_, "models", disable=not self.verbose)
+            ]
         return self
 
     @property
@@ -257,7 +260,7 @@ class _BaseBlendedKT(FormulaMixin, FittedReprMixin, _BaseHeterogeneousEnsemble):
     def _blend(self, data: Data) -> tuple[np.ndarray, np.ndarray]:
         """Blended outputs of rows, and how far the models are from these."""
         named = self.named_estimators_
-        with _others_stand_in():
+        with _others_stand_in(), _near_formulas_once():
             outputs = {
                 name: self._output(named[name], data)
                 for name, weight in self.weights_.items()
@@ -692,6 +695,24 @@ def _others_stand_in() -> Iterator[None]:
     """Hush each model about rows that it leaves to the others; the blend says it of all."""
     with told_once():
         warnings.simplefilter("ignore", MissingStructureWarning)
+        yield
+
+
+@contextmanager
+def _near_formulas_once() -> Iterator[None]:
+    """Let only the first of several models tell of near formulas: all get the same crystals."""
+    with warnings.catch_warnings():
+        show, told = warnings.showwarning, False
+
+        def show_once(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            nonlocal told
+            if category is NearFormulaWarning:
+                if told:
+                    return
+                told = True
+            show(message, category, *where, **more)
+
+        warnings.showwarning = cast("Any", show_once)
         yield
 
 

@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 
+# Amounts that are written with three decimals may be off by this fraction of the atoms.
+_ROUNDING = 5e-4
+
+
 class BaseStructureGenerator(TransformerMixin, BaseEstimator):
     """A generator as a transformer; subclasses add ``_generate``, which gets what is read.
 
@@ -275,7 +279,7 @@ def check_generator(generator: Any) -> None:
 def warn_of_near_formulas(found: Sequence[Sequence[Candidate]], stacklevel: int) -> None:
     """Warn of rows whose crystals are of other compositions, as their provenance says."""
     first = [candidates[0].provenance for candidates in found if candidates]
-    errors = [p["composition_error"] for p in first if p.get("composition_error")]
+    errors = [error for p in first if (error := p.get("composition_error", 0.0)) > _ROUNDING]
     if errors:
         warnings.warn(
             f"{len(errors)} of {len(found)} compositions are not integer formulas as small as the "

@@ -57,7 +57,6 @@ def mixtures_of(
     max_atoms: int,
     max_error: float,
     usable: Callable[[Stoichiometry], bool],
-    shared: Callable[[Mapping[int, float]], bool] = bool,
 ) -> Iterator[Mixture]:
     """Share the elements of a composition out over the sites of simpler formulas.
 
@@ -73,9 +72,6 @@ def mixtures_of(
         Largest fraction of atoms by which the simpler formula may be off.
     usable : callable
         Whether crystals of a simpler formula are known.
-    shared : callable, optional
-        Whether the elements on a site, by atomic number with their amounts, may stand for
-        a solid solution; one such site is enough.
 
     Yields
     ------
@@ -96,15 +92,14 @@ def mixtures_of(
     parts = _alike(sorted(amounts, key=lambda z: (-amounts[z], z)), table)
     first = len(table)
     for partition in _partitions(parts):
-        total, shares, wanted = {}, {}, False
+        total, shares = {}, {}
         for i, site in enumerate(partition):
             amount = sum(amounts[z] for z in site)
             number = site[0] if len(site) == 1 else first + i
             total[number] = amount
             if len(site) > 1:
                 shares[number] = {z: amounts[z] / amount for z in site}
-                wanted |= shared({z: amounts[z] for z in site})
-        if wanted:
+        if shares:
             formula = near_formulas(total, max_atoms, max_error, usable)
             # what rounds to nothing is not placed
             if formula is not None and not shares.keys().isdisjoint(formula.counts):

@@ -14,6 +14,7 @@ from sklearn_kt.compositions import ELEMENTS, CompositionBatch
 from .elements import may_lack_properties
 
 __all__ = [
+    "EXACT",
     "Stoichiometry",
     "integer_formula",
     "integer_formulas",
@@ -24,6 +25,8 @@ __all__ = [
 
 # A smaller formula is preferred if it is worse by at most this.
 _GIVE = 0.005
+# Error of amounts that are whole but for their last bits.
+EXACT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,12 @@ def near_formulas(
     >>> near.counts, round(near.error, 3)
     ({56: 1, 22: 1, 8: 3}, 0.004)
     """
-    found = [
-        formula
-        for formula in _roundings(amounts, max_atoms)
-        if formula.error <= max_error and usable(formula)
-    ]
+    found = []
+    for formula in _roundings(amounts, max_atoms):
+        if formula.error <= max_error and usable(formula):
+            found.append(formula)
+            if formula.error <= EXACT:
+                break
     if not found:
         return None
     best = min(formula.error for formula in found)

@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from _crystals import as_row
 
 from benchmarks.common import RESULTS, read_json
-from benchmarks.site.tables import structures_text
+from benchmarks.site.tables import OTHER_GENERATORS, structures_text
 from benchmarks.structures import Protocol, run_protocol
 from sklearn_kt.structures import PrototypeGenerator, PrototypeLibrary, load_library
 from sklearn_kt.structures.reading import read_structure
@@ -70,6 +71,20 @@ def test_cells_of_other_sizes_do_not_count(
     assert protocol.score(as_row(five, "x"), "shipped")["right"] == 0
 
 
+def test_a_user_tells_the_formula_alone(
+    library: PrototypeLibrary, tests: list[dict[str, Any]]
+) -> None:
+    protocol = Protocol(library, tests)
+    for row in tests:
+        found = protocol.score(row, "as_called")
+        assert found["right"] == 1
+        assert found["volume_error"] < 1e-4
+    # the cell is not told: a larger one is the same crystal
+    five = protocol.score(as_row(read_structure(tests[0]) * (5, 1, 1), "x"), "as_called")
+    assert five["right"] == 1
+    assert five["volume_error"] < 1e-4
+
+
 def test_a_run_goes_on_where_it_was(
     library: PrototypeLibrary,
     tests: list[dict[str, Any]],
@@ -96,3 +111,13 @@ def test_page_says_of_how_many_structures() -> None:
     text = structures_text(content)
     for part in content["results"].values():
         assert f"{part['without_test']['n']:,} of {part['structures']:,}" in text
+
+
+def test_published_numbers_have_sources() -> None:
+    published = pd.read_csv(OTHER_GENERATORS)
+    assert published["source"].str.startswith("https://").all()
+    assert not published.duplicated(["set", "model", "candidates"]).any()
+    content = read_json("structures", RESULTS)
+    assert content is not None
+    row = "| MP-20, DiffCSP | 51.49 % | 0.0631 | 77.93 % | 0.0492 | <https://arxiv.org/abs/2309.04475>"
+    assert row in structures_text(content)

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_kt import ExplicitKTClassifier, ExplicitKTRegressor
+from sklearn_kt import BlendedKTRegressor, ExplicitKTClassifier, ExplicitKTRegressor
 from sklearn_kt.compositions import read_compositions
 from sklearn_kt.encoder import encoder
 from sklearn_kt.encoder.weights import CheckpointFiles
@@ -212,6 +212,18 @@ class TestFallback:
         assert_allclose(distance, [*(a["distance"] for a in about[:4]), 0])
         assert_allclose(error, [0, 0, 0, about[3]["composition_error"], 0])
         assert_allclose(score, [*(c.score for [c] in found[:4]), 1])
+
+    def test_blend_tells_of_near_formulas_once(self) -> None:
+        formulas = [*FORMULAS[:9], "In0.53Ga0.47As", "In0.54Ga0.46As", "In0.56Ga0.44As"]
+        model = regressor(generator=PrototypeGenerator())
+        blend = BlendedKTRegressor([("one", model), ("two", model)], cv=3, random_state=0)
+        with pytest.warns(NearFormulaWarning) as caught:
+            blend.fit(formulas, np.arange(12.0))
+        [said] = [str(w.message) for w in caught if w.category is NearFormulaWarning]
+        assert said.startswith("3 of 12 ")
+        with pytest.warns(NearFormulaWarning) as caught:
+            blend.predict(formulas)
+        assert len([w for w in caught if w.category is NearFormulaWarning]) == 1
 
     def test_generators_that_tell_nothing_are_told_apart(self) -> None:
         model = regressor().fit(FORMULAS, TARGET)

@@ -32,6 +32,14 @@ KNOWN = {
     "Mg2Si0.4Sn0.6": 225,
     "Ba0.3Sr0.7TiO3": 221,
     "Ce0.9Gd0.1O1.95": 225,
+    # halves and quarters, which other crystals have as an order
+    "NaCl0.75Br0.25": 225,
+    "PbTe0.75Se0.25": 225,
+    "PbTe0.75S0.25": 225,
+    "SnTe0.75Se0.25": 225,
+    "Pb0.75Sn0.25Te": 225,
+    "Si0.75Ge0.25": 227,
+    "Al0.5Ga0.5As": 216,
 }
 
 
@@ -96,6 +104,22 @@ class TestParents:
         for formula in ("ZnCdTe2", "MgZn3O4", "Mn7CdO12", "Mg15Sb", "Rb2InAgBr6"):
             assert "cells" not in best(formula).provenance
 
+    @pytest.mark.parametrize(
+        "formula", ["Cu0.75Au0.25", "CuAu", "FeNi3", "Na4SnO3", "LiFePO4", "MoSSe", "Bi2Te2Se"]
+    )
+    def test_known_order_comes_first(self, formula: str) -> None:
+        assert best(formula).provenance["known"]
+
+    def test_order_and_solution_are_ranked_together(self) -> None:
+        [found] = PrototypeGenerator().generate(["La0.75Sr0.25MnO3"], 10)
+        scores = [candidate.score for candidate in found]
+        assert scores == sorted(scores, reverse=True)
+        assert sum(scores) < 1
+        shared = ["cells" in candidate.provenance for candidate in found]
+        assert 0 < sum(shared) < len(shared)
+        [less] = PrototypeGenerator().generate(["La0.75Sr0.25MnO3"], 1)
+        assert less[0].score == found[0].score
+
     def test_unlike_elements_do_not_share(self) -> None:
         assert PrototypeGenerator().generate(["Na37Cl12Xe5"]) == [[]]
 
@@ -138,6 +162,13 @@ class TestRounding:
             [[near], [exact]] = PrototypeGenerator().generate(["In0.53Ga0.47As", "PbTe0.7Se0.3"], 1)
         assert near.provenance["composition_error"] == pytest.approx(0.0042, abs=1e-4)
         assert "composition_error" not in exact.provenance
+
+    @pytest.mark.parametrize("formula", ["Zr0.5000005Hf0.4999995NiSn", "Al0.33334Ga0.66666As"])
+    def test_rounded_amounts_need_no_warning(self, formula: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", NearFormulaWarning)
+            [[found]] = PrototypeGenerator().generate([formula], 1)
+        assert found.provenance.get("composition_error", 0) < 1e-4
 
     @settings(max_examples=12, deadline=None)
     @given(
