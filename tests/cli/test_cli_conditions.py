@@ -168,7 +168,10 @@ def test_explanations_of_values(run: Run, fitted: str, tmp_path: Path) -> None:
     [
         (["predict", "S.model", "NaCl"], "needs the condition 'temperature'"),
         (["predict", "S.model", "NaCl", "--set", "temperature=300"], "needs the condition 'route'"),
-        (["predict", "S.model", "measured.csv", "--set", "route=SPS"], "has a column 'route'"),
+        (
+            ["predict", "S.model", "measured.csv", "--set", "route=SPS"],
+            "'route' is given, and a column",
+        ),
         (
             ["predict", "S.model", "measured.csv", "--set", "pressure=1"],
             "has no condition 'pressure'",

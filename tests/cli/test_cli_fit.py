@@ -142,7 +142,7 @@ def test_columns_of_elements(run: Run, tmp_path: Path) -> None:
     assert code == 2
     assert_one_line(
         err,
-        "no column 'formula', and none of its columns beside gap reads as",
+        "Column 'formula' is not among the columns of t.csv",
         "--amounts atomic or --amounts weight",
     )
     assert run("fit", "t.csv", *options, "--amounts", "weight")[0] == 0

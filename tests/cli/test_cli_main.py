@@ -282,19 +282,19 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("redirected", "message"),
+    ("redirected", "formula", "message"),
     [
-        ("<&-", "stdin is closed"),
-        (">&-", "stdout is closed"),
-        (">/dev/full", "No space left"),
+        ("<&-", "NaCl", "stdin is closed"),
+        (">&-", "NaCl", "stdout is closed"),
+        (">/dev/full", "NaCl", "No space left"),
         # no message goes among the results
-        ("2>&-", ""),
+        ("2>&-", "no", ""),
     ],
 )
-def test_closed_streams(redirected: str, message: str) -> None:
+def test_closed_streams(redirected: str, formula: str, message: str) -> None:
     command = f"{sys.executable} -m sklearn_kt tokenize {redirected}"
     done = subprocess.run(
-        ["/bin/sh", "-c", command], input="formula\nno\n", capture_output=True, text=True
+        ["/bin/sh", "-c", command], input=f"formula\n{formula}\n", capture_output=True, text=True
     )
     assert done.returncode == 2
     assert "error" not in done.stdout
