@@ -58,6 +58,12 @@ def over_scratch(content: Mapping[str, Any], model: str, *, new: bool) -> list[f
     return found
 
 
+def worth(content: Mapping[str, Any], model: str) -> list[list[float]]:
+    """Give the ratios on all rows and on new ones, or nothing if there are too few for means."""
+    ratios = [over_scratch(content, model, new=new) for new in (False, True)]
+    return ratios if min(map(len, ratios)) >= _LEAST_TABLES else []
+
+
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """Give the mean and its standard error."""
     return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
@@ -90,8 +96,7 @@ def knowledge_lines(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     compared = []
     for name, content in contents.items():
         for model in (MAIN, FAST):
-            ratios = [over_scratch(content, model, new=new) for new in (False, True)]
-            if min(map(len, ratios)) >= _LEAST_TABLES:
+            if ratios := worth(content, model):
                 cells = [str(len(ratios[1])), *map(spread, ratios)]
                 compared.append([BENCHMARKS[name], f"`{model}`", *cells])
     if compared:
@@ -121,8 +126,7 @@ def readme_lines(content: Mapping[str, Any]) -> Iterator[str]:
             f"{KNOWN_SAID} of the test rows, and on the {len(others)} others: {'; '.join(said)}."
         )
     for model in (MAIN, FAST):
-        ratios = [over_scratch(content, model, new=new) for new in (False, True)]
-        if min(map(len, ratios)) >= _LEAST_TABLES:
+        if ratios := worth(content, model):
             yield (
                 f"`{model}` over the same model without pretraining: {spread(ratios[0])} on all "
                 f"test rows, {spread(ratios[1])} on formulas new to pretraining "

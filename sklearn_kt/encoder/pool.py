@@ -54,8 +54,7 @@ def pool_keys(checkpoint: str | Path) -> np.ndarray | None:
     DatasetError
         If the file is damaged or of another kind.
     """
-    path = checkpoint_folder(checkpoint) / POOL_FILE
-    return read_pool(path)["keys"] if path.is_file() else None
+    return _of_checkpoint(checkpoint, "keys")
 
 
 def pool_elements(checkpoint: str | Path) -> list[str] | None:
@@ -76,8 +75,12 @@ def pool_elements(checkpoint: str | Path) -> list[str] | None:
     DatasetError
         If the file is damaged or of another kind.
     """
+    return _of_checkpoint(checkpoint, "elements")
+
+
+def _of_checkpoint(checkpoint: str | Path, name: str) -> Any:
     path = checkpoint_folder(checkpoint) / POOL_FILE
-    return read_pool(path)["elements"] if path.is_file() else None
+    return read_pool(path)[name] if path.is_file() else None
 
 
 def read_pool(path: str | os.PathLike[str], *more: str) -> dict[str, Any]:
