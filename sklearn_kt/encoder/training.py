@@ -30,6 +30,8 @@ from sklearn_kt._targets import class_counts, of_rows
 from sklearn_kt.exceptions import InputError, TrainingError, TrainingWarning, reason_of
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
 
+from .precision import products_in
+
 __all__ = [
     "Inputs",
     "TrainingSettings",
@@ -157,6 +159,7 @@ class TrainingSettings:
     device: str
     seed: int
     frozen_blocks: int = 0
+    precision: str = "float32"
 
 
 class _Batches:
@@ -429,7 +432,9 @@ def _train(
         if settings.frozen_blocks:
             net.module_.backbone.freeze(settings.frozen_blocks)
         net.notify("on_train_begin", X=data, y=None)
-        with one_thread(net.module_):
+        # on a GPU the network itself does so
+        precision = settings.precision if settings.device == "cpu" else "float32"
+        with one_thread(net.module_), products_in(precision, settings.device):
             for _ in range(settings.max_epochs):
                 net.fit_loop(data, epochs=1)
                 if stopper is not None and stopper.misses_ == settings.patience:

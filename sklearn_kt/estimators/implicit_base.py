@@ -103,6 +103,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         "patience": [Interval(Integral, 1, None, closed="left")],
         "errors": [StrOptions({"raise", "nan"})],
         "composition_column": [str, None],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "device": [str],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -524,6 +525,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.history_[first:] = [history for _, history in results]
 
     def _settings(self, n_rows: int) -> TrainingSettings:
+        from sklearn_kt.encoder.precision import resolve_precision
         from sklearn_kt.encoder.training import TrainingSettings, resolve_device
 
         pretrained = self.encoder_.network is not None
@@ -539,6 +541,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             rate = self.learning_rate / 3 if pretrained else self.learning_rate
             if self.encoder_.spec["kind"] == "text":
                 rate = _TEXT_RATE
+        device = resolve_device(self.device)
         return TrainingSettings(
             loss=self.targets_.loss,
             n_outputs=self.targets_.n_outputs,
@@ -549,8 +552,9 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             weight_decay=float(self.weight_decay),
             dropout=float(self.dropout),
             patience=self.patience,
-            device=resolve_device(self.device),
+            device=device,
             seed=0,
+            precision=resolve_precision(self.precision, device),
         )
 
     def _n_networks(self, n_rows: int) -> int:

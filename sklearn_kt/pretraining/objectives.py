@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sklearn_kt._settings import own_settings
 from sklearn_kt.compositions import ELEMENTS, CompositionBatch
 from sklearn_kt.encoder.encoder import element_inputs
 from sklearn_kt.encoder.modeling import CompositionEncoder, CompositionEncoderConfig
+from sklearn_kt.encoder.precision import products_in, resolve_precision
 from sklearn_kt.encoder.resumable import ResumableRun, adamw
 from sklearn_kt.encoder.training import resolve_device
 from sklearn_kt.encoder.weights import load_checkpoint
@@ -92,9 +94,7 @@ class PretrainingRun(ResumableRun):
         self.params, self.corpus, self.spec, self.tables = params, corpus, spec, tables
         self.workers = Workers(resolve_device(params.device))
         device = self.workers.device
-        self.autocast = params.precision == "bfloat16" or (
-            params.precision == "auto" and device.startswith("cuda")
-        )
+        self.precision = resolve_precision(params.precision, device)
         self.held_out = held_out
         if held_out.all():
             raise InputError("every composition is held out; lower validation_fraction.")
@@ -155,9 +155,7 @@ class PretrainingRun(ResumableRun):
 
     def _scores(self) -> dict[str, float]:
         teachers = list(self.tables)
-        return evaluate(
-            self.model, self.corpus, self.held_out, teachers, self.device, self.autocast
-        )
+        return evaluate(self.model, self.corpus, self.held_out, teachers, self.device)
 
     def _unlabelled(self) -> np.ndarray:
         """Rows of which no value and no embedding is known."""
@@ -227,8 +225,8 @@ class PretrainingRun(ResumableRun):
                     losses[name] = weight * loss
         return losses
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16, self.autocast)
+    def _precision(self) -> AbstractContextManager[Any]:
+        return products_in(self.precision, self.device)
 
     def _hide(self, tokens: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Choose a share of the tokens of some rows, and at least one of each."""
@@ -362,7 +360,6 @@ def evaluate(
     held_out: np.ndarray,
     teachers: list[str],
     device: str,
-    autocast: bool,
 ) -> dict[str, float]:
     """Score a model on some rows: `CrossModalPretrainer.evaluate` says how.
 
@@ -378,8 +375,6 @@ def evaluate(
         Those to score the alignment to.
     device : str
         Where to compute.
-    autocast : bool
-        Matrix products in bfloat16.
 
     Returns
     -------
@@ -396,8 +391,7 @@ def evaluate(
     pooled = []
     for start in range(0, len(rows), _EMBEDDING_BATCH):
         part = rows[start : start + _EMBEDDING_BATCH]
-        with torch.autocast(torch.device(device).type, torch.bfloat16, autocast):
-            pooled.append(model(*_inputs(model, corpus, part, device))[1].float())
+        pooled.append(model(*_inputs(model, corpus, part, device))[1])
     embedded = torch.cat(pooled)
     scores: dict[str, float] = {}
     properties = list(enumerate(corpus.properties)) if model.encoder.config.properties else []
