@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, read_json
 
+from .calculated import calculated_short
 from .contents import (
     BENCHMARKS,
     FAST,
@@ -63,6 +64,11 @@ TEXTS = {
 KEPT = {
     "matbench": ("make bench-matbench", "matbench", benchmark_text),
     "submissions": ("make bench-matbench", "matbench", submissions_text),
+    "calculated": (
+        "python -m benchmarks.accuracy.compare calculated",
+        "calculated",
+        benchmark_text,
+    ),
     "jarvis": ("make bench-jarvis", "jarvis", benchmark_text),
     "thermoelectrics": ("make bench-thermoelectrics", "thermoelectrics", benchmark_text),
     "explicit": ("python -m benchmarks.accuracy.transfer", "explicit", explicit_text),
@@ -156,6 +162,7 @@ def short_texts(results: Path, folder: Path) -> dict[str, str]:
         for name, command in (
             ("structures", TEXTS["structures"][0]),
             ("submissions", KEPT["submissions"][0]),
+            ("calculated", KEPT["calculated"][0]),
             ("transfer", KEPT["explicit"][0]),
         )
     }
@@ -163,6 +170,8 @@ def short_texts(results: Path, folder: Path) -> dict[str, str]:
         texts["structures_short"] = structures_short(structures, folder)
     if (matbench := read_kept("matbench", results)) is not None:
         texts["submissions_short"] = submissions_short(matbench, folder)
+    if (calculated := read_kept("calculated", results)) is not None:
+        texts["calculated_short"] = calculated_short(calculated)
     ablation, curve = (read_json(name, results) for name in ("ablation", "learning_curve"))
     explicit = read_kept("explicit", results)
     if ablation is not None and curve is not None and explicit is not None:

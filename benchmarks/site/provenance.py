@@ -14,6 +14,7 @@ from .tables import table
 # results with folds, and small ones whose models start from weights
 _FOLDS = {
     "matbench": "MatBench",
+    "calculated": "MatBench, calculated",
     "jarvis": "JARVIS-DFT",
     "thermoelectrics": "thermoelectrics",
     "explicit": "explicit transfer",

@@ -25,6 +25,7 @@ from benchmarks.site.pages import write_pages
 from benchmarks.site.tables import speed_text
 from benchmarks.speed import sizes
 from sklearn_kt.benchmarking import matbench_tasks, rescore_official
+from sklearn_kt.benchmarking.matbench import QUANTITY_OF
 from sklearn_kt.evaluation import CompositionPool, read_records
 from sklearn_kt.evaluation.records import add_record
 from sklearn_kt.evaluation.runner import build_model
@@ -163,6 +164,20 @@ def test_what_is_not_complete_is_left_out(run: dict[str, Any], tmp_path: Path) -
     assert (pages / "matbench.inc").read_text() == page
     # nothing stands for us on both tasks
     assert "ratios.svg" not in (pages / "overview.inc").read_text()
+
+
+def test_what_starts_from_labels_of_a_task_does_not_run_on_it() -> None:
+    for model, about in MODELS.items():
+        allowed = {t for t in compare.CALCULATED if compare.may_run(model, "calculated", t)}
+        expected = set(compare.CALCULATED)
+        if not about.peer and "scratch" not in model:
+            # of all but this the quantity is one that pretraining knows
+            expected -= set(QUANTITY_OF)
+            assert expected == {"matbench_jdft2d"}
+        assert allowed == expected
+        assert compare.may_run(model, "matbench", GAP)
+    assert not compare.may_run("imkt", "calculated", "matbench_phonons")
+    assert compare.may_run("imkt", "calculated", "matbench_jdft2d")
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])

@@ -17,7 +17,7 @@ from benchmarks.models import MODELS
 from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
 from sklearn_kt.evaluation import score_predictions
 
-BENCHMARKS = ["matbench", "jarvis", "thermoelectrics", "explicit"]
+BENCHMARKS = ["matbench", "calculated", "jarvis", "thermoelectrics", "explicit"]
 
 
 @pytest.fixture(params=BENCHMARKS)

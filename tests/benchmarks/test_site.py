@@ -16,6 +16,7 @@ from benchmarks.accuracy.submissions import SUBMISSIONS
 from benchmarks.common import RESULTS, name_weights, read_json, weights_named, weights_of
 from benchmarks.models import MODELS
 from benchmarks.site import (
+    calculated,
     contents,
     figures,
     knowledge,
@@ -444,6 +445,37 @@ def test_weights_of_results_are_told(tmp_path: Path) -> None:
     assert about["imkt-fast"] == ("in the package", "0 of 30")
     assert about["imkt-fast-scratch"][0] == "none"
     assert "rf-magpie" not in about
+
+
+def test_calculated_tasks_are_shown_beside_what_is_recorded() -> None:
+    kept = read_kept("calculated")
+    if kept is None:
+        pytest.skip("no calculated task has been run: python -m benchmarks.accuracy.compare")
+    text = calculated.calculated_short(kept)
+    lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if "| " in line}
+    published = pd.read_csv(kept.folder / "published.csv").rename(columns={"algorithm": "model"})
+    reported = pd.read_csv(kept.folder / calculated.REPORTED)
+    # each of TabPFN's rows says where it is from
+    assert reported["source"].str.startswith("https://").all()
+    for task, part in kept.tasks.items():
+        cells = lines[task.removeprefix("matbench_") + (f", {part.unit}" if part.unit else "")]
+        frames = [
+            published[published["model"].isin(calculated.READ_FORMULAS)],
+            reported,
+        ]
+        found = pd.concat([f[f["task"] == task] for f in frames]).groupby("model")["mae"].mean()
+        assert f"| {tables.figure(found.min())} ({found.idxmin()}) |" in cells
+        mine = [np.abs(r.predictions - kept.parts[task, r.fold].y).mean()
+                for r in kept.records(task, "imkt-fast-scratch")]  # fmt: skip
+        assert len(mine) == 5
+        assert f"| {tables.figure(float(np.mean(mine)))} |" in cells
+    # nothing that knows a label has a number
+    assert all(
+        {record.model for record in kept.records(task, model)} == set()
+        for task in kept.tasks
+        for model in ("imkt", "imkt-fast")
+        if task != "matbench_jdft2d"
+    )
 
 
 def test_more_rows_that_do_worse_are_told() -> None:
