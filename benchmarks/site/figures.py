@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,6 +13,9 @@ from benchmarks.models import is_ours
 from sklearn_kt.plotting._style import COLOURS
 
 from .contents import BENCHMARKS, FAST, REFERENCE, Row, front, verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VERDICTS = {"win": "better", "tie": "tied", "loss": "worse"}
 # shapes say the same as the colours
@@ -83,7 +86,7 @@ def draw_ratios(rows: Sequence[Row], path: Path) -> None:
             Line2D([], [], marker="o", mfc="none", mec="black", lw=0, ms=6, mew=0.8, label=FAST)
         )
     drawn.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    _write(drawn, path)
 
 
 def has_ring(row: Row) -> bool:
@@ -111,7 +114,16 @@ def draw_headline(ratios: Mapping[str, Mapping[str, float]], path: Path) -> None
     ax.spines[["top", "right", "left"]].set_visible(False)
     drawn.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=10)
     # the picture of a page without a background of its own is read on dark ones, too
-    drawn.savefig(path, metadata={"Date": None}, facecolor="white")
+    _write(drawn, path, facecolor="white")
+
+
+def _write(drawn: Figure, path: Path, **options: Any) -> None:
+    """Write a picture: of the same contents the same bytes."""
+    from matplotlib import rc_context
+
+    svg = path.suffix == ".svg"
+    with rc_context({"svg.hashsalt": path.stem}):
+        drawn.savefig(path, metadata={"Date": None} if svg else None, **options)
 
 
 def draw_marks(
@@ -140,7 +152,7 @@ def draw_marks(
     ax.spines[["top", "right", "left"]].set_visible(False)
     if len(names) > 1:
         drawn.legend(loc="outside upper center", ncols=len(names), fontsize=8, frameon=False)
-    drawn.savefig(path, metadata={"Date": None})
+    _write(drawn, path)
 
 
 def draw_costs(benchmarks: Mapping[str, Mapping[str, tuple[float, float]]], path: Path) -> None:
@@ -173,7 +185,7 @@ def draw_costs(benchmarks: Mapping[str, Mapping[str, tuple[float, float]]], path
     drawn.set_layout_engine("none")
     for ax, points in zip(axes, benchmarks.values(), strict=True):
         write_names(ax, points)
-    drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    _write(drawn, path)
 
 
 def write_names(ax: Any, points: Mapping[str, tuple[float, float]]) -> None:

@@ -256,7 +256,10 @@ def test_headline_is_a_ratio_to_the_forest(tmp_path: Path) -> None:
             {"sklearn_kt": 1.1, "best other": 0.9}
         )
     }
-    assert "gaps" in (tmp_path / "drawn.svg").read_text()
+    drawn = (tmp_path / "drawn.svg").read_text()
+    assert "gaps" in drawn
+    figures.draw_headline({"gaps": found}, tmp_path / "drawn.svg")
+    assert (tmp_path / "drawn.svg").read_text() == drawn
 
 
 @pytest.fixture(scope="module")
