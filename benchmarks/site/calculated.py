@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -36,34 +37,79 @@ def recorded_errors(kept: Kept) -> pd.DataFrame:
     return found.groupby(keys, as_index=False, sort=False)["mae"].mean()
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """Errors on one task, by model: ours, peers run here, and what others recorded."""
+
+    name: str
+    unit: str
+    n_rows: int
+    ours: dict[str, float]
+    peers: pd.Series
+    by_formula: pd.Series
+    by_crystal: pd.Series
+
+    @property
+    def scratch(self) -> tuple[float, str]:
+        """The smaller error of ours without pretraining, and whose it is."""
+        return min((self.ours[m], m) for m in SCRATCH if m in self.ours)
+
+    @property
+    def best(self) -> tuple[float, str]:
+        """The smallest error of the others that read formulas, and whose it is."""
+        found = pd.concat([self.peers, self.by_formula]).dropna()
+        return found.min(), found.idxmin()
+
+
+def compared(kept: Kept) -> Iterator[_Compared]:
+    """Compare ours with the others, task by task."""
+    recorded = recorded_errors(kept)
+    errors = kept.summary().pivot_table("mae", "task", "model", sort=False)
+    peers = [m for m in errors if not is_ours(m) and m != DUMMY]
+    for task, part in kept.tasks.items():
+        found = recorded[recorded["task"] == task].set_index("model")
+        ours = errors.loc[task].dropna()
+        yield _Compared(
+            task.removeprefix("matbench_"),
+            part.unit,
+            part.n_samples,
+            {m: ours[m] for m in (*SCRATCH, *PRETRAINED) if m in ours},
+            errors.loc[task, peers],
+            found[found["by_formula"]]["mae"],
+            found[~found["by_formula"]]["mae"],
+        )
+
+
+def calculated_losses(kept: Kept) -> Iterator[str]:
+    """Write where others that read formulas have a smaller error than ours without pretraining."""
+    for one in compared(kept):
+        (error, model), (other, whose) = one.scratch, one.best
+        if other < error:
+            unit = f", {one.unit}" if one.unit else ""
+            yield (
+                f"- MatBench {one.name} by the formula, without pretraining: {whose} "
+                f"{figure(other)}, `{model}` {figure(error)} (MAE{unit}; "
+                "[calculated tasks](calculated.md))."
+            )
+
+
 def calculated_short(kept: Kept) -> str:
     """Spell each task: our error beside the best of the others."""
     return "\n".join(_lines(kept)) + "\n"
 
 
 def _lines(kept: Kept) -> Iterator[str]:
-    recorded = recorded_errors(kept)
-    errors = kept.summary().pivot_table("mae", "task", "model", sort=False)
-    peers = [m for m in errors if not is_ours(m) and m != DUMMY]
     rows, ahead, behind = [], [], []
-    for task, part in kept.tasks.items():
-        own = {m: errors[m].get(task, math.nan) for m in (*SCRATCH, *PRETRAINED) if m in errors}
-        found = recorded[recorded["task"] == task].set_index("model")
-        by_formula = found[found["by_formula"]]["mae"]
-        by_crystal = found[~found["by_formula"]]["mae"]
-        others = pd.concat([errors.loc[task, peers], by_formula]).dropna()
-        best = min(value for model, value in own.items() if model in SCRATCH and value == value)
-        name = task.removeprefix("matbench_")
-        (ahead if best < others.min() else behind).append(
-            f"{name} ({best / others.min():.2f} of {others.idxmin()})"
-        )
-        cells = [figure(own.get(m, math.nan)) for m in (*SCRATCH, *PRETRAINED)]
+    for one in compared(kept):
+        (error, _), (other, whose) = one.scratch, one.best
+        said = f"{one.name} ({error / other:.2f} of {whose})"
+        (ahead if error < other else behind).append(said)
         rows.append(
             [
-                f"{name}{f', {part.unit}' if part.unit else ''}",
-                f"{part.n_samples:,}",
-                *cells,
-                *(_best(scores) for scores in (errors.loc[task, peers], by_formula, by_crystal)),
+                f"{one.name}{f', {one.unit}' if one.unit else ''}",
+                f"{one.n_rows:,}",
+                *(figure(one.ours.get(m, math.nan)) for m in (*SCRATCH, *PRETRAINED)),
+                *(_best(scores) for scores in (one.peers, one.by_formula, one.by_crystal)),
             ]
         )
     head = [
@@ -87,12 +133,10 @@ def _lines(kept: Kept) -> Iterator[str]:
         "A formula can have several crystals, which the folds do not keep together. Test rows "
         f"whose composition is also in the training part: {', '.join(twice)}.\n"
     )
-    if not any(m in errors for m in PRETRAINED):
-        return
     names = " and ".join(f"`{task.removeprefix('matbench_')}`" for task in LABELS_UNKNOWN)
     yield (
         f"Of these tasks the checkpoint was pretrained on no label of {names} alone, so that "
-        "models that start from it ran on nothing else here.\n"
+        "models that start from it run on nothing else here.\n"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, read_json
 
-from .calculated import calculated_short
+from .calculated import calculated_losses, calculated_short
 from .contents import (
     BENCHMARKS,
     FAST,
@@ -88,7 +88,9 @@ def write_pages(folder: Path, results: Path = RESULTS) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     contents = read_all(results)
-    texts = {"overview": overview_page(contents, folder)}
+    calculated = read_kept("calculated", results)
+    more = [] if calculated is None else [*calculated_losses(calculated)]
+    texts = {"overview": overview_page(contents, folder, more)}
     for name in BENCHMARKS:
         texts[f"{name}_short"] = (
             short_page(contents[name], folder)
@@ -118,7 +120,9 @@ def write_pages(folder: Path, results: Path = RESULTS) -> None:
         (folder / f"{name}.inc").write_text(text, encoding="utf-8")
 
 
-def overview_page(contents: Mapping[str, dict[str, Any]], folder: Path) -> str:
+def overview_page(
+    contents: Mapping[str, dict[str, Any]], folder: Path, more_losses: Sequence[str] = ()
+) -> str:
     """Spell the page about all benchmarks, and draw its pictures."""
     if not contents:
         return NOT_RUN.format(command="make bench-matbench") + "\n"
@@ -128,7 +132,7 @@ def overview_page(contents: Mapping[str, dict[str, Any]], folder: Path) -> str:
     if rows:
         draw_ratios(rows, folder / "ratios.svg")
         lines.append(ratios_figure(rows, spoken(contents), folder, "ratios"))
-    lines += [*losses(contents)]
+    lines += [*losses(contents), *more_losses, ""]
     if any(points.values()):
         draw_costs(points, folder / "costs.svg")
         lines.append("## Accuracy against time\n")

@@ -95,9 +95,9 @@ def measure(row: Row) -> str:
     return ERRORS[row.score] + (f", {row.unit}" if row.unit and row.score == "mae" else "")
 
 
-def own(row: Row) -> list[str]:
+def own(row: Row, models: Sequence[str] = SHOWN) -> list[str]:
     """Spell the errors of our models."""
-    return [figure(row.errors.get(model, math.nan)) for model in SHOWN]
+    return [figure(row.errors.get(model, math.nan)) for model in models]
 
 
 def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
@@ -191,19 +191,29 @@ def spoken(contents: Mapping[str, dict[str, Any]]) -> str:
 
 def tasks_table(content: dict[str, Any]) -> str:
     """Spell the errors on each task of a benchmark, those where we are furthest ahead first."""
+    found = sorted(compare(content), key=lambda row: row.ratio)
+    models = [model for model in SHOWN if any(model in row.errors for row in found)]
     rows = [
         [
             row.task,
             measure(row),
-            *own(row),
+            *own(row, models),
             f"{figure(row.errors[row.peer])} ({row.peer})",
             f"{row.ratio:.2f}",
             VERDICTS.get(row.verdict, "-"),
             percent(known_part(content, row.task)),
         ]
-        for row in sorted(compare(content), key=lambda row: row.ratio)
+        for row in found
     ]
-    head = ["task", "error", *OUR_HEADS, "best peer", "ratio", "ours is", "quantity known"]
+    head = [
+        "task",
+        "error",
+        *(f"`{model}`" for model in models),
+        "best peer",
+        "ratio",
+        "ours is",
+        "quantity known",
+    ]
     return (
         f"{table(head, rows)}\nRatios and verdicts are those of `{leading(content)}`; tied: the"
         " 95 % interval of the difference includes zero. Quantity known: the part of the test rows "

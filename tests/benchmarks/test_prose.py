@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.accuracy.compare import THERMOELECTRICS_SEED
+from benchmarks.accuracy.compare import CALCULATED, LABELS_UNKNOWN, THERMOELECTRICS_SEED
 from benchmarks.accuracy.transfer import MATBENCH, N_TEXTS
 from benchmarks.common import Kept
 from benchmarks.site.contents import compare, read, read_kept
@@ -124,6 +124,7 @@ def index_facts() -> list[str]:
         f"the {WORDS[len(COMPOSITION_TASKS)]} tasks of MatBench",
         f"{len(JARVIS_TABLES)} tables of JARVIS-DFT, from {smallest} training rows up",
         f"{WORDS[properties]} measured properties",
+        f"{WORDS[len(CALCULATED)]} tasks of MatBench about crystals",
         # of the chosen: `benchmarks/`, comments of the code
         "the trees' middle fifth",
         "where a table has five folds",
@@ -140,10 +141,21 @@ def submissions_facts() -> list[str]:
     ]
 
 
+def calculated_facts() -> list[str]:
+    known = len(CALCULATED) - len(LABELS_UNKNOWN)
+    return [
+        f"{WORDS[len(CALCULATED)].capitalize()} tasks of MatBench ask",
+        f"pretrained on labels of {WORDS[known]} of them",
+        "Finder_v1.2_composition",
+        "[arXiv:2601.00133](https://arxiv.org/abs/2601.00133)",
+    ]
+
+
 FACTS: dict[str, Callable[[], list[str]]] = {
     "transfer": transfer_facts,
     "index": index_facts,
     "submissions": submissions_facts,
+    "calculated": calculated_facts,
     "matbench": lambda: [f"The {WORDS[len(COMPOSITION_TASKS)]} tasks whose input"],
     "jarvis": lambda: ["Thirty properties"] if len(JARVIS_TABLES) == 30 else [],
     "thermoelectrics": lambda: [
