@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.common import Kept, read_json, weights_named, weights_of
-from benchmarks.models import CHANGED, is_ours
+from benchmarks.models import BFLOAT16_SINCE, CHANGED, is_ours
 
 from .contents import MAIN, read_kept
 from .tables import table
@@ -24,6 +24,8 @@ _SMALL = {
     "learning_curve": "learning curve",
     "ablation": "ablation",
 }
+# models with networks, of which more than the weights can differ
+_NETWORKS = ("imkt", "imkt-scratch")
 # tables of nearly as many training rows as the largest
 _LARGE = 0.9
 # models of explicit transfer that start from no weights of ours
@@ -33,11 +35,12 @@ _PEERS = {"rf-magpie"}
 def provenance_text(results: Path) -> str:
     """Spell of when, of which weights and of which code each result of ours is."""
     present = set(weights_of().values())
-    rows = []
+    rows, exact = [], []
     for name, label in _FOLDS.items():
         kept = read_kept(name, results)
         if kept is not None:
             rows += _rows_of(kept, label, present)
+            exact += _in_float32(kept, label)
     for name, label in _SMALL.items():
         if (content := read_json(name, results)) is not None:
             weights = weights_said(content.get("weights", []), present)
@@ -49,7 +52,27 @@ def provenance_text(results: Path) -> str:
         f"{table(head, rows)}\nWeights: those in the package, or others, by what the files of the "
         "folds say; not named: the file does not tell. What is older than the last change of its "
         "model, or of other weights, is a result of an earlier state of the package.\n"
-        f"{_minutes(results)}"
+        f"{_precision(exact)}{_minutes(results)}"
+    )
+
+
+def _in_float32(kept: Kept, label: str) -> Iterator[str]:
+    """Name models whose networks were trained before they were in bfloat16."""
+    # explicit transfer is beside fast readouts, whatever it calls them
+    for model in () if kept.folder.name == "explicit" else _NETWORKS:
+        records = [r for task in kept.tasks for r in kept.records(task, model)]
+        older = sum(record.date < BFLOAT16_SINCE for record in records)
+        if older:
+            yield f"{older} of {len(records)} folds of `{model}` on {label}"
+
+
+def _precision(exact: Sequence[str]) -> str:
+    """Say whose networks were trained in float32."""
+    if not exact:
+        return ""
+    return (
+        f"\nWith products in float32 were trained: {', '.join(exact)}; so would they be today on a "
+        "processor without bfloat16. Others were trained with products in bfloat16.\n"
     )
 
 

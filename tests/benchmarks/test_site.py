@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.accuracy.submissions import SUBMISSIONS
 from benchmarks.common import RESULTS, name_weights, read_json, weights_named, weights_of
-from benchmarks.models import MODELS
+from benchmarks.models import BFLOAT16_SINCE, MODELS
 from benchmarks.site import (
     calculated,
     contents,
@@ -447,6 +447,14 @@ def test_weights_of_results_are_told(tmp_path: Path) -> None:
     about = {model: (weights, older) for model, weights, older in rows}
     assert about["imkt-fast"] == ("in the package", "0 of 30")
     assert about["imkt-fast-scratch"][0] == "none"
+    # what is dated later had products in bfloat16
+    kept = read_kept("jarvis")
+    assert kept is not None
+    dates = [record.date for task in kept.tasks for record in kept.records(task, "imkt")]
+    older = sum(date < BFLOAT16_SINCE for date in dates)
+    said = f"{older} of {len(dates)} folds of `imkt` on JARVIS-DFT"
+    assert (said in text) == (older > 0)
+    assert "explicit" not in text.partition("With products in float32")[2]
     assert "rf-magpie" not in about
 
 
