@@ -98,7 +98,7 @@ CHANGED: Mapping[str, str] = {
 }
 """Of models of ours; those that are not here start from weights, which tell it."""
 
-# in UTC: since then networks are trained with products in bfloat16 here, which changes rounding
+# in UTC: before, networks were trained with products in float32 on every processor
 BFLOAT16_SINCE = "2026-11-27 10:28"
 
 

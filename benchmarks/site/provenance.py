@@ -57,7 +57,7 @@ def provenance_text(results: Path) -> str:
 
 
 def _in_float32(kept: Kept, label: str) -> Iterator[str]:
-    """Name models whose networks were trained before they were in bfloat16."""
+    """Name models whose networks were trained before processors had a say in the precision."""
     # explicit transfer is beside fast readouts, whatever it calls them
     for model in () if kept.folder.name == "explicit" else _NETWORKS:
         records = [r for task in kept.tasks for r in kept.records(task, model)]
@@ -71,8 +71,8 @@ def _precision(exact: Sequence[str]) -> str:
     if not exact:
         return ""
     return (
-        f"\nWith products in float32 were trained: {', '.join(exact)}; so would they be today on a "
-        "processor without bfloat16. Others were trained with products in bfloat16.\n"
+        f"\nOf before {BFLOAT16_SINCE} UTC, when networks were trained in float32 as today on "
+        f"processors without bfloat16 alone: {', '.join(exact)}, and small results without date.\n"
     )
 
 

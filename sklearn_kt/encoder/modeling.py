@@ -451,7 +451,7 @@ class PropertyNetwork(nn.Module):
     ) -> torch.Tensor:
         """Property (scaled units) or class logits, (n, n_outputs)."""
         device = next(iter(inputs.values())).device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.amp and device == "cuda"):
+        with torch.autocast(device, torch.bfloat16, enabled=self.amp and device != "cpu"):
             state = self.backbone(**inputs)
             if conditions is not None:
                 state = torch.cat([state, conditions], dim=-1)

@@ -22,10 +22,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import skip_init
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["PRECISIONS", "products_in", "resolve_precision"]
-
-PRECISIONS = ("auto", "float32", "bfloat16")
-"""Choices of an estimator."""
+__all__ = ["products_in", "resolve_precision"]
 
 # Multiplications from which on a layer gains: one of fewer takes the time of the calls around it.
 _LEAST_WORK = 3_000_000
@@ -82,7 +79,8 @@ def _linear(
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    pays = input.ndim > 1 and input.numel() * len(weight) >= _LEAST_WORK
+    matrices = input.ndim > 1 and weight.ndim == 2
+    pays = matrices and input.numel() * len(weight) >= _LEAST_WORK
     if pays and input.dtype == weight.dtype == torch.float32:
         return _Product.apply(input, weight, bias)
     return F.linear(input, weight, bias)
@@ -91,7 +89,8 @@ def _linear(
 def products_in(precision: str, device: str) -> AbstractContextManager[Any]:
     """Compute products of linear layers in a precision of :func:`resolve_precision`.
 
-    It holds for this thread alone: others may predict in float32 meanwhile.
+    It holds for this thread alone: others may predict in float32 meanwhile. On a CPU, products
+    of :func:`torch.nn.functional.linear` are meant, and what comes of them has one derivative.
     """
     if precision == "float32":
         return nullcontext()
@@ -112,18 +111,23 @@ def resolve_precision(precision: str, device: str) -> str:
 @lru_cache(maxsize=1)
 def _faster_here() -> bool:
     """Measure a layer, forward and backward: the fastest of a few runs, whatever else runs."""
+    # a fit may be called where gradients are off
+    with torch.inference_mode(False), torch.enable_grad():
+        seconds = {precision: _measured(precision) for precision in ("float32", "bfloat16")}
+    return seconds["float32"] > _FASTER * seconds["bfloat16"]
+
+
+def _measured(precision: str) -> float:
+    """Seconds of the fastest run."""
     from .training import one_thread
 
     layer = skip_init(nn.Linear, _INPUTS, _OUTPUTS)
     nn.init.ones_(layer.weight)
     x = torch.ones(_ROWS, _INPUTS, requires_grad=True)
-    seconds = {}
-    for precision in ("float32", "bfloat16"):
-        runs = []
-        with one_thread(layer), products_in(precision, "cpu"):
-            for _ in range(_REPEATS):
-                start = time.perf_counter()
-                layer(x).sum().backward()
-                runs.append(time.perf_counter() - start)
-        seconds[precision] = min(runs)
-    return seconds["float32"] > _FASTER * seconds["bfloat16"]
+    runs = []
+    with one_thread(layer), products_in(precision, "cpu"):
+        for _ in range(_REPEATS):
+            start = time.perf_counter()
+            layer(x).sum().backward()
+            runs.append(time.perf_counter() - start)
+    return min(runs)

@@ -432,8 +432,9 @@ def _train(
         if settings.frozen_blocks:
             net.module_.backbone.freeze(settings.frozen_blocks)
         net.notify("on_train_begin", X=data, y=None)
-        # on a GPU the network itself does so
-        precision = settings.precision if settings.device == "cpu" else "float32"
+        # on a GPU networks of properties do so themselves, in predictions too
+        on_cpu = torch.device(settings.device).type == "cpu"
+        precision = settings.precision if on_cpu else "float32"
         with one_thread(net.module_), products_in(precision, settings.device):
             for _ in range(settings.max_epochs):
                 net.fit_loop(data, epochs=1)

@@ -103,11 +103,11 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
     composition_column : str or None, default=None
         Column of compositions in a table with conditions beside them; None finds it.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the matrix products in the training of networks. ``"auto"`` is bfloat16 on a GPU, and on
-        a processor that is measured to be faster with it, about twice as fast for the whole; else
-        float32. The networks of two machines then differ by rounding, as two seeds' do by more;
-        ``"float32"`` avoids that. Weights, sums and readouts are in float32 or more in any case,
-        and so are predictions on a CPU.
+        Of the matrix products in the training of networks. ``"auto"`` is bfloat16 on a CUDA GPU,
+        and on a processor that is measured to be faster with it, where networks train up to twice
+        as fast; else float32. The networks of two kinds of processors then differ by rounding, as
+        two seeds' do by more; ``"float32"`` avoids that. Weights, sums and readouts are in float32
+        or more in any case, and so are predictions on a CPU.
     device : str, default="auto"
         ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"cuda"``, ...
     n_jobs : int or None, default=None
@@ -125,6 +125,8 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         Trained networks, trimmed, on the CPU; empty if the readout alone predicts.
     history_ : list of list of dict
         Training curve of each network: ``epoch``, ``train_loss``, ``valid_loss``.
+    precision_ : {"float32", "bfloat16"} or None
+        Of products in the training of networks, kept or not; None if none was trained.
     readout_weights_ : dict of str to float, or to ndarray of shape (n_outputs,)
         Share of each model in a prediction: ``"network"``, readouts by name; of several targets,
         its share in each.
@@ -449,11 +451,11 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
     composition_column : str or None, default=None
         Column of compositions in a table with conditions beside them; None finds it.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the matrix products in the training of networks. ``"auto"`` is bfloat16 on a GPU, and on
-        a processor that is measured to be faster with it, about twice as fast for the whole; else
-        float32. The networks of two machines then differ by rounding, as two seeds' do by more;
-        ``"float32"`` avoids that. Weights, sums and readouts are in float32 or more in any case,
-        and so are predictions on a CPU.
+        Of the matrix products in the training of networks. ``"auto"`` is bfloat16 on a CUDA GPU,
+        and on a processor that is measured to be faster with it, where networks train up to twice
+        as fast; else float32. The networks of two kinds of processors then differ by rounding, as
+        two seeds' do by more; ``"float32"`` avoids that. Weights, sums and readouts are in float32
+        or more in any case, and so are predictions on a CPU.
     device : str, default="auto"
         ``"auto"`` (a GPU when there is one), ``"cpu"``, ``"cuda"``, ...
     n_jobs : int or None, default=None
@@ -471,6 +473,8 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         Trained networks, trimmed, on the CPU; empty if the readout alone predicts.
     history_ : list of list of dict
         Training curve of each network: ``epoch``, ``train_loss``, ``valid_loss``.
+    precision_ : {"float32", "bfloat16"} or None
+        Of products in the training of networks, kept or not; None if none was trained.
     readout_weights_ : dict of str to float
         Share of each model in a prediction: ``"network"``, readouts by name.
     new_readout_weights_ : dict of str to float

@@ -166,6 +166,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
 
         self.nets_: list[NeuralNet] = []
         self.history_: list[list[dict[str, float]]] = []
+        self.precision_: str | None = None
         self.readouts_: dict[str, Any] = {}
         self.readout_blocks_: dict[str, tuple[str, ...]] = {}
         self.readout_scores_: dict[str, Any] = {}
@@ -509,6 +510,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         first: int = 0,
     ) -> None:
         """Train a network on each set of rows, in place of those there are from the first on."""
+        settings = self._settings(len(members[0]))
+        self.precision_ = settings.precision
         results = train_networks(
             self.encoder_,
             inputs,
@@ -516,7 +519,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             members,
             seeds[first:],
             [self._frozen_blocks(first + i) for i in range(len(members))],
-            self._settings(len(members[0])),
+            settings,
             early_stopping=self.early_stopping,
             n_jobs=self.n_jobs,
             verbose=self.verbose,
@@ -640,7 +643,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         if self.nets_:
             epochs = sorted({len(history) for history in self.history_})
             spread = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
-            rows["networks"] = f"{len(self.nets_)}, trained for {spread} epochs"
+            trained = f"{len(self.nets_)}, trained for {spread} epochs in {self.precision_}"
+            rows["networks"] = trained
         rows["device"] = device if device == self.device else f"{device} (device={self.device!r})"
         if self.history_:
             rows["training curve"] = LossCurve(self.history_)

@@ -60,7 +60,7 @@ def train_networks(
         "spec": spec,
         "n_outputs": settings.n_outputs,
         "dropout": settings.dropout,
-        "amp": settings.device != "cpu" and settings.precision == "bfloat16",
+        "amp": settings.precision == "bfloat16" and not settings.device.startswith("cpu"),
         "n_conditions": encoder.n_conditions,
     }
 

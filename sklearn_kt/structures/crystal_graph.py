@@ -234,10 +234,8 @@ class _BaseCrystalGraph(BaseEstimator):
         return CrystalRows.read(candidates_of_rows(X), progress=bool(self.verbose))
 
     def _settings(self, seed: int, stops: bool) -> Any:
-        from sklearn_kt.encoder.precision import resolve_precision
         from sklearn_kt.encoder.training import TrainingSettings, resolve_device
 
-        device = resolve_device(self.device)
         return TrainingSettings(
             loss=self.targets_.loss,
             n_outputs=self.targets_.n_outputs,
@@ -248,9 +246,8 @@ class _BaseCrystalGraph(BaseEstimator):
             weight_decay=float(self.weight_decay),
             dropout=float(self.dropout),
             patience=self.patience if stops else None,
-            device=device,
+            device=resolve_device(self.device),
             seed=seed,
-            precision=resolve_precision("auto", device),
         )
 
     def _run(self, X: Any) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:

@@ -454,7 +454,7 @@ def test_weights_of_results_are_told(tmp_path: Path) -> None:
     older = sum(date < BFLOAT16_SINCE for date in dates)
     said = f"{older} of {len(dates)} folds of `imkt` on JARVIS-DFT"
     assert (said in text) == (older > 0)
-    assert "explicit" not in text.partition("With products in float32")[2]
+    assert "explicit" not in text.partition("in float32 as today")[2]
     assert "rf-magpie" not in about
 
 
