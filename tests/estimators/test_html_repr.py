@@ -74,7 +74,7 @@ def test_networks() -> None:
     assert rows["held-out rows"] == (
         f"{n_held_out}: {error} in the unit of y, R² {scores['r2']:.3g}"
     )
-    assert rows["networks"] == "2, trained for 3 epochs"
+    assert rows["networks"] == f"2, trained for 3 epochs in {model.precision_}"
     assert rows["device"] == "cpu"
     assert rows["training curve"].startswith("loss of training and validation: from ")
     # narrow pages, such as those of phones, cut nothing
