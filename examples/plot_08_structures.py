@@ -69,7 +69,7 @@ import matplotlib.pyplot as plt
 
 from sklearn_kt.plotting import ParityDisplay
 
-fig, axes = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(9, 5.4), layout="constrained")
 for ax, (name, predicted) in zip(axes, predictions.items(), strict=True):
     display = ParityDisplay(y_new, predicted)
     display.plot(label="band gap (eV)", ax=ax)

@@ -17,7 +17,7 @@ from sklearn_kt.properties import predict_properties
 
 columns = ["formula", "property", "value", "error", "unit", "seen"]
 table = predict_properties(["BaTiO3", "Hf0.5Zr0.5O2"])
-print(table[columns].round(3).to_string(index=False))
+print(table[columns].to_string(index=False, float_format="{:.3g}".format))
 
 # %%
 # The same from the command line: ``sklearn-kt properties BaTiO3 Hf0.5Zr0.5O2``.
@@ -82,10 +82,11 @@ for ax, (name, unit) in zip(axes, units.items(), strict=True):
     ax.set(xlabel=f"measured {name} ({unit})", ylabel=f"predicted ({unit})")
 
 # %%
-# - **Gaps are too small** by a third to two thirds wherever there is one: so are those that the
-#   calculations give, and a model of calculations cannot know better. For measured gaps train on
-#   measured gaps, such as those of :func:`~sklearn_kt.datasets.load_expt_gap`. PbTe is too wide,
-#   as spin and orbit are not coupled in the calculations.
+# - **Gaps are too small**, for some by more than the usual third to half of semilocal functionals:
+#   so are those that the calculations give, and a model of calculations cannot know better. For
+#   measured gaps train on measured gaps, such as those of
+#   :func:`~sklearn_kt.datasets.load_expt_gap`. PbTe is too wide, as spin and orbit are not coupled
+#   in the calculations.
 # - **Carbon is not diamond.** A formula does not say which polymorph is meant, and graphite is
 #   lower in energy; the model gives numbers that neither has.
 # - **Densities** of the others are right to about ten per cent, **moduli** to a third. The

@@ -548,7 +548,7 @@ def _read_seebeck() -> pd.DataFrame:
             member = archive.extractfile(_SEEBECK_MEMBER)
             if member is None:
                 raise DatasetError(f"{_SEEBECK_MEMBER} in {path} is not a file.")
-            # "NaN" is a formula (sodium nitride), so no text stands for a missing value
+            # "NaN" is a formula (sodium and nitrogen), so no text stands for a missing value
             table = pd.read_csv(
                 io.BytesIO(member.read()),
                 usecols=["mp_id", "pretty_formula", "S_p", "S_n"],

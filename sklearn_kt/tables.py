@@ -240,7 +240,11 @@ def is_table_name(name: str) -> bool:
 
 def writable_format(path: str | Path) -> str:
     """Tell the format of a file to write, as :func:`readable_format` does."""
-    return _format(Path(path), "written")
+    found = _format(Path(path), "written")
+    if found == ".xlsx":
+        # known now, not after hours of predictions
+        _openpyxl(Path(path), "writing")
+    return found
 
 
 def has_types(kind: str) -> bool:

@@ -44,7 +44,8 @@ def benchmark_text(kept: Kept) -> str:
 
 def _benchmark_lines(kept: Kept) -> Iterator[str]:
     ours = ", ".join(name for name, about in MODELS.items() if not about.peer)
-    yield f"{kept.about['date'][:10]}, `{kept.about['command']}`, seed {SEED}. Models: our own"
+    command = f"python -m benchmarks.accuracy.compare {kept.folder.name}"
+    yield f"{kept.about['date'][:10]}, `{command}`, seed {SEED}. Models: our own"
     yield f"({ours}) and peers. Seconds and memory are those of one fold.\n"
     yield f"{_coverage_of_models(kept)}\n"
     if (kept.folder / PUBLISHED).exists():

@@ -89,7 +89,7 @@ JARVIS_TABLES: Mapping[str, JarvisTable] = {
         1913, 213, "dfpt_piezo_max_dielectric_electronic", "", "dielectric constant"
     ),
     "piezo_max_diio": JarvisTable(1913, 213, "dfpt_piezo_max_dielectric_ioonic"),
-    "piezo_max_dij": JarvisTable(620, 69, "dfpt_piezo_max_dij", "C/N"),
+    "piezo_max_dij": JarvisTable(620, 69, "dfpt_piezo_max_dij", "pC/N"),
     "piezo_max_eij": JarvisTable(1010, 113, "dfpt_piezo_max_eij", "C/m^2", "piezoelectric modulus"),
     "ppowerfact": JarvisTable(15084, 1676, "p_powerfact", "uW/(m K^2)", "p-type power factor"),
     "pseebeck": JarvisTable(12995, 1444, "p_Seebeck", "uV/K", "p-type Seebeck coefficient"),

@@ -17,7 +17,8 @@ _MARKS = {"label": " *", "formula": " +", "unknown": " ?"}
 _LEGEND = (
     "±: mean error on compositions held out of pretraining, as an error of this value, where it is"
     " known. *: pretraining had this property of the formula; +: had others of it. These are"
-    " calculated numbers: gaps of semilocal functionals are too small by a third to a half."
+    " calculated numbers: gaps of semilocal functionals are too small by a third to a half,"
+    " those of oxides such as Fe2O3 by more."
 )
 
 

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 _SYMPREC = 0.01
 _DIGITS = 8
+_LEGEND = (
+    "estimated probability of the structure, 1 where it is known for the composition; e_hull,"
+    " e_polymorph: energy above the hull and above the lowest known crystal of the composition,"
+    " eV/atom; volume in Å³. The first need not be the stable one: compare them."
+)
 
 
 def _prototype(args: argparse.Namespace) -> Any:
@@ -123,6 +128,7 @@ def run(args: argparse.Namespace) -> None:
             print_table(title, table)
             if len(table):
                 print()
+    tell("score", _LEGEND)
     tell("wrote", f"CIF files to {args.output_dir}")
 
 

@@ -168,7 +168,7 @@ def dft_tables(data_home: str | Path) -> Iterator[CorpusTable]:
 
 def _read_table(path: Path, source: Source, data_home: Path) -> pd.DataFrame:
     """Read a CSV file, and what the source says of others."""
-    # "NaN" is a formula, sodium nitride
+    # "NaN" is a formula, sodium and nitrogen
     frame = pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in source.columns})
     if source.formula not in frame:
         raise DatasetError(f"{path} has no column {source.formula!r}; the file was changed.")
