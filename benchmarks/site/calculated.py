@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -46,15 +45,20 @@ class _Compared:
     name: str
     unit: str
     n_rows: int
-    ours: dict[str, float]
+    ours: pd.Series
     peers: pd.Series
     by_formula: pd.Series
     by_crystal: pd.Series
 
+    def of(self, models: Sequence[str]) -> pd.Series:
+        """Errors of some models of ours."""
+        return self.ours[[model for model in models if model in self.ours]]
+
     @property
     def scratch(self) -> tuple[float, str]:
         """The smaller error of ours without pretraining, and whose it is."""
-        return min((self.ours[m], m) for m in SCRATCH if m in self.ours)
+        found = self.of(SCRATCH)
+        return found.min(), found.idxmin()
 
     @property
     def best(self) -> tuple[float, str]:
@@ -77,7 +81,7 @@ def compared(kept: Kept) -> Iterator[_Compared]:
             task.removeprefix("matbench_"),
             part.unit,
             part.n_samples,
-            {m: ours[m] for m in (*SCRATCH, *PRETRAINED) if m in ours},
+            ours,
             errors.loc[task, peers],
             found[found["by_formula"]]["mae"],
             found[~found["by_formula"]]["mae"],
@@ -112,13 +116,13 @@ def _lines(kept: Kept) -> Iterator[str]:
             [
                 f"{one.name}{f', {one.unit}' if one.unit else ''}",
                 f"{one.n_rows:,}",
-                *(figure(one.ours.get(m, math.nan)) for m in (*SCRATCH, *PRETRAINED)),
+                *(_best(one.of(models)) for models in (SCRATCH, PRETRAINED)),
                 *(_best(scores) for scores in (one.peers, one.by_formula, one.by_crystal)),
             ]
         )
     head = [
         *("task", "rows"),
-        *(f"`{m}`" for m in (*SCRATCH, *PRETRAINED)),
+        *("ours, without pretraining", "with it"),
         *("best peer run here", "recorded, by formula", "recorded, by crystal"),
     ]
     yield table(head, rows)

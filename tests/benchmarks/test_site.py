@@ -476,10 +476,17 @@ def test_calculated_tasks_are_shown_beside_what_is_recorded() -> None:
         ]
         found = pd.concat([f[f["task"] == task] for f in frames]).groupby("model")["mae"].mean()
         assert f"| {tables.figure(found.min())} ({found.idxmin()}) |" in cells
-        mine = [np.abs(r.predictions - kept.parts[task, r.fold].y).mean()
-                for r in kept.records(task, "imkt-fast-scratch")]  # fmt: skip
-        assert len(mine) == 5
-        assert f"| {tables.figure(float(np.mean(mine)))} |" in cells
+        mine = {}
+        for model in calculated.SCRATCH:
+            folds = [
+                np.abs(r.predictions - kept.parts[task, r.fold].y).mean()
+                for r in kept.records(task, model)
+            ]
+            if folds:
+                assert len(folds) == 5
+                mine[model] = float(np.mean(folds))
+        best = min(mine, key=mine.__getitem__)
+        assert f"| {tables.figure(mine[best])} ({best}) |" in cells
     # nothing that knows a label has a number
     assert all(
         {record.model for record in kept.records(task, model)} == set()
