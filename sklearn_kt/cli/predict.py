@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 # beginnings of the names of columns of numbers that are added
 _STEMS = ("prediction", "prediction_std", "prediction_low", "prediction_high")
+# part of the error of held-out rows below which rows are hardly new
+_TOO_GOOD = 0.5
 # decimals on a terminal
 _PROBABILITY_DIGITS = 6
 
@@ -119,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
         rows = extended(table, reader, args, _added(predict), predict, unseen)
         task: Any = str(about.get("task"))
         scorers = [
-            _Scorer(model, task, target, unit, table, args.decimal)
+            _Scorer(model, task, target, unit, table, args.decimal, _held_out(about, target))
             for target, unit in targets.items()
             if task in HEADLINES and table.schema.names.count(target) == 1
         ]
@@ -256,9 +258,8 @@ def _legible(
     targets = model_targets(about)
     digits: dict[str, int] = {}
     for target in targets:
-        name = HELD_OUT.format("mae") + (f" of {target}" if len(targets) > 1 else "")
-        error = about.get(name)
-        if isinstance(error, float) and 0 < error < math.inf:
+        error = _held_out(about, target)
+        if error is not None and error > 0:
             places = 3 - math.floor(math.log10(error))
             digits |= {f"{stem}_{target}": places for stem in _STEMS}
     for part in rows:
@@ -274,11 +275,25 @@ def _legible(
         yield shown
 
 
+def _held_out(about: Mapping[str, Any], target: str) -> float | None:
+    """Give the mean absolute error that the fit held out; None where it is not known."""
+    several = f" of {target}" if len(model_targets(about)) > 1 else ""
+    error = about.get(HELD_OUT.format("mae") + several)
+    return error if isinstance(error, float) and math.isfinite(error) else None
+
+
 class _Scorer:
     """Compares predictions with a column that the model was fitted to."""
 
     def __init__(
-        self, model: Any, task: TaskKind, target: str, unit: str, table: Table, decimal: str
+        self,
+        model: Any,
+        task: TaskKind,
+        target: str,
+        unit: str,
+        table: Table,
+        decimal: str,
+        held_out: float | None,
     ) -> None:
         self.model = model
         self.task = task
@@ -286,6 +301,7 @@ class _Scorer:
         self.unit = unit
         self.name = table.name
         self.decimal = decimal
+        self.held_out = held_out
         self.truth: list[Any] = []
         self.found: list[tuple[Any, ...]] = []
         self.missing = 0
@@ -334,6 +350,12 @@ class _Scorer:
             f"{spell_scores({name: scores[name] for name in shown}, self.unit)}, against column"
             f" {self.target!r} of {self.name} ({len(self.truth):,} rows{left})",
         )
+        if self.held_out is not None and scores["mae"] < _TOO_GOOD * self.held_out:
+            tell(
+                "note",
+                f"rows that a model was fitted on look better than new ones: those that the fit "
+                f"held out had {spell_scores({'mae': self.held_out}, self.unit)}.",
+            )
 
 
 def _number(value: Any, decimal: str) -> float | None:

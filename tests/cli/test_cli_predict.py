@@ -32,6 +32,8 @@ def test_fit_and_predict(run: Run, table: Path, tmp_path: Path) -> None:
     assert err.startswith("sklearn-kt: scored: MAE ")
     assert "R²" in err
     assert f"against column 'gap' of {table} (12 rows)" in err
+    # a forest alone held nothing out to compare with
+    assert "look better than new ones" not in err
     rows = read(out)
     assert rows[0] == ["id", "formula", "gap", "prediction_gap"]
     assert [row[:3] for row in rows] == read(table.read_text())
@@ -289,6 +291,13 @@ def test_intervals_and_what_is_remembered_of_a_fit(run: Run, tmp_path: Path) -> 
     assert list(found) == ["formula", *(f"{stem}_gap (eV)" for stem in stems)]
     assert (found["prediction_low_gap (eV)"] < found["prediction_high_gap (eV)"]).all()
     assert err.endswith("p.xlsx: 2 rows\n")
+    # rows of the fit are no test of it
+    code, _, err = run("predict", "m", "t.csv", "-o", "known.csv")
+    assert code == 0
+    told = (
+        "note: rows that a model was fitted on look better than new ones: those that the fit held"
+    )
+    assert f"{told} out had MAE {scores['mae']:.3g} eV." in err
     # of a table, the rows that have a value
     (tmp_path / "new.csv").write_text("formula,gap (eV)\nNaCl,8.5\nKCl,\nMgO,none\n")
     code, _, err = run("predict", "m", "new.csv")
