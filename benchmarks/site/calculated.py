@@ -12,15 +12,14 @@ from benchmarks.common import Kept
 from benchmarks.models import is_ours
 from sklearn_kt.benchmarking import read_leaderboard
 
-from .contents import DUMMY, FAST, MAIN
+from .contents import DUMMY, FAST, MAIN, SCRATCH
 from .tables import figure, table
 
 # scores of others that are no submission to MatBench, one row for each model, task and fold
 REPORTED = "reported.csv"
 # submissions that read formulas alone in these tasks too; all others read crystals
 READ_FORMULAS = ("CrabNet", "Finder_v1.2_composition")
-# without weights, and with those that know no label of the task
-SCRATCH = ("imkt-scratch", "imkt-fast-scratch")
+# with weights that know no label of the task
 PRETRAINED = (MAIN, FAST)
 
 

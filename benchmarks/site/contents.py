@@ -25,6 +25,8 @@ BENCHMARKS = {
 MAIN, FAST = "imkt", "imkt-fast"
 # those of ours that have a column in the tables; the first that is complete stands for us
 SHOWN = (MAIN, FAST, "exkt")
+# the same without weights
+SCRATCH = ("imkt-scratch", "imkt-fast-scratch")
 # knows nothing of the formulas, and is nobody's choice
 DUMMY = "dummy"
 # what errors of all models are divided by in the picture of accuracy and time

@@ -20,7 +20,7 @@ from sklearn_kt.benchmarking.published import leaderboard_text
 from sklearn_kt.evaluation import compare_models, mean_reduction, rank_models, win_tie_loss
 from sklearn_kt.evaluation.text import audit_lines, comparison_text, summary_text
 
-from .contents import DUMMY, FAST, MAIN
+from .contents import DUMMY, FAST, MAIN, SCRATCH
 from .tables import figure, folded, table
 
 # MAEs of Gupta et al. (2021), Table 4
@@ -172,8 +172,7 @@ def _hours(summary: pd.DataFrame, n_tasks: int) -> str:
 def main_model(kept: Kept) -> str:
     """Name the model that the others are compared with: the first of ours that ran on all."""
     complete = kept.complete(kept.tasks)
-    ours = (MAIN, FAST, "imkt-scratch", "imkt-fast-scratch")
-    return next((name for name in ours if name in complete), complete[0])
+    return next((name for name in (MAIN, FAST, *SCRATCH) if name in complete), complete[0])
 
 
 def reductions(kept: Kept) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from _training import SETTINGS
 from sklearn.base import clone
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -25,19 +26,6 @@ from sklearn_kt.estimators.networks import train_networks
 # so many rows, inputs and outputs are worth it
 ROWS, WIDE = 64, 256
 SALTS = ["NaCl", "KCl", "MgO", "CaO", "SrO", "LiF", "NaF", "KBr", "RbI", "GaAs", "ZnSe", "CdTe"]
-SETTINGS = training.TrainingSettings(
-    loss="absolute_error",
-    n_outputs=1,
-    max_epochs=1,
-    batch_size=16,
-    learning_rate=1e-3,
-    backbone_learning_rate=1e-3,
-    weight_decay=0.0,
-    dropout=0.0,
-    patience=None,
-    device="cpu",
-    seed=0,
-)
 
 
 @pytest.fixture

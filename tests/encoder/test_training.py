@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from _training import SETTINGS
 from numpy.testing import assert_allclose
 
 from sklearn_kt.encoder.modeling import PropertyNetwork
@@ -22,19 +23,6 @@ from sklearn_kt.encoder.training import (
 )
 from sklearn_kt.exceptions import InputError, TrainingError
 
-SETTINGS = TrainingSettings(
-    loss="squared_error",
-    n_outputs=1,
-    max_epochs=3,
-    batch_size=16,
-    learning_rate=1e-3,
-    backbone_learning_rate=1e-3,
-    weight_decay=0.0,
-    dropout=0.0,
-    patience=None,
-    device="cpu",
-    seed=0,
-)
 SPEC = {"kind": "features", "config": {"n_features": 3, "hidden_size": 16}}
 NETWORK = (PropertyNetwork, {"spec": SPEC, "n_outputs": 1, "dropout": 0.0})
 
