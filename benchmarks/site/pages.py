@@ -89,8 +89,10 @@ def write_pages(folder: Path, results: Path = RESULTS) -> None:
     folder.mkdir(parents=True)
     contents = read_all(results)
     calculated = read_kept("calculated", results)
-    more = [] if calculated is None else [*calculated_losses(calculated)]
-    texts = {"overview": overview_page(contents, folder, more)}
+    short, more = NOT_RUN.format(command=KEPT["calculated"][0]), []
+    if calculated is not None:
+        short, more = calculated_short(calculated), [*calculated_losses(calculated)]
+    texts = {"overview": overview_page(contents, folder, more), "calculated_short": short}
     for name in BENCHMARKS:
         texts[f"{name}_short"] = (
             short_page(contents[name], folder)
@@ -166,7 +168,6 @@ def short_texts(results: Path, folder: Path) -> dict[str, str]:
         for name, command in (
             ("structures", TEXTS["structures"][0]),
             ("submissions", KEPT["submissions"][0]),
-            ("calculated", KEPT["calculated"][0]),
             ("transfer", KEPT["explicit"][0]),
         )
     }
@@ -174,8 +175,6 @@ def short_texts(results: Path, folder: Path) -> dict[str, str]:
         texts["structures_short"] = structures_short(structures, folder)
     if (matbench := read_kept("matbench", results)) is not None:
         texts["submissions_short"] = submissions_short(matbench, folder)
-    if (calculated := read_kept("calculated", results)) is not None:
-        texts["calculated_short"] = calculated_short(calculated)
     ablation, curve = (read_json(name, results) for name in ("ablation", "learning_curve"))
     explicit = read_kept("explicit", results)
     if ablation is not None and curve is not None and explicit is not None:
