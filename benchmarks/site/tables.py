@@ -103,11 +103,13 @@ def own(row: Row, models: Sequence[str] = SHOWN) -> list[str]:
 def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     """Write how often our models are best, and by how much."""
     yield "## In short\n"
-    rows = []
+    rows, peers = [], []
     for name, content in contents.items():
+        found = compare(content)
+        ran = sorted({m for row in found for m in row.errors if not is_ours(m)})
+        peers.append(f"{BENCHMARKS[name]}: {', '.join(m + of_tasks(found, m) for m in ran)}")
         for model in ran_everywhere(content):
             found = compare(content, main=model)
-            ran = {m for row in found for m in row.errors if not is_ours(m)}
             counts = Verdicts.of(found)
             rows.append(
                 [
@@ -117,7 +119,6 @@ def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
                     f"{counts.ahead} of {len(found)}",
                     percent(mean_reduction(found)),
                     against_scratch(found, model),
-                    ", ".join(m + of_tasks(found, m) for m in sorted(ran)),
                     content["date"][:10],
                 ]
             )
@@ -128,10 +129,10 @@ def overview(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
         "smaller mean error",
         "MAE below best peer's",
         "MAE below scratch's",
-        "peers run",
         "date",
     ]
     yield table(head, rows)
+    yield f"Peers that were run. {'. '.join(peers)}.\n"
     yield (
         f"`{MAIN}` is `ImplicitKTRegressor()` and its classifier with all defaults, `{FAST}` the "
         'same with `readout="fast"`, `exkt` is `ExplicitKTRegressor()` and its classifier; scratch '

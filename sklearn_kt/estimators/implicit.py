@@ -151,6 +151,9 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
         What reads X; its pretrained network is there if it feeds a readout.
     error_model_ : ErrorModel or None
         What expects errors; None without inner folds.
+    training_compositions_ : TrainingCompositions or None
+        What readouts say of compositions of the training table, where rows that repeat some show
+        that they should not believe it all; else None.
     targets_ : NumberTargets
         Shape and scale of y, and the loss.
     input_kind_ : {"compositions", "measurements", "features"}
@@ -191,6 +194,11 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
 
     With a pretrained checkpoint, features of compositions that it has seen are better than those of
     others: models are weighed for the two apart where the table has 100 of either.
+
+    Where 30 compositions have several rows, these tell how much one says of another: forests and
+    kernels then predict a composition of the training table between its rows and what they say
+    without them (:class:`~sklearn_kt.estimators.repeats.TrainingCompositions`); not with
+    conditions.
 
     The idea of implicit transfer is that of [1]_; architecture, readouts and
     defaults are this package's own.
@@ -495,6 +503,8 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         What reads X; its pretrained network is there if it feeds a readout.
     error_model_ : None
         Probabilities are their own uncertainty.
+    training_compositions_ : None
+        As of :class:`ImplicitKTRegressor`, for numbers alone.
     temperature_ : float
         Softmax temperature of the networks, fitted to the inner folds; 1 without them.
     class_weights_ : ndarray of shape (n_classes,)

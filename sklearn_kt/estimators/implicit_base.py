@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, clone, is_regressor
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import Folds, relative_weights
-from sklearn_kt.compositions import CompositionBatch
+from sklearn_kt.compositions import CompositionBatch, composition_groups, composition_keys
+from sklearn_kt.conditions import MeasuredBatch
 from sklearn_kt.encoder import Encoder, save_checkpoint
 from sklearn_kt.encoder.encoder import Data, chunks, side_by_side
 from sklearn_kt.encoder.pool import find_keys, pool_keys
@@ -27,9 +28,10 @@ from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
 
 from .base import FormulaMixin, Rows
-from .html_repr import FittedReprMixin, LossCurve, Value, shares
+from .html_repr import FittedReprMixin, LossCurve, Value, each, shares
 from .networks import run_network, train_networks
 from .readouts import Readout, default_readouts, predict_in_order
+from .repeats import TrainingCompositions, enough_repeated
 from .selection import disagreement, weigh
 from .uncertainty import ErrorModel
 
@@ -174,6 +176,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.held_out_scores_: dict[str, Any] = {}
         self.n_held_out_ = 0
         self.error_model_: ErrorModel | None = None
+        self.training_compositions_: TrainingCompositions | None = None
         if isinstance(self.readout, str):
             encoded, weights = self.targets_.encode(table.targets), relative_weights(table.weights)
             self._fit_blend(replace(table, targets=encoded, weights=weights), seeds)
@@ -324,11 +327,65 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
             self._fit_nets(table, inputs, seeds, [np.arange(len(table))])
         chosen = {name: readout for name, readout in readouts.items() if name in used}
         self._fit_readouts(chosen, features, table, seed)
+        if is_regressor(self) and self.readouts_:
+            self._learn_repeats(table, judging, outputs, apart, features, chosen, seed)
         if error_blocks:
             known = side_by_side(features, error_blocks)[held_out]
             errors = ErrorModel(seed, self.n_jobs)
             residuals = truth - blended
             self.error_model_ = errors.fit(known, residuals, judged.groups, weights, beliefs)
+
+    def _learn_repeats(
+        self,
+        table: Rows,
+        folds: Folds,
+        outputs: Mapping[str, np.ndarray],
+        apart: Mapping[str, np.ndarray],
+        features: dict[str, np.ndarray],
+        readouts: dict[str, Readout],
+        seed: int,
+    ) -> None:
+        """Learn what readouts are to say of compositions that they were fitted on.
+
+        Outputs of folds are those of rows whose composition they have not seen, if they hold all
+        rows, and groups are compositions; else readouts are run on folds that do.
+        """
+        data = table.data
+        if not isinstance(data, CompositionBatch) or isinstance(data, MeasuredBatch):
+            # rows of one composition and other conditions have other features
+            return
+        codes = composition_groups(data)
+        if not enough_repeated(codes):
+            return
+        held_out = np.concatenate([test for _, test in folds])
+        if len(held_out) < len(table) or not np.array_equal(codes, table.together):
+            table = replace(table, groups=codes)
+            folds = self.targets_.folds(table.targets, MIN_FOLDS, MIN_FOLDS, seed, codes)
+            if not folds:
+                return
+            held_out = np.concatenate([test for _, test in folds])
+            outputs, apart = self._readouts_out_of_fold(readouts, features, table, seed, folds)
+        order = np.argsort(held_out)
+        said = {name: outputs[name][order] for name in readouts}
+        spreads = {name: apart[name][order] for name in readouts}
+        new, shape = self._is_new(data), table.targets.shape
+        parts = {name: np.broadcast_to(self._share(name, new), shape) for name in said}
+        total = np.sum([*parts.values()], axis=0)
+        # NaN where networks alone have a say
+        total = np.where(total > 0, total, np.nan)
+        blend = np.sum([parts[name] * said[name] for name in said], axis=0) / total
+        learned = TrainingCompositions().fit(
+            composition_keys(data),
+            said,
+            spreads,
+            blend,
+            table.targets,
+            table.weights,
+            squared=self.targets_.loss == "squared_error",
+        )
+        # what trees have learned by heart is right where rows of a composition always agree
+        if (learned.shares_ < 1).any():
+            self.training_compositions_ = learned
 
     def _weigh(self, outputs: dict[str, np.ndarray], judged: Rows) -> np.ndarray:
         """Weigh models by what they say of unseen rows; alike for all, or by what is in the pool.
@@ -601,6 +658,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                 outputs[name], apart[name] = self._readout_outputs(
                     name, fitted, columns[name], bool(measures)
                 )
+            if self.training_compositions_ is not None and isinstance(part, CompositionBatch):
+                self.training_compositions_.replace(composition_keys(part), outputs, apart)
             new = self._is_new(part)
             out[rows] = self._blended(outputs, new)
             if measures:
@@ -640,6 +699,9 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         if self.pool_keys_ is not None:
             rows["of formulas new to pretraining"] = shares(self.new_readout_weights_)
         rows |= self._about_rows()
+        if (seen := self.training_compositions_) is not None:
+            parts = each(100 * seen.shares_, ".0f")
+            rows["compositions of the table"] = f"predicted {parts} % of the way to a known value"
         if self.nets_:
             epochs = sorted({len(history) for history in self.history_})
             spread = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
