@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.common import Kept, read_json, weights_named, weights_of
-from benchmarks.models import BFLOAT16_SINCE, CHANGED, is_ours
+from benchmarks.models import BFLOAT16_SINCE, CHANGED, REPEATING, REPEATS_SINCE, is_ours
 
 from .contents import MAIN, read_kept
 from .tables import table
@@ -103,6 +103,8 @@ def _rows_of(kept: Kept, label: str, present: set[str]) -> Iterator[list[str]]:
         days = list(dict.fromkeys(date[:10] for date in (dates[0], dates[-1])))
         # explicit transfer has names of its own, and days for dates
         changed = None if explicit else CHANGED.get(model)
+        if changed and kept.folder.name in REPEATING:
+            changed = max(changed, REPEATS_SINCE)
         older = f"{sum(d < changed for d in dates)} of {len(dates)}" if changed else "-"
         yield [label, f"`{model}`", " to ".join(days), weights, older]
 

@@ -146,7 +146,7 @@ def calculated_facts() -> list[str]:
     kept = kept_of("calculated")
     errors = kept.summary().pivot_table("mae", "task", "model").loc["matbench_perovskites"]
     # "does worse than the mean of all energies"
-    assert errors[["imkt-fast-scratch", "et-magpie"]].min() > errors["dummy"]
+    assert errors["imkt-fast-scratch"] < errors["dummy"] < errors["et-magpie"]
     return [
         f"{WORDS[len(CALCULATED)].capitalize()} tasks of MatBench ask",
         f"pretrained on labels of {WORDS[known]} of them",
