@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.accuracy.submissions import SUBMISSIONS
 from benchmarks.common import RESULTS, name_weights, read_json, weights_named, weights_of
-from benchmarks.models import BFLOAT16_SINCE, CHANGED, REPEATS_SINCE, MODELS
+from benchmarks.models import BFLOAT16_SINCE, CHANGED, MODELS, REPEATS_SINCE
 from benchmarks.site import (
     calculated,
     contents,
