@@ -74,7 +74,9 @@ MATCH = {"ltol": 0.3, "stol": 0.5, "angle_tol": 10}
 SETTINGS = ("without_test", "without_family", "shipped", "as_called", "by_energy", "by_both")
 N_CANDIDATES = 20
 # structures whose rows are written together
-CHUNK = 20
+CHUNK = 100
+# columns that are kept with seven digits
+MEASURED = ("rms_first", "rms_best", "volume_error", "seconds")
 
 
 def test_rows(home: Path, name: str) -> list[dict[str, Any]]:
@@ -199,7 +201,7 @@ def run_protocol(
 ) -> dict[str, Any]:
     """Score the structures that have no row yet, and sum up all that have one."""
     protocol = Protocol(library, tests)
-    path = args.output.with_suffix(".csv")
+    path = args.output.with_suffix(".parquet")
     path.parent.mkdir(parents=True, exist_ok=True)
     scores: dict[str, Any] = {}
     for part in SETTINGS:
@@ -209,10 +211,10 @@ def run_protocol(
         for start in trange(0, len(missing), CHUNK, desc=f"{name} {part}", file=sys.stderr):
             chunk = missing[start : start + CHUNK]
             found = [{"set": name, "setting": part, **protocol.score(r, part)} for r in chunk]
-            kept = [pd.read_csv(path)] if path.exists() else []
-            with replacing(path) as handle:
-                frame = pd.concat([*kept, pd.DataFrame(found)])
-                frame.to_csv(handle, index=False, float_format="%.4g")
+            kept = [pd.read_parquet(path)] if path.exists() else []
+            frame = pd.DataFrame(found).astype(dict.fromkeys(MEASURED, np.float32))
+            with replacing(path) as part_file:
+                pd.concat([*kept, frame]).to_parquet(part_file, index=False, compression="zstd")
         rows = rows_of(path, name, part)
         if len(rows):
             scores[part] = summary(rows)
@@ -225,7 +227,7 @@ def rows_of(path: Path, name: str, part: str) -> pd.DataFrame:
     """Rows that are kept of one set and setting."""
     if not path.exists():
         return pd.DataFrame(columns=["id"])
-    rows = pd.read_csv(path)
+    rows = pd.read_parquet(path)
     return rows[(rows["set"] == name) & (rows["setting"] == part)]
 
 

@@ -299,8 +299,8 @@ def test_reductions_are_those_of_the_benchmark(name: str, recorded: dict[str, An
     [
         (
             "structures",
-            "| MP-20 | as a user calls it, formula alone | 68.4 % (65 % to 71 %) | "
-            "89.0 % (87 % to 91 %) |",
+            "| MP-20 | as a user calls it, formula alone | 70.4 % (69 % to 71 %) | "
+            "90.5 % (90 % to 91 %) |",
         ),
         ("submissions", "| darwin | expt_gap | 0.269 | 0.364 | MAE | Labels of a sibling task |"),
         ("transfer", "| pretraining: the checkpoint | 23 % ± 4 % | 14 of 14 tables |"),
