@@ -61,8 +61,8 @@ masses = [
 ]
 predicted["density"] = 1.6605 * pd.Series(masses, measured.index) / predicted["volume per atom"]
 shown = ["band gap", "density", "bulk modulus"]
-both = measured[["crystal", *shown]].join(predicted[shown], rsuffix=", predicted")
-print(both.round(2).to_string())
+both = measured[shown].join(predicted[shown], rsuffix=", predicted")
+print(both[sorted(both)].T.to_string(float_format="{:.3g}".format))
 
 # %%
 # Where it is wrong
@@ -71,15 +71,16 @@ print(both.round(2).to_string())
 import matplotlib.pyplot as plt
 
 units = {"band gap": "eV", "density": "g/cm³", "bulk modulus": "GPa"}
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), sharey=True, layout="constrained")
 for ax, (name, unit) in zip(axes, units.items(), strict=True):
-    largest = 1.12 * max(measured[name].max(), predicted[name].max())
-    ax.plot([0, largest], [0, largest], color="0.6", linewidth=1)
-    ax.scatter(measured[name], predicted[name], color="#0072B2")
-    for formula in measured.index:
-        place = (measured.loc[formula, name], predicted.loc[formula, name])
-        ax.annotate(formula, place, xytext=(4, 3), textcoords="offset points", fontsize=8)
-    ax.set(xlabel=f"measured {name} ({unit})", ylabel=f"predicted ({unit})")
+    ax.hlines(measured.index, measured[name], predicted[name], color="0.7")
+    ax.scatter(measured[name], measured.index, color="#0072B2", zorder=2, label="measured")
+    ax.scatter(
+        predicted[name], measured.index, color="white", edgecolor="0.2", zorder=2, label="predicted"
+    )
+    ax.set(xlabel=f"{name} ({unit})")
+axes[0].invert_yaxis()
+axes[0].legend(loc="lower right")
 
 # %%
 # - **Gaps are too small**, for some by more than the usual third to half of semilocal functionals:
