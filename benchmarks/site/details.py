@@ -20,6 +20,7 @@ from sklearn_kt.benchmarking.published import leaderboard_text
 from sklearn_kt.evaluation import compare_models, mean_reduction, rank_models, win_tie_loss
 from sklearn_kt.evaluation.text import audit_lines, comparison_text, summary_text
 
+from .calculated import REPORTED
 from .contents import DUMMY, FAST, MAIN, SCRATCH
 from .tables import figure, folded, table
 
@@ -49,10 +50,14 @@ def _benchmark_lines(kept: Kept) -> Iterator[str]:
     yield f"({ours}) and peers. Seconds and memory are those of one fold.\n"
     yield f"{_coverage_of_models(kept)}\n"
     if (kept.folder / PUBLISHED).exists():
-        published = read_leaderboard(kept.folder / PUBLISHED)
+        published, others = read_leaderboard(kept.folder / PUBLISHED), ""
+        if (kept.folder / REPORTED).exists():
+            reported = pd.read_csv(kept.folder / REPORTED, float_precision="round_trip")
+            published = pd.concat([published, reported.drop(columns="source")])
+            others = f", and {' and '.join(reported['model'].unique())}, which were not submitted"
         for name in kept.tasks:
             board = markdown(leaderboard_text(leaderboard(kept, published, name)))
-            about = "With recorded scores of published submissions; * is run here."
+            about = f"With recorded scores of published submissions{others}; * is run here."
             yield folded(f"Leaderboard of {name}", f"{about}\n\n{board}")
     if (kept.folder / GUPTA).exists():
         yield from _gupta_lines(kept)

@@ -66,6 +66,22 @@ def _in_float32(kept: Kept, label: str) -> Iterator[str]:
             yield f"{older} of {len(records)} folds of `{model}` on {label}"
 
 
+def before_repeats(kept: Kept) -> str:
+    """Say of whose folds rows that repeat a composition had no say in what is predicted of it."""
+    older = []
+    for model in (m for m in kept.models if m in CHANGED):
+        dates = [record.date for task in kept.tasks for record in kept.records(task, model)]
+        if n := sum(date < REPEATS_SINCE for date in dates):
+            older.append(f"`{model}` ({n} of {len(dates)})")
+    if kept.folder.name not in REPEATING or not older:
+        return ""
+    return (
+        f"\nFolds of before {REPEATS_SINCE} UTC: {', '.join(older)}. Since then rows that repeat a "
+        "composition tell how far to believe its values, which makes errors of test rows whose "
+        "composition is in the training part smaller as a rule.\n"
+    )
+
+
 def _precision(exact: Sequence[str]) -> str:
     """Say whose networks were trained in float32."""
     if not exact:

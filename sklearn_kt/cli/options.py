@@ -206,6 +206,8 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
 def output_folder(name: str) -> Iterator[Path]:
     """Make the folder; with an error before anything is in it, it goes away again."""
     folder = Path(name)
+    if folder.is_file():
+        raise InputError(f"{name} is a file; name a folder, which is made if it is not there.")
     created = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:

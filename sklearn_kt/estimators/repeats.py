@@ -20,7 +20,8 @@ _STEPS = 21
 # Standard errors within which parts are as good as the best one. Errors of rows whose composition
 # is in the table, on inner splits (forests alone, 5,000 compositions, three splits), as trees say,
 # and within 0, 0.5 and 1 of them: 0.231, 0.189, 0.208, 0.227 eV (gaps), 71.9, 80.7, 73.6, 71.9 1/cm
-# (highest phonon mode), 0.133, 0.127, 0.127, 0.128 (logarithms of shear moduli).
+# (highest phonon mode), 0.133, 0.127, 0.127, 0.128 (logarithms of shear moduli): training parts of
+# JARVIS' optb88vdw_bandgap and max_mode, and of the first fold of MatBench's log_gvrh.
 _DOUBT = 0.5
 # Rows are predicted from others that weigh so much at least, in parts of what they weigh: sums of
 # weights have sixteen digits.

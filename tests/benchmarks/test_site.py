@@ -449,6 +449,10 @@ def test_weights_of_results_are_told(tmp_path: Path) -> None:
     fast = [record.date for task in kept.tasks for record in kept.records(task, "imkt-fast")]
     before = sum(date < max(CHANGED["imkt-fast"], REPEATS_SINCE) for date in fast)
     assert about["imkt-fast"] == ("in the package", f"{before} of {len(fast)}")
+    said = provenance.before_repeats(kept)
+    assert (f"`imkt-fast` ({before} of {len(fast)})" in said) == (before > 0)
+    thermoelectrics = read_kept("thermoelectrics")
+    assert thermoelectrics is None or provenance.before_repeats(thermoelectrics) == ""
     # what is dated later had products in bfloat16
     dates = [record.date for task in kept.tasks for record in kept.records(task, "imkt")]
     older = sum(date < BFLOAT16_SINCE for date in dates)
@@ -467,6 +471,8 @@ def test_calculated_tasks_are_shown_beside_what_is_recorded() -> None:
     published = pd.read_csv(kept.folder / "published.csv").rename(columns={"algorithm": "model"})
     reported = pd.read_csv(kept.folder / calculated.REPORTED)
     # each of TabPFN's rows says where it is from
+    board = benchmark_text(kept).partition("Leaderboard of matbench_log_gvrh")[2]
+    assert "TabPFN, Magpie |" in board.partition("Leaderboard of")[0]
     assert reported["source"].str.startswith("https://").all()
     for task, part in kept.tasks.items():
         cells = lines[task.removeprefix("matbench_") + (f", {part.unit}" if part.unit else "")]

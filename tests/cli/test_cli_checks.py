@@ -63,6 +63,13 @@ def test_your_own_crystals_are_not_written(run: Run, tmp_path: Path) -> None:
     assert_one_line(err, "--known", "--output-dir")
 
 
+def test_a_file_is_no_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "crystals.csv").write_text("formula\n")
+    code, _, err = run("structures", "MgO", "--output-dir", tmp_path / "crystals.csv")
+    assert code == 2
+    assert_one_line(err, "crystals.csv is a file; name a folder")
+
+
 @pytest.mark.filterwarnings("default:.*has no header")
 @pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.tsv", "list.xlsx", "-"])
 def test_a_list_without_a_header_keeps_its_first_formula(
