@@ -166,7 +166,10 @@ def test_evaluate_matbench(run: Run, data_dir: Path) -> None:
         ),
         (["--data", "no.csv", "--target", "gap"], "no.csv: No such file"),
         (["--data", ".", "--target", "gap"], "Is a directory"),
-        (["--data", "gaps.csv", "--target", "gap", "--output-dir", "gaps.csv"], "gaps.csv: "),
+        (
+            ["--data", "gaps.csv", "--target", "gap", "--output-dir", "gaps.csv"],
+            "gaps.csv is a file; name a folder",
+        ),
     ],
 )
 def test_evaluate_errors(run: Run, table: Path, arguments: list[str], message: str) -> None:
