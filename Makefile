@@ -74,7 +74,7 @@ bench-matbench: $(VENV)/.run  ## our models and the peers on MatBench: benchmark
 	$(VENV)/bin/python -m benchmarks.accuracy.compare matbench $(BENCH_ARGS)
 	$(VENV)/bin/python -m benchmarks.site.readme
 
-bench-jarvis: $(VENV)/.run  ## the same on 30 JARVIS-DFT tables: benchmarks/results/jarvis.md
+bench-jarvis: $(VENV)/.run  ## the same on 30 JARVIS-DFT tables: benchmarks/results/jarvis
 	$(VENV)/bin/python -m benchmarks.accuracy.compare jarvis $(BENCH_ARGS)
 	$(VENV)/bin/python -m benchmarks.site.readme
 
