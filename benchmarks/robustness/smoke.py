@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sklearn_kt
 from sklearn_kt import ImplicitKTRegressor, load_model, save_model
-from sklearn_kt.datasets import load_seebeck
+from sklearn_kt.datasets import load_expt_gap
 from sklearn_kt.encoder import list_checkpoints
 from sklearn_kt.screening import screen
 from sklearn_kt.structures import PrototypeGenerator
@@ -25,11 +25,11 @@ def main() -> None:
     """Fit, predict, save, load, screen, and call the command line."""
     package = Path(sklearn_kt.__file__).parent
     assert "site-packages" in package.parts, f"{package} is not an installed package"
-    assert list_checkpoints() == ["default"]
+    assert list_checkpoints() == ["default", "small"]
     assert (package / "py.typed").is_file()
     assert all(PrototypeGenerator().generate(["NaCl", "CsPbI3"], 1))
     assert load_crystallm().form == "short"
-    X, y = load_seebeck(n_samples=60, random_state=0, return_X_y=True)
+    X, y = (column[::80] for column in load_expt_gap(return_X_y=True))
     model = ImplicitKTRegressor(readout="fast", random_state=0).fit(X, y)
     mean, std = model.predict(["PbTe", "Bi2Te3"], return_std=True)
     assert mean.shape == std.shape == (2,)
