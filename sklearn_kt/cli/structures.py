@@ -24,7 +24,8 @@ _DIGITS = 8
 _LEGEND = (
     "estimated probability of the structure, 1 where it is known for the composition; e_hull,"
     " e_polymorph: energy above the hull and above the lowest known crystal of the composition,"
-    " eV/atom, empty where no source tells; volume in Å³. The first need not be the stable one: compare them."
+    " eV/atom, empty where no source tells; volume in Å³. The first need not be the stable one:"
+    " compare them."
 )
 
 
