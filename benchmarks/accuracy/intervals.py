@@ -58,6 +58,7 @@ FREQUENT, NEAR = 0.1, 0.02
 def bounds_of(name: str, model: str, data_dir: Path | None) -> pd.DataFrame:
     """Target and bounds of every test row of a task, and the groups that it is of."""
     [task] = (matbench_tasks if name.startswith("matbench") else jarvis_tasks)(name, data_dir)
+    codes = composition_groups(task.formulas)
     found = []
     for fold, (train, test) in task.folds.items():
         estimator: Any = make_model(model, "regression", random_state=0)
@@ -68,7 +69,6 @@ def bounds_of(name: str, model: str, data_dir: Path | None) -> pd.DataFrame:
                 predictions, bounds = estimator.predict(task.formulas[test], coverage=level)
             columns |= dict(zip(bound_columns(level), bounds.T, strict=True))
         groups = groups_of(task.formulas[test], predictions, task.y)
-        codes = composition_groups(task.formulas)
         repeats = np.isin(codes[test], codes[train])
         groups |= {"compositions of the table": repeats, "other compositions": ~repeats}
         frame = pd.DataFrame(columns, dtype=np.float32)

@@ -113,9 +113,10 @@ def _lines(kept: Kept) -> Iterator[str]:
     said: dict[str, list[str]] = {"smaller": [], "level": [], "larger": []}
     for one in compared(kept):
         (error, _), (other, whose) = one.scratch, one.best
-        verdict = "smaller" if error < (1 - _LEVEL) * other else "larger"
-        verdict = "level" if abs(error / other - 1) <= _LEVEL else verdict
-        said[verdict].append(f"{one.name} ({error / other:.2f} of {whose})")
+        ratio = error / other
+        level = abs(ratio - 1) <= _LEVEL
+        verdict = "level" if level else "smaller" if ratio < 1 else "larger"
+        said[verdict].append(f"{one.name} ({ratio:.2f} of {whose})")
         rows.append(
             [
                 f"{one.name}{f', {one.unit}' if one.unit else ''}",

@@ -150,6 +150,10 @@ def find_keys(keys: np.ndarray, compositions: Any) -> np.ndarray:
     places : ndarray of int, shape (m,)
         -1 of those that are not there.
     """
-    wanted = short_keys(composition_keys(read_compositions(compositions)))
+    return find_sorted(keys, short_keys(composition_keys(read_compositions(compositions))))
+
+
+def find_sorted(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Give the place of each wanted key among sorted ones, of which there are some; or -1."""
     places = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
     return np.where(keys[places] == wanted, places, -1)

@@ -368,12 +368,10 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         order = np.argsort(held_out)
         said = {name: outputs[name][order] for name in readouts}
         spreads = {name: apart[name][order] for name in readouts}
-        new, shape = self._is_new(data), table.targets.shape
-        parts = {name: np.broadcast_to(self._share(name, new), shape) for name in said}
-        total = np.sum([*parts.values()], axis=0)
+        new = self._is_new(data)
+        total = self._blended(dict.fromkeys(said, np.ones(table.targets.shape)), new)
         # NaN where networks alone have a say
-        total = np.where(total > 0, total, np.nan)
-        blend = np.sum([parts[name] * said[name] for name in said], axis=0) / total
+        blend = self._blended(said, new) / np.where(total > 0, total, np.nan)
         learned = TrainingCompositions().fit(
             composition_keys(data),
             said,

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_kt.encoder.pool import find_sorted
 from sklearn_kt.fitting import fit_context
 
 __all__ = ["TrainingCompositions"]
@@ -168,8 +169,7 @@ class TrainingCompositions(BaseEstimator):
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Give the place of each composition, by its key; -1 of one that was not in the table."""
         check_is_fitted(self)
-        places = np.searchsorted(self.keys_, keys).clip(max=len(self.keys_) - 1)
-        return np.where(self.keys_[places] == keys, places, -1)
+        return find_sorted(self.keys_, keys)
 
 
 def enough_repeated(codes: np.ndarray) -> bool:
@@ -191,10 +191,9 @@ def _share(codes: np.ndarray, residuals: np.ndarray, weights: np.ndarray, power:
     others = held[codes] - weights
     rows = np.flatnonzero(others > _LIGHTEST * weights)
     apart = (total[codes[rows]] - (weights * residuals)[rows]) / others[rows]
-    codes = np.unique(codes[rows], return_inverse=True)[1]
+    repeated, codes = np.unique(codes[rows], return_inverse=True)
     residuals, weights, others = residuals[rows], weights[rows], others[rows]
-    n_compositions = len(np.unique(codes))
-    if n_compositions < _MIN_REPEATED:
+    if len(repeated) < _MIN_REPEATED:
         return 1.0
     # a composition with many rows is one of the many that may be asked for
     evenly = weights / np.bincount(codes, weights)[codes]
@@ -206,5 +205,5 @@ def _share(codes: np.ndarray, residuals: np.ndarray, weights: np.ndarray, power:
         ]
     )
     worse = errors - errors[errors.mean(axis=1).argmin()]
-    doubt = _DOUBT * worse.std(axis=1) / np.sqrt(n_compositions)
+    doubt = _DOUBT * worse.std(axis=1) / np.sqrt(len(repeated))
     return float(tried[np.flatnonzero(worse.mean(axis=1) <= doubt)[-1]])
