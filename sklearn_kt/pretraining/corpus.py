@@ -34,6 +34,7 @@ from sklearn_kt.compositions import (
     composition_keys,
     read_compositions,
 )
+from sklearn_kt.encoder.pool import find_sorted
 from sklearn_kt.exceptions import DatasetError, InputError
 
 if TYPE_CHECKING:
@@ -362,9 +363,8 @@ class Corpus:
         """
         wanted = composition_keys(read_compositions(compositions))
         order = np.argsort(self.keys, kind="stable")
-        position = np.searchsorted(self.keys, wanted, sorter=order).clip(max=len(self) - 1)
-        found = order[position]
-        return np.where(self.keys[found] == wanted, found, -1)
+        places = find_sorted(self.keys[order], wanted)
+        return np.where(places >= 0, order[places], -1)
 
     def structure(self, index: int) -> Structure:
         """Read one crystal.
