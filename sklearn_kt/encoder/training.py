@@ -444,6 +444,8 @@ def _train(
     keys = ("epoch", "train_loss", "valid_loss")
     history = [{key: float(row[key]) for key in keys if key in row} for row in net.history]
     net.module_.to("cpu").eval()
+    # as large as the weights
+    net.module_.zero_grad()
     net.device = "cpu"
     net.trim_for_prediction()
     return net, history

@@ -69,6 +69,7 @@ def test_net_is_trimmed_and_carries_no_device() -> None:
     assert net.optimizer_ is None
     assert net.device == "cpu"
     assert not net.module_.training
+    assert all(parameter.grad is None for parameter in net.module_.parameters())
     assert len(pickle.dumps(net)) < 100_000
 
 
