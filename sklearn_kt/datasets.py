@@ -426,7 +426,8 @@ def load_matbench(
         One of :data:`MATBENCH_TASKS`, such as ``"matbench_expt_gap"``.
     data_dir : path-like or None, default=None
         Folder with ``<task>.csv``, ``<task>.csv.gz`` or matminer's
-        ``<task>.json.gz``. With None the folders looked in are, in this order:
+        ``<task>.json.gz``, or with a subfolder ``matbench`` of these. With None the
+        folders looked in are, in this order:
         ``$SKLEARN_KT_DATA``, its subfolder ``matbench``, ``$MATMINER_DATA``, the folder
         matminer downloads to, and that of the package, which holds
         ``"matbench_expt_gap"``.
@@ -595,12 +596,12 @@ def _find_matbench(task: str, data_dir: str | os.PathLike[str] | None, *, downlo
 
 
 def _matbench_folders(data_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    given = data_home() if data_dir is None else Path(data_dir).expanduser()
+    if given:
+        yield given
+        yield given / "matbench"
     if data_dir is not None:
-        yield Path(data_dir).expanduser()
         return
-    if own := data_home():
-        yield own
-        yield own / "matbench"
     if matminer := os.environ.get("MATMINER_DATA"):
         yield Path(matminer).expanduser()
     yield _matminer_folder() / "datasets"

@@ -380,6 +380,15 @@ def test_matbench_places(
         load_matbench(task, tmp_path)
 
 
+def test_matbench_subfolder_of_a_given_folder(
+    task: str, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    (tmp_path / "matbench").mkdir()
+    for folder in (tmp_path / "matbench", tmp_path):
+        table.to_csv(folder / f"{task}.csv", index=False)
+        assert f"{folder / task}" in load_matbench(task, tmp_path).DESCR
+
+
 def test_matbench_missing_names_places_and_way_out(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
