@@ -26,12 +26,13 @@ from benchmarks.common import how_made, weights_of, write_json
 from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
 from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
 from sklearn_kt.evaluation import evaluate
+from sklearn_kt.evaluation.records import FoldRecord
 from sklearn_kt.pretraining import Corpus, CrossModalPretrainer
 
 SCRATCH = "scratch"
 # "all", by BERT on the tokens of the formula
 FORMULA = "formula"
-# the checkpoint in the package: twice as wide, pretrained ten times as long
+# the checkpoint in the package: twice as wide, pretrained on 36 times as many rows
 SHIPPED = "default"
 OFF: dict[str, Any] = {
     "masked_weight": 1.0,
@@ -98,6 +99,11 @@ def model_of(kind: str, name: str, start: str | Path | None) -> Any:
     return model(**begin, readout="head", n_estimators=1, random_state=0)
 
 
+def _where(record: FoldRecord) -> str:
+    """Name the machine that a model was fine-tuned on, and its torch."""
+    return f"{record.versions['machine']}, torch {record.versions['torch']}"
+
+
 def main() -> None:
     """Run what is missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -138,6 +144,7 @@ def main() -> None:
     print(reduction.mean()[list(models)].to_string(float_format="{:.1%}".format))
     content = {
         **how_made(),
+        "machines": sorted({_where(record) for result in results for record in result.records}),
         # of the run called default
         "weights": sorted(weights_of().values()),
         "steps": args.steps,

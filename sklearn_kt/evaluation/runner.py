@@ -526,8 +526,13 @@ def fit_and_predict(
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of what results depend on, and the machine."""
+    """Versions of Python and of what results depend on, and the machine with its GPU."""
     versions = {"python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
-    versions["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
+    # what has not loaded torch has not used a GPU
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        machine += f", {torch.cuda.get_device_name()}"
+    versions["machine"] = machine
     return versions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -32,6 +33,7 @@ from sklearn_kt.evaluation import (
     table_task,
 )
 from sklearn_kt.evaluation.records import add_record
+from sklearn_kt.evaluation.runner import library_versions
 from sklearn_kt.exceptions import DatasetError, InputError
 
 FORMULAS = np.array(
@@ -535,3 +537,15 @@ def test_names_that_are_no_file_names(tmp_path: Path) -> None:
             evaluate({name: "dummy"}, table(), output_dir=tmp_path)
     assert not list(tmp_path.iterdir())
     assert evaluate({"a b": "dummy"}, table()).models == ["a b"]
+
+
+def test_the_machine_is_named_with_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    machine = library_versions()["machine"]
+    assert machine.endswith(" CPU cores, NVIDIA H200")
+    # a run that has not loaded torch had no use for it
+    monkeypatch.delitem(sys.modules, "torch")
+    assert f"{library_versions()['machine']}, NVIDIA H200" == machine
