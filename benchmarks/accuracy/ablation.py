@@ -127,6 +127,8 @@ def main() -> None:
         evaluate(models, matbench_tasks(TASKS, args.data_dir), folds=args.folds, **options),
     ]
     frame = pd.concat([result.summary() for result in results])
+    # as all folds of a run, which follow each other
+    machines = {(r.model, r.task): _where(r) for result in results for r in result.records}
     table = pd.DataFrame(
         {
             "model": frame["model"],
@@ -135,6 +137,7 @@ def main() -> None:
             # MAE, or what is missing to a perfect ranking
             "error": frame["mae"].fillna(1 - frame["roc_auc"]),
             "fit_s": frame["fit_seconds"].round(1),
+            "machine": [machines[run] for run in zip(frame["model"], frame["task"], strict=True)],
         }
     )
     errors = table.pivot_table(index="task", columns="model", values="error", sort=False)
@@ -144,7 +147,6 @@ def main() -> None:
     print(reduction.mean()[list(models)].to_string(float_format="{:.1%}".format))
     content = {
         **how_made(),
-        "machines": sorted({_where(record) for result in results for record in result.records}),
         # of the run called default
         "weights": sorted(weights_of().values()),
         "steps": args.steps,

@@ -11,10 +11,12 @@ import pytest
 
 from benchmarks.accuracy.compare import CALCULATED, LABELS_UNKNOWN, THERMOELECTRICS_SEED
 from benchmarks.accuracy.transfer import MATBENCH, N_TEXTS
-from benchmarks.common import Kept
+from benchmarks.common import Kept, read_json
 from benchmarks.site.contents import compare, read, read_kept
 from benchmarks.site.details import transfer_errors
 from sklearn_kt.benchmarking import COMPOSITION_TASKS, JARVIS_TABLES
+from sklearn_kt.encoder.weights import PRESETS, load_checkpoint
+from sklearn_kt.estimators.implicit_base import _FROZEN_PART
 
 DOCS = Path(__file__).parents[2] / "docs" / "results"
 NAMES = "none one two three four five six seven eight nine ten eleven twelve"
@@ -86,7 +88,18 @@ def transfer_facts() -> list[str]:
     default = {row.task: row.errors["imkt"] for row in compare(content, main="imkt")}
     for task in MATBENCH:
         assert default[task.removeprefix("matbench_")] < errors[task]["blended"]
+    ablation = read_json("ablation")
+    assert ablation is not None
+    runs = len(ablation["runs"])
+    there = sum("16 CPU" in run["machine"] for run in ablation["runs"])
+    shipped = load_checkpoint("default")[0]["config"]["num_hidden_layers"]
+    frozen = [
+        f"{WORDS[int(_FROZEN_PART * blocks)]}{noun} of {WORDS[blocks]}"
+        for blocks, noun in ((PRESETS["small"]["num_hidden_layers"], " block"), (shipped, ""))
+    ]
     return [
+        f"Pretraining and {there} of the {runs} fine-tunings ran on an NVIDIA H200",
+        f"leaves {frozen[0]}, of ` {frozen[1]}, as pretraining left them",
         f"errors are {percent(own[0])} % smaller ({percent(absent[0])} to {percent(absent[1])} %",
         f"and {percent(true[0])} to {percent(true[1])} % with true structures",
         f"a fifth smaller, and {percent(gain(moduli[1], 'blended'))} % in shear moduli",
