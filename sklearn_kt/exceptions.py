@@ -16,6 +16,7 @@ __all__ = [
     "EngineError",
     "ExplanationWarning",
     "InputError",
+    "IntervalWarning",
     "MissingStructureWarning",
     "NearFormulaWarning",
     "PretrainingOverlapWarning",
@@ -108,6 +109,10 @@ class UnseenElementWarning(CompositionWarning):
 
 class TrainingWarning(UserWarning):
     """Training that went on otherwise than it was asked to."""
+
+
+class IntervalWarning(UserWarning):
+    """Intervals that are asked to hold more truths than a table has rows to vouch for."""
 
 
 class ExplanationWarning(UserWarning):

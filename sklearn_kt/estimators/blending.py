@@ -489,6 +489,12 @@ class BlendedKTRegressor(GapRegressorMixin, _BaseBlendedKT):
         InputError
             If the model was fitted on too few rows.
 
+        Warns
+        -----
+        IntervalWarning
+            If that coverage asks for more errors than the inner folds have left: the
+            intervals are then as wide as the largest, which is not enough.
+
         Notes
         -----
         As for :meth:`ImplicitKTRegressor.predict_interval`; weights were chosen on the

@@ -352,6 +352,12 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
             If the model has no inner folds to learn its errors from: it was fitted
             with a readout of your own, or on a handful of rows.
 
+        Warns
+        -----
+        IntervalWarning
+            If that coverage asks for more errors than the inner folds have left: the
+            intervals are then as wide as the largest, which is not enough.
+
         Notes
         -----
         Normalised conformal prediction on the errors of the inner folds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
@@ -15,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_kt._targets import of_rows
-from sklearn_kt.exceptions import InputError
+from sklearn_kt.exceptions import InputError, IntervalWarning
 from sklearn_kt.fitting import fit_context
 
 from .readouts import predict_in_order
@@ -35,6 +37,8 @@ _SMALLEST = 0.05
 # Targets of which this part has one value are told apart by whether that value is predicted, where
 # so many rows are on either side.
 _MASS, _MIN_SIDE = 0.1, 50
+# of numbers of rows
+_ROUNDING = 1e-6
 
 
 class ErrorModel(BaseEstimator):
@@ -179,9 +183,25 @@ class ErrorModel(BaseEstimator):
         return self._spread(lambda r, n: _quantile(r, n, coverage), features, beliefs, unseen)
 
     def measures(self, return_std: bool, coverage: float | None) -> list[Callable[..., np.ndarray]]:
-        """Give what measures deviations, and widths, as far as they are asked for."""
+        """Give what measures deviations, and widths, as far as they are asked for.
+
+        Warns where that coverage lies beyond the largest error that is known.
+        """
         found: list[Callable[..., np.ndarray]] = [self.std] if return_std else []
-        return found if coverage is None else [*found, partial(self.width, coverage=coverage)]
+        if coverage is None:
+            return found
+        check_coverage(coverage)
+        fewest = min(float(counts.sum()) for counts in self.counts_ if len(counts))
+        needed = math.ceil(coverage / (1 - coverage) - _ROUNDING)
+        if fewest < needed - _ROUNDING:
+            warnings.warn(
+                f"coverage={coverage:g} asks for errors of {needed} rows, and those of "
+                f"{fewest:.0f} are known: some intervals are as wide as the largest of these, "
+                "which is not enough. Ask for less coverage, or add rows to the training table.",
+                IntervalWarning,
+                stacklevel=3,
+            )
+        return [*found, partial(self.width, coverage=coverage)]
 
     def _learn(
         self,

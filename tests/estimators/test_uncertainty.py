@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from sklearn_kt.estimators.uncertainty import ErrorModel
+from sklearn_kt.exceptions import IntervalWarning
 
 
 def test_error_model_learns_where_errors_are_large() -> None:
@@ -125,3 +126,26 @@ def test_elements_that_no_training_row_had_widen() -> None:
     assert (new[many] > 3 * known[many]).all()
     std = [model.std(x[:300], beliefs[:300], u)[:, 0] for u in (0 * part, part)]
     assert (std[1] >= 0.999 * std[0] * (1 + part)).all()
+
+
+@pytest.mark.parametrize(("rows", "coverage"), [(19, 0.95), (9, 0.9), (4, 0.8), (99, 0.99)])
+def test_coverage_that_no_error_speaks_for(rows: int, coverage: float) -> None:
+    rng = np.random.default_rng(0)
+    x, residuals = rng.uniform(size=(rows, 2)), rng.normal(size=(rows, 1))
+    # the largest of so many errors is exceeded by a new one with just that probability
+    ErrorModel(0).fit(x, residuals).measures(False, coverage)
+    fewer = ErrorModel(0).fit(x[1:], residuals[1:])
+    with pytest.warns(IntervalWarning, match=rf"={coverage} .* {rows} rows, and .* {rows - 1} are"):
+        fewer.measures(True, coverage)
+    fewer.measures(True, None)
+    # rows count by their weights, of which only the ratios matter
+    heavy = np.full(rows, 7.0)
+    ErrorModel(0).fit(x, residuals, sample_weight=heavy).measures(False, coverage)
+
+
+def test_fewer_errors_of_one_target_are_enough_to_warn() -> None:
+    rng = np.random.default_rng(0)
+    x, residuals = rng.uniform(size=(60, 2)), rng.normal(size=(60, 2))
+    residuals[:50, 1] = np.nan
+    with pytest.warns(IntervalWarning, match="those of 10 are known"):
+        ErrorModel(0).fit(x, residuals).measures(False, 0.95)
