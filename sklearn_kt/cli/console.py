@@ -28,17 +28,21 @@ def printable(text: str) -> str:
 
 @contextlib.contextmanager
 def one_line_warnings() -> Iterator[None]:
-    """Show warnings as one line, without the place in the code."""
+    """Show each warning once, as one line, without the place in the code."""
+    told = set()
+
+    # what is read in batches warns in each
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            tell("warning", str(message))
+
     original = warnings.showwarning
-    warnings.showwarning = _show
+    warnings.showwarning = show
     try:
         yield
     finally:
         warnings.showwarning = original
-
-
-def _show(message: Warning | str, *_: object, **__: object) -> None:
-    tell("warning", str(message))
 
 
 def spell_scores(scores: Mapping[str, float], unit: str) -> str:

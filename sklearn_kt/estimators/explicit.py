@@ -268,6 +268,12 @@ class ExplicitKTRegressor(GapRegressorMixin, BaseExplicitKT):
         ------
         InputError
             If a model in use has no inner folds to learn its errors from.
+
+        Warns
+        -----
+        IntervalWarning
+            If fewer compositions than that coverage takes have errors that are known: of
+            9 for 90 %, 19 for 95 %, and 99 for 99 %.
         """
         check_coverage(coverage)
         return self.predict(X, coverage=coverage, structures=structures)[1]

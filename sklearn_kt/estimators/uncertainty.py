@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -136,6 +137,8 @@ class ErrorModel(BaseEstimator):
         # order, and how often each counts
         self.ratios_: list[np.ndarray] = []
         self.counts_: list[np.ndarray] = []
+        # of how many groups these are
+        self.vouching_: list[int] = []
         # the most frequent value of each target, and how near to it predictions mean it; or NaN
         self.masses_ = np.full((residuals.shape[1], 2), np.nan)
         for target, column in enumerate(residuals.T):
@@ -154,6 +157,8 @@ class ErrorModel(BaseEstimator):
             for part in (order[~at_mass[order]], order[at_mass[order]]):
                 self.ratios_.append(ratios[part])
                 self.counts_.append(counts[part] / (counts[part].mean() if len(part) else 1))
+                said_of = rows[part] if groups is None else np.unique(groups[rows[part]])
+                self.vouching_.append(len(said_of))
         return self
 
     def std(
@@ -191,17 +196,27 @@ class ErrorModel(BaseEstimator):
         if coverage is None:
             return found
         check_coverage(coverage)
-        fewest = min(float(counts.sum()) for counts in self.counts_ if len(counts))
-        needed = math.ceil(coverage / (1 - coverage) - _ROUNDING)
-        if fewest < needed - _ROUNDING:
-            warnings.warn(
-                f"coverage={coverage:g} asks for errors of {needed} rows, and those of "
-                f"{fewest:.0f} are known: some intervals are as wide as the largest of these, "
-                "which is not enough. Ask for less coverage, or add rows to the training table.",
-                IntervalWarning,
-                stacklevel=3,
-            )
+        self._warn_of(float(coverage))
         return [*found, partial(self.width, coverage=coverage)]
+
+    def _warn_of(self, coverage: float) -> None:
+        """Warn where fewer compositions than it takes vouch for a coverage."""
+        needed = math.ceil(coverage / (1 - coverage) - _ROUNDING)
+        # a side of the most frequent value that no row is on says nothing
+        part = min(np.flatnonzero(self.vouching_), key=lambda at: self.vouching_[at])
+        if self.vouching_[part] >= needed:
+            return
+        where = f" of target {part // 2}" if len(self.forests_) > 1 else ""
+        if self.vouching_[part ^ 1]:
+            where += f", where the most frequent value is {'' if part % 2 else 'not '}predicted"
+        warnings.warn(
+            f"Intervals of {100 * coverage:.10g} % ask for errors of {needed:,} compositions, and "
+            f"known are those of {self.vouching_[part]:,}{where}. They reach as far as the largest "
+            "of these, compared with what was expected there, which is not enough. Ask for less "
+            "coverage, or add compositions to the training table.",
+            IntervalWarning,
+            stacklevel=_outside(),
+        )
 
     def _learn(
         self,
@@ -279,6 +294,14 @@ class ErrorModel(BaseEstimator):
 def widening(unseen: np.ndarray) -> np.ndarray:
     """By how much wider errors are expected, by the part of atoms of unseen elements."""
     return 1 + unseen
+
+
+def _outside() -> int:
+    """Count the frames up to the first outside of the package, as `warnings.warn` counts them."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals["__name__"].startswith(("sklearn_kt.", "contextlib")):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def check_coverage(coverage: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,18 @@ def test_columns_are_called_by_their_targets(run: Run, tmp_path: Path) -> None:
     assert "gap in eV" in err
     [best] = pd.read_parquet(tmp_path / "s.parquet")["formula"]
     assert best == FORMULAS[y[:12, 0].argmax()]
+
+
+def test_intervals_that_few_rows_speak_for_are_warned_of_once(run: Run, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"formula": FORMULAS, "gap": GAPS})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert run("fit", "t.csv", "--target", "gap", "--model", "imkt-fast", "-o", "m")[0] == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        code, _, err = run("predict", "m", "t.csv", "--interval", 0.99, "-o", "p.csv", "--quiet")
+    assert code == 0
+    assert err.count("warning: Intervals of 99 % ask for errors of 99 compositions") == 1
+    assert "known are those of 12." in err
 
 
 def test_columns_of_one_name_are_refused(run: Run, table: Path, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from sklearn_kt import ImplicitKTRegressor
 from sklearn_kt.estimators.uncertainty import ErrorModel
 from sklearn_kt.exceptions import IntervalWarning
 
@@ -135,17 +138,51 @@ def test_coverage_that_no_error_speaks_for(rows: int, coverage: float) -> None:
     # the largest of so many errors is exceeded by a new one with just that probability
     ErrorModel(0).fit(x, residuals).measures(False, coverage)
     fewer = ErrorModel(0).fit(x[1:], residuals[1:])
-    with pytest.warns(IntervalWarning, match=rf"={coverage} .* {rows} rows, and .* {rows - 1} are"):
+    text = (
+        f"Intervals of {100 * coverage:g} % ask for errors of {rows} .* are those of {rows - 1}. "
+    )
+    with pytest.warns(IntervalWarning, match=text) as caught:
         fewer.measures(True, coverage)
+    assert caught[0].filename == __file__
     fewer.measures(True, None)
-    # rows count by their weights, of which only the ratios matter
-    heavy = np.full(rows, 7.0)
-    ErrorModel(0).fit(x, residuals, sample_weight=heavy).measures(False, coverage)
+    # ten rows of one composition have no more to say than one
+    ten = np.repeat(np.arange(rows), 10)
+    ErrorModel(0).fit(x[ten], residuals[ten], ten).measures(False, coverage)
+    with pytest.warns(IntervalWarning, match=f"are those of {rows - 1}. "):
+        ErrorModel(0).fit(x[ten[10:]], residuals[ten[10:]], ten[10:]).measures(False, coverage)
 
 
-def test_fewer_errors_of_one_target_are_enough_to_warn() -> None:
+def test_what_speaks_least_is_named() -> None:
     rng = np.random.default_rng(0)
-    x, residuals = rng.uniform(size=(60, 2)), rng.normal(size=(60, 2))
-    residuals[:50, 1] = np.nan
-    with pytest.warns(IntervalWarning, match="those of 10 are known"):
+    x, residuals = rng.uniform(size=(300, 2)), rng.normal(size=(300, 2))
+    residuals[:290, 1] = np.nan
+    with pytest.warns(IntervalWarning, match=r"known are those of 10 of target 1\. They"):
         ErrorModel(0).fit(x, residuals).measures(False, 0.95)
+    # 60 rows of 300 are told to be those of the most frequent value
+    truth = np.where(np.arange(300) < 60, 0.0, 10 + x[:, 0])
+    said = truth + rng.normal(scale=0.01, size=300)
+    model = ErrorModel(0).fit(x, (truth - said)[:, None], beliefs=said[:, None, None])
+    with pytest.warns(IntervalWarning, match=r"of 60, where the most frequent value is predicted"):
+        model.measures(False, 0.99)
+
+
+@pytest.mark.parametrize("coverage", [Fraction(999, 1000), np.float32(0.999), 0.9999999])
+def test_kinds_of_coverage(coverage: float) -> None:
+    rng = np.random.default_rng(0)
+    model = ErrorModel(0).fit(rng.uniform(size=(30, 2)), rng.normal(size=(30, 1)))
+    with pytest.warns(IntervalWarning, match=r"Intervals of 99\.9\d* % ask") as caught:
+        [width] = model.measures(False, coverage)
+    assert "of 100 %" not in str(caught[0].message)
+    assert np.isfinite(width(np.zeros((1, 2)))).all()
+
+
+def test_the_warning_points_to_who_asked() -> None:
+    formulas = [
+        f"{metal}{anion}" for metal in ("Li", "Na", "K", "Rb") for anion in ("F", "Cl", "Br")
+    ]
+    model = ImplicitKTRegressor(None, readout="fast", random_state=0).fit(formulas, range(12))
+    model.predict_interval(formulas, 0.9)
+    for ask in (model.predict_interval, lambda X, coverage: model.predict(X, coverage=coverage)):
+        with pytest.warns(IntervalWarning, match="99 compositions") as caught:
+            ask(formulas, coverage=0.99)
+        assert [warning.filename for warning in caught] == [__file__]
