@@ -597,7 +597,7 @@ def _find_matbench(task: str, data_dir: str | os.PathLike[str] | None, *, downlo
 
 def _matbench_folders(data_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
     given = data_home() if data_dir is None else Path(data_dir).expanduser()
-    if given:
+    if given is not None:
         yield given
         yield given / "matbench"
     if data_dir is not None:

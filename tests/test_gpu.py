@@ -27,6 +27,7 @@ from sklearn_kt import (
 from sklearn_kt.datasets import load_expt_gap
 from sklearn_kt.encoder.precision import products_in
 from sklearn_kt.pretraining import Corpus, CorpusTable, CrossModalPretrainer, Property, build_corpus
+from sklearn_kt.pretraining.objectives import PretrainingRun
 from sklearn_kt.properties import predict_properties
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -119,7 +120,7 @@ def test_same_seed_and_the_callers_generators(table: tuple[list[str], np.ndarray
     # sums on a GPU have no fixed order
     assert_allclose(first, second, atol=0.2 * y.std())
     other = clone(model).set_params(random_state=1).fit(X[:60], y[:60]).predict(X)
-    assert not np.allclose(first, other, atol=1e-6)
+    assert np.abs(first - other).mean() > np.abs(first - second).mean()
 
 
 def test_classes_and_searches(table: tuple[list[str], np.ndarray]) -> None:
@@ -133,7 +134,8 @@ def test_classes_and_searches(table: tuple[list[str], np.ndarray]) -> None:
     ).fit(X[:120], labels[:120])
     probabilities = search.predict_proba(X[120:])
     assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
-    assert search.score(X[120:], labels[120:]) > 0.6
+    # better than one class for all
+    assert search.score(X[120:], labels[120:]) > 0.1 + np.mean(labels[120:] == "metal")
 
 
 def test_embeddings_and_properties(table: tuple[list[str], np.ndarray]) -> None:
@@ -150,17 +152,39 @@ def test_embeddings_and_properties(table: tuple[list[str], np.ndarray]) -> None:
     assert_allclose(there, here, rtol=1e-3, atol=1e-4)
 
 
-def test_pretraining_goes_on(tmp_path: Path, table: tuple[list[str], np.ndarray]) -> None:
+def test_a_killed_pretraining_goes_on(
+    tmp_path: Path, table: tuple[list[str], np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     X, y = table
     corpus: Corpus = build_corpus(
         tmp_path / "corpus", [CorpusTable(X, {"gap": y})], [Property("gap", "eV")]
     )
-    pretrainer = CrossModalPretrainer(
-        "small", max_steps=12, batch_size=64, checkpoint_every=6, checkpoint_dir=tmp_path / "state"
+    pretrainer = CrossModalPretrainer("small", max_steps=12, batch_size=64, checkpoint_every=4)
+    whole = clone(pretrainer).fit(corpus)
+    one_step, steps = PretrainingRun.one_step, []
+
+    def killed(self: PretrainingRun, progress: float) -> None:
+        if self.step == 6 and len(steps) == 6:
+            steps.append("killed")
+            raise KeyboardInterrupt
+        steps.append(self.step)
+        one_step(self, progress)
+
+    monkeypatch.setattr(PretrainingRun, "one_step", killed)
+    part = clone(pretrainer).set_params(checkpoint_dir=tmp_path / "state")
+    with pytest.raises(KeyboardInterrupt):
+        part.fit(corpus)
+    part.fit(corpus)
+    # from the last state, which is of step 4 or that of the interruption
+    assert steps[7] in (4, 6)
+    other = clone(whole).set_params(random_state=1).fit(corpus)
+    mine, same, others = (
+        torch.cat([value.flatten() for value in fitted.model_.parameters()])
+        for fitted in (part, whole, other)
     )
-    folder = pretrainer.fit(corpus).save(tmp_path / "checkpoint", card="On a GPU.")
-    longer = clone(pretrainer).set_params(max_steps=12).fit(corpus)
-    assert longer.n_steps_ == 12
+    assert mine.device.type == "cpu"
+    assert (mine - same).abs().mean() < 0.05 * (others - same).abs().mean()
+    folder = part.save(tmp_path / "checkpoint", card="On a GPU.")
     model = ImplicitKTRegressor(folder, **SETTINGS["network"], random_state=0).fit(X[:60], y[:60])
     assert np.isfinite(model.predict(X)).all()
 

@@ -235,7 +235,8 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-dir",
         metavar="DIR",
-        help="folder of the MatBench files (default: $SKLEARN_KT_DATA, $MATMINER_DATA)",
+        help="folder of the MatBench files, or with one `matbench` of them (default:"
+        " $SKLEARN_KT_DATA, $MATMINER_DATA)",
     )
 
 

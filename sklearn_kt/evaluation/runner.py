@@ -530,9 +530,9 @@ def library_versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
-    # what has not loaded torch has not used a GPU
+    # one that this process has used: to name another would take memory of it
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if torch is not None and torch.cuda.is_initialized():
         machine += f", {torch.cuda.get_device_name()}"
     versions["machine"] = machine
     return versions

@@ -542,10 +542,10 @@ def test_names_that_are_no_file_names(tmp_path: Path) -> None:
 def test_the_machine_is_named_with_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
     machine = library_versions()["machine"]
     assert machine.endswith(" CPU cores, NVIDIA H200")
-    # a run that has not loaded torch had no use for it
+    # what has not loaded torch has not used it
     monkeypatch.delitem(sys.modules, "torch")
     assert f"{library_versions()['machine']}, NVIDIA H200" == machine
