@@ -565,6 +565,10 @@ def test_what_a_part_of_pretraining_adds() -> None:
     assert len(whole) == len(content["errors"]) - len(ALLOYS)
     change, _ = tables.added_value({"errors": whole}, "formula", "all")
     assert f"{change} without steels and metallic glasses" in card
+    # "larger by more than half"
+    assert all(
+        content["errors"][name]["formula"] > 1.5 * content["errors"][name]["all"] for name in ALLOYS
+    )
 
 
 def test_our_errors_beside_those_of_gupta() -> None:
