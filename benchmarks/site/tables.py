@@ -271,7 +271,7 @@ def ablation_text(content: Mapping[str, Any]) -> str:
         f"One network each, fine-tuned on {len(errors)} tables: small ones after "
         f"{content['steps']:,} steps of pretraining (`formula`: all objectives too, by BERT on the "
         "tokens of the formula, as wide and as deep), and `default`, the larger checkpoint in the "
-        f"package, which was shown {more:.0f} times as many rows of the same corpus.\n\n"
+        f"package, which was shown {more:.0f} times as many rows.\n\n"
         f"{folded('Against training from scratch', table(head, rows))}\n"
         f"{folded('What one part adds', added)}\n{folded('Errors on every table', each)}"
     )
