@@ -98,10 +98,6 @@ CHANGED: Mapping[str, str] = {
 }
 """Of models of ours; those that are not here start from weights, which tell it."""
 
-# tables in which compositions repeat, and when this began to tell what is predicted of them, in UTC
-REPEATING = ("calculated", "jarvis")
-REPEATS_SINCE = "2026-11-27 13:35"
-
 # in UTC: before, networks were trained with products in float32 on every processor
 BFLOAT16_SINCE = "2026-11-27 10:28"
 

@@ -170,7 +170,7 @@ def test_after_a_kill_the_run_goes_on_to_the_same_weights(corpus: Corpus, tmp_pa
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     killed = subprocess.run(
         [sys.executable, "-c", _CHILD, str(corpus.folder), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL

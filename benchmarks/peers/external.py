@@ -51,14 +51,20 @@ def install(peer: str) -> None:
     """Make the environment of a peer, unless it is there."""
     name = EXTERNAL[peer].requirements
     folder, requirements = environments() / name, REQUIREMENTS / f"{name}.txt"
+    # what pip would refuse on this Python, or install with what does not go together
+    alone = REQUIREMENTS / f"{name}.alone.txt"
     stamp = folder / ".requirements"
-    if stamp.is_file() and stamp.read_bytes() == requirements.read_bytes():
+    wanted = b"".join(file.read_bytes() for file in (requirements, alone) if file.is_file())
+    if stamp.is_file() and stamp.read_bytes() == wanted:
         return
     print(f"making the environment of {peer} in {folder}", file=sys.stderr)
-    python = str(interpreter(peer))
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-    subprocess.run([python, "-m", "pip", "install", "-q", "-r", str(requirements)], check=True)
-    stamp.write_bytes(requirements.read_bytes())
+    pip = [str(interpreter(peer)), "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, "-r", str(requirements)], check=True)
+    if alone.is_file():
+        options = ["--no-deps", "--ignore-requires-python"]
+        subprocess.run([*pip, *options, "-r", str(alone)], check=True)
+    stamp.write_bytes(wanted)
 
 
 class _External(BaseEstimator):

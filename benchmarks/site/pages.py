@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, read_json
-from benchmarks.models import REPEATING
 
 from .calculated import calculated_losses, calculated_short
 from .contents import (
@@ -26,7 +25,7 @@ from .details import benchmark_text, explicit_text
 from .figures import draw_costs, draw_learning_curve, draw_ratios, draw_speed, has_ring
 from .knowledge import audit_lines, knowledge_lines
 from .notes import NOTES, against_peers
-from .provenance import before_repeats, provenance_text
+from .provenance import provenance_text
 from .short import structures_short, submissions_short, transfer_short
 from .submissions import submissions_text
 from .tables import (
@@ -114,9 +113,6 @@ def write_pages(folder: Path, results: Path = RESULTS) -> None:
         kept = read_kept(source, results)
         texts[name] = NOT_RUN.format(command=command) if kept is None else spell(kept)
     texts |= short_texts(results, folder)
-    for name in REPEATING:
-        if (kept := read_kept(name, results)) is not None:
-            texts[f"{name}_short"] += before_repeats(kept)
     texts["provenance"] = provenance_text(results)
     for name, spell in NOTES.items():
         kept = read_kept(name, results)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.common import Kept, read_json, weights_named, weights_of
-from benchmarks.models import BFLOAT16_SINCE, CHANGED, REPEATING, REPEATS_SINCE, is_ours
+from benchmarks.models import BFLOAT16_SINCE, CHANGED, is_ours
 
 from .contents import MAIN, read_kept
 from .tables import table
@@ -66,22 +66,6 @@ def _in_float32(kept: Kept, label: str) -> Iterator[str]:
             yield f"{older} of {len(records)} folds of `{model}` on {label}"
 
 
-def before_repeats(kept: Kept) -> str:
-    """Say of whose folds rows that repeat a composition had no say in what is predicted of it."""
-    older = []
-    for model in (m for m in kept.models if m in CHANGED):
-        dates = [record.date for task in kept.tasks for record in kept.records(task, model)]
-        if n := sum(date < REPEATS_SINCE for date in dates):
-            older.append(f"`{model}` ({n} of {len(dates)})")
-    if kept.folder.name not in REPEATING or not older:
-        return ""
-    return (
-        f"\nFolds of before {REPEATS_SINCE} UTC: {', '.join(older)}. Since then rows that repeat a "
-        "composition tell how far to believe its values, which makes errors of test rows whose "
-        "composition is in the training part smaller as a rule.\n"
-    )
-
-
 def _precision(exact: Sequence[str]) -> str:
     """Say whose networks were trained in float32."""
     if not exact:
@@ -119,8 +103,6 @@ def _rows_of(kept: Kept, label: str, present: set[str]) -> Iterator[list[str]]:
         days = list(dict.fromkeys(date[:10] for date in (dates[0], dates[-1])))
         # explicit transfer has names of its own, and days for dates
         changed = None if explicit else CHANGED.get(model)
-        if changed and kept.folder.name in REPEATING:
-            changed = max(changed, REPEATS_SINCE)
         older = f"{sum(d < changed for d in dates)} of {len(dates)}" if changed else "-"
         yield [label, f"`{model}`", " to ".join(days), weights, older]
 

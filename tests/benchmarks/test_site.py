@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.accuracy.submissions import SUBMISSIONS
 from benchmarks.common import RESULTS, name_weights, read_json, weights_named, weights_of
-from benchmarks.models import BFLOAT16_SINCE, CHANGED, MODELS, REPEATS_SINCE
+from benchmarks.models import BFLOAT16_SINCE, CHANGED, MODELS
 from benchmarks.site import (
     calculated,
     contents,
@@ -449,12 +449,8 @@ def test_weights_of_results_are_told(tmp_path: Path) -> None:
     kept = read_kept("jarvis")
     assert kept is not None
     fast = [record.date for task in kept.tasks for record in kept.records(task, "imkt-fast")]
-    before = sum(date < max(CHANGED["imkt-fast"], REPEATS_SINCE) for date in fast)
+    before = sum(date < CHANGED["imkt-fast"] for date in fast)
     assert about["imkt-fast"] == ("in the package", f"{before} of {len(fast)}")
-    said = provenance.before_repeats(kept)
-    assert (f"`imkt-fast` ({before} of {len(fast)})" in said) == (before > 0)
-    thermoelectrics = read_kept("thermoelectrics")
-    assert thermoelectrics is None or provenance.before_repeats(thermoelectrics) == ""
     # what is dated later had products in bfloat16
     dates = [record.date for task in kept.tasks for record in kept.records(task, "imkt")]
     older = sum(date < BFLOAT16_SINCE for date in dates)
