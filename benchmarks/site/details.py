@@ -21,11 +21,9 @@ from sklearn_kt.evaluation import compare_models, mean_reduction, rank_models, w
 from sklearn_kt.evaluation.text import audit_lines, comparison_text, summary_text
 
 from .calculated import REPORTED
-from .contents import DUMMY, FAST, MAIN, SCRATCH
+from .contents import DUMMY, FAST, GUPTA, MAIN, SCRATCH, beside_gupta
 from .tables import figure, folded, table
 
-# MAEs of Gupta et al. (2021), Table 4
-GUPTA = "gupta2021.csv"
 SCORES = ("mae", "r2", "roc_auc", "roc_auc_of_labels")
 # where one class is all there is, no other score is defined
 UNSEEN_SCORES = (*SCORES, "accuracy")
@@ -87,17 +85,6 @@ def _coverage_of_models(kept: Kept) -> str:
         f"Of {len(kept.tasks)} tasks, run on some: {', '.join(some) or 'no model'}. Not run: "
         f"{', '.join(none) or 'no model'}."
     )
-
-
-def beside_gupta(kept: Kept) -> pd.DataFrame:
-    """Give the MAEs of Gupta et al. (2021) on the same splits, and those of our default."""
-    found = pd.read_csv(kept.folder / GUPTA).set_index("table")
-    ours = kept.only(models=[MAIN]).summary().set_index("task")["mae"]
-    found = found.loc[[name for name in ours.index if name in found.index]]
-    found["ours"] = ours
-    found["best"] = found[["scratch_mae", "transfer_mae"]].min(axis=1)
-    found["ratio"] = found["ours"] / found["best"]
-    return found
 
 
 def _gupta_lines(kept: Kept) -> Iterator[str]:
@@ -216,22 +203,29 @@ def _statistics(kept: Kept) -> Iterator[str]:
 
 
 def _versions(kept: Kept) -> Iterator[str]:
-    """Write versions, and where models differ from most."""
-    versions = {
-        name: next(r for task in kept.tasks for r in kept.records(task, name)).versions
+    """Write versions and machine, and of how many folds of which models they differ from most."""
+    found = {
+        name: [record.versions for task in kept.tasks for record in kept.records(task, name)]
         for name in kept.models
     }
-    counts = Counter(item for found in versions.values() for item in found.items())
+    records = [versions for folds in found.values() for versions in folds]
+    counts = Counter(item for versions in records for item in versions.items())
     usual: dict[str, str] = {}
     for (name, version), _ in counts.most_common():
-        if all(name in found for found in versions.values()):
+        # what only some peers have is theirs
+        if sum(name in versions for versions in records) > len(records) / 2:
             usual.setdefault(name, version)
-    usual = {name: usual[name] for name in next(iter(versions.values())) if name in usual}
-    yield ", ".join(f"{name} {version}" for name, version in usual.items()) + "."
-    for model, found in versions.items():
-        other = {name: version for name, version in found.items() if usual.get(name) != version}
-        if other:
-            yield f"\n{model}: " + ", ".join(f"{k} {v}" for k, v in other.items()) + "."
+    names = dict.fromkeys(name for versions in records for name in versions if name in usual)
+    yield ", ".join(f"{name} {usual[name]}" for name in names) + "."
+    for model, folds in found.items():
+        others = Counter(
+            ", ".join(f"{k} {v}" for k, v in versions.items() if usual.get(k) != v)
+            for versions in folds
+        )
+        for said, n in others.items():
+            if said:
+                part = "" if n == len(folds) else f", {n} of {len(folds)} folds"
+                yield f"\n{model}{part}: {said}."
 
 
 # ------------------------------------------------------------ explicit transfer

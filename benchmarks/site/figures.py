@@ -114,16 +114,26 @@ def draw_headline(ratios: Mapping[str, Mapping[str, float]], path: Path) -> None
     ax.spines[["top", "right", "left"]].set_visible(False)
     drawn.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=10)
     # the picture of a page without a background of its own is read on dark ones, too
-    _write(drawn, path, facecolor="white")
+    _write(drawn, path, headline_said(ratios), facecolor="white")
 
 
-def _write(drawn: Figure, path: Path, **options: Any) -> None:
+def headline_said(ratios: Mapping[str, Mapping[str, float]]) -> str:
+    """Spell what the headline's picture shows, for those who do not see it."""
+    return "; ".join(
+        f"{' '.join(name.split())}: "
+        + ", ".join(f"{label} {found[label]:.3f}" for label in ("sklearn_kt", "best other"))
+        for name, found in ratios.items()
+    )
+
+
+def _write(drawn: Figure, path: Path, said: str | None = None, **options: Any) -> None:
     """Write a picture: of the same contents the same bytes."""
     from matplotlib import rc_context
 
     svg = path.suffix == ".svg"
     with rc_context({"svg.hashsalt": path.stem}):
-        drawn.savefig(path, metadata={"Date": None} if svg else None, **options)
+        about = {"Date": None, "Description": said} if svg else None
+        drawn.savefig(path, metadata=about, **options)
 
 
 def draw_marks(

@@ -28,7 +28,7 @@ from .contents import (
 )
 from .figures import draw_headline
 from .knowledge import readme_lines
-from .tables import FEW, figure, measure, table
+from .tables import FEW, above_ours, beside_transfer, figure, measure, table
 
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "_static" / "headline.svg"
@@ -40,7 +40,7 @@ NAMES = {
     "expt_is_metal": "metal or not, measured",
     "glass": "glass-forming alloys",
     "steels": "yield strengths of steels",
-    "jarvis": "30 calculated properties",
+    "jarvis": "30 calculated quantities",
     "thermoelectrics": "7 thermoelectric properties at T",
 }
 # beside the usual forest
@@ -82,24 +82,48 @@ def readme_block(contents: Mapping[str, dict[str, Any]]) -> str:
             f"mean error is the smaller on {counts.ahead}."
         )
         said += [*_on_new_rows(content), *readme_lines(content)]
-    said += _on_some_tables(contents)
+    said += [*_where_others_are_better(contents), *_on_some_tables(contents)]
     head = ["predicted", "error", "`imkt`", f"`{FAST}`", "best other model run here"]
     return "\n".join([table(head, rows), *(f"- {line}" for line in said)]) + "\n"
 
 
-def _on_some_tables(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    """Say which other models have run on few tables."""
-    counts = {
-        name: sum(
-            any(run["model"] == name and run["task"] == task for run in content["summary"])
-            for content in contents.values()
-            for task in content["tasks"]
+def _where_others_are_better(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Say where we lose, or would by the mean."""
+    parts, sure = [], []
+    for name, content in contents.items():
+        lost = [row for row in compare(content) if row.ratio > 1]
+        sure += [row.task for row in lost if row.verdict == "loss"]
+        if lost:
+            said = [
+                f"{row.task.removeprefix(f'{name}_')} ({row.peer}, {figure(row.ratio)})"
+                for row in lost
+            ]
+            parts.append(f"{BENCHMARKS[name]}: {', '.join(said)}")
+    if parts:
+        yield (
+            "Another model run here has the smaller mean error, with ours over its, on "
+            f"{'; '.join(parts)}; beyond chance {', '.join(sure) or 'on none of them'}."
         )
-        for name in EXTERNAL
-    }
-    some = [f"`{name}` ({n})" for name, n in counts.items() if n]
+    above = [f"{task} ({', '.join(models)})" for task, models in above_ours(contents).items()]
+    if above:
+        yield (
+            "Recorded submissions to MatBench stand above `imkt`, by its own rule, on "
+            f"{', '.join(above)}; the site says which of them could have seen test rows."
+        )
+    if ratios := contents.get("jarvis", {}).get("gupta"):
+        yield beside_transfer(ratios)
+
+
+def _on_some_tables(contents: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Say which other models have run on few tables, and on how many these were the best."""
+    rows = [row for content in contents.values() for row in compare(content)]
+    ran = {name: [row.peer for row in rows if name in row.errors] for name in EXTERNAL}
+    some = [f"`{name}` ({len(best)}, {best.count(name)})" for name, best in ran.items() if best]
     if some:
-        yield f"Other models that ran on some tables only: {', '.join(some)}."
+        yield (
+            "Other models that ran on some tables only (on how many, and on how many of these they "
+            f"were the best of the others): {', '.join(some)}."
+        )
 
 
 def _on_new_rows(content: Mapping[str, Any]) -> Iterator[str]:

@@ -124,3 +124,28 @@ def test_targets_of_the_intervals_are_those_of_the_tables(data_dir: Path) -> Non
         found = kept[kept["task"] == name]
         assert found["id"].tolist() == task.ids[rows].tolist()
         np.testing.assert_array_equal(found["y"], task.y[rows].astype(np.float32))
+
+
+def test_shares_of_found_structures_are_those_of_the_crystals() -> None:
+    content = read_json("structures")
+    assert content is not None
+    frame = pd.read_parquet(RESULTS / "structures.parquet")
+    seen = 0
+    for (name, setting), rows in frame.groupby(["set", "setting"]):
+        found = content["results"][name][setting]
+        # of the first right candidate, 0 where none is
+        place = rows["right"]
+        known = rows["known"].astype(bool)
+        assert found["n"] == len(rows)
+        assert found["known_compositions"] == known.sum()
+        for key, value in {
+            "coverage": (rows["candidates"] > 0).mean(),
+            "top1": (place == 1).mean(),
+            "top20": place.between(1, 20).mean(),
+            "top1_of_known": (place[known] == 1).mean(),
+            "top1_of_others": (place[~known] == 1).mean(),
+        }.items():
+            # both are rounded
+            assert found[key] == pytest.approx(value, abs=1e-4), (name, setting, key)
+        seen += len(rows)
+    assert seen == len(frame) > 50_000

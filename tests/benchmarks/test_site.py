@@ -26,13 +26,14 @@ from benchmarks.site import (
     submissions,
     tables,
 )
-from benchmarks.site.contents import read_kept
-from benchmarks.site.details import benchmark_text, beside_gupta, reductions
+from benchmarks.site.contents import beside_gupta, read_kept
+from benchmarks.site.details import benchmark_text, reductions
 from benchmarks.site.pages import overview_page, short_page, short_texts, write_pages
 from benchmarks.site.submissions import submissions_text
 from sklearn_kt._files import DATA
 from sklearn_kt.benchmarking import thermoelectric_tasks
 from sklearn_kt.compositions import composition_keys, read_compositions
+from sklearn_kt.evaluation import compare_models
 
 ROOT = Path(__file__).parents[2]
 # of the tables of the ablation
@@ -116,6 +117,14 @@ def test_a_better_peer_is_named() -> None:
     won["published"] = {"matbench_gap": board}
     text = "\n".join(tables.losses({"matbench": won | {"benchmark": "matbench"}}))
     assert "submissions above `imkt` are CrabNet (" in text
+    assert tables.above_ours({"matbench": won}) == {"gap": ["CrabNet"]}
+    block = readme.readme_block({"jarvis": content})
+    assert "on JARVIS-DFT: is_metal (rf-magpie, 1.25); beyond chance is_metal." in block
+    assert "smaller mean error, with ours" not in readme.readme_block(
+        {"jarvis": result({"gap": MADE["gap"]})}
+    )
+    text = tables.beside_transfer({"a": 0.5, "b": 1.1, "c": 0.8})
+    assert "is 0.800 in the mean; theirs is the smaller on 1 of 3: b (1.10)." in text
 
 
 def test_the_fast_setting_stands_in_where_the_default_has_not_run() -> None:
@@ -229,7 +238,7 @@ def test_readme_is_written_between_its_marks(tmp_path: Path) -> None:
     text = path.read_text()
     assert text.startswith(f"above\n{readme.BEGIN}\n\n| predicted |")
     assert text.endswith(f"\n\n{readme.END}\nbelow\n")
-    row = "| 30 calculated properties | MAE over the best other's, mean | 0.500 | 0.600 | 1 |"
+    row = "| 30 calculated quantities | MAE over the best other's, mean | 0.500 | 0.600 | 1 |"
     assert row in text
     assert "- JARVIS-DFT (2026-01-02, `make bench-jarvis`): of 2 tasks, `imkt` is beyond" in text
     assert (
@@ -243,7 +252,7 @@ def test_readme_is_written_between_its_marks(tmp_path: Path) -> None:
 
 
 def test_headline_is_a_ratio_to_the_forest(tmp_path: Path) -> None:
-    found = readme.headline({"jarvis": result(MADE)})["30 calculated properties"]
+    found = readme.headline({"jarvis": result(MADE)})["30 calculated quantities"]
     # of a gap and of what is missing to an AUC of 1
     assert found["sklearn_kt"] == pytest.approx(math.sqrt(0.5 * 0.1 / 0.08))
     assert found["best other"] == pytest.approx(1)
@@ -383,6 +392,17 @@ def test_where_readme_says_that_transfer_does_not_help(recorded: dict[str, Any])
     assert matbench is not None
     steels = next(row for row in contents.compare(recorded["matbench"]) if row.task == "steels")
     assert (steels.peer, steels.verdict) == ("et-fractions", "tie")
+    found = compare_models(matbench.only(["matbench_steels"]), "imkt-fast").set_index("model")
+    assert found.loc["imkt-fast-scratch", "verdict"] == "tie"
+    glass = {
+        model: compare_models(matbench.only(["matbench_glass"]), model).set_index("model")
+        for model in ("imkt", "imkt-fast")
+    }
+    scratch = -glass["imkt-fast"].loc["imkt-fast-scratch", "difference"]
+    fast, default = sorted(-found.loc["et-fractions", "difference"] for found in glass.values())
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    said = f"({scratch:.3f} and {fast:.3f} to {default:.3f} of ROC AUC)".replace("0.", ".")
+    assert f"on metallic glasses ahead of either by little {said}" in text
     shells = notes.matbench_notes(matbench).partition("open f shells: ")[2]
     errors = {m: float(e) for m, e in re.findall(r"`(\S+)` (\d\.\d+)", shells.partition(". ")[0])}
     assert errors["imkt"] > errors["imkt-scratch"]
@@ -576,6 +596,11 @@ def test_our_errors_beside_those_of_gupta() -> None:
     assert found.loc["meps", "ratio"] == pytest.approx(errors.mean() / 1.78, rel=0.01)
     page = benchmark_text(kept)
     assert f"on {(found['ratio'] < 1).sum()} of 30 tables" in page
+    assert tables.beside_transfer(found["ratio"].to_dict()) in "\n".join(
+        tables.losses(contents.read_all())
+    )
+    # machines of single folds are told, not those of the first alone
+    assert re.search(r"\nimkt, 2 of 30 folds: python .* machine Linux x86_64, 16 CPU cores", page)
     # which models that is the best of
     assert re.search(r"Of 30 tasks, run on some: .*crabnet \(\d+\).* Not run: ", page)
 
