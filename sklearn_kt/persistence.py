@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["TRUSTED_TYPES", "describe_model", "load_model", "save_model"]
 
 # layout of a model file; raised when another version of the package could misread it
-FORMAT_VERSION = 9
+FORMAT_VERSION = 10
 
 TRUSTED_TYPES = (
     "builtins.frozenset",

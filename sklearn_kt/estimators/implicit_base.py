@@ -20,6 +20,7 @@ from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import Folds, relative_weights
 from sklearn_kt.compositions import CompositionBatch, composition_groups, composition_keys
 from sklearn_kt.conditions import MeasuredBatch
+from sklearn_kt.descriptors import without_traces
 from sklearn_kt.encoder import Encoder, save_checkpoint
 from sklearn_kt.encoder.encoder import Data, chunks, side_by_side
 from sklearn_kt.encoder.pool import find_keys, pool_keys
@@ -416,7 +417,14 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         """Tell which rows are predicted as compositions that pretraining has not seen."""
         if self.pool_keys_ is None:
             return np.zeros(len(data), bool)
-        return find_keys(self.pool_keys_, data) < 0
+        new = find_keys(self.pool_keys_, data) < 0
+        # with a trace more the encoder says what it says without
+        rows = np.flatnonzero(new)
+        main = without_traces(data[rows])
+        traced = main.n_elements < data[rows].n_elements
+        if traced.any():
+            new[rows[traced]] = find_keys(self.pool_keys_, main[traced]) < 0
+        return new
 
     def _used(self) -> set[str]:
         """Models that have a share in some prediction."""

@@ -572,7 +572,7 @@ def test_new_compositions_have_weights_of_their_own(
 ) -> None:
     monkeypatch.setattr(implicit_base, "_MIN_SEEN", len(FORMULAS))
     monkeypatch.setattr(implicit_base, "default_readouts", _constants)
-    new = [f"{formula}Og0.{n:03}" for n, formula in enumerate(FORMULAS, 1)]
+    new = [f"{formula}Og{0.1 + n / 100:.2f}" for n, formula in enumerate(FORMULAS)]
     X, y = [*FORMULAS, *new], [*TARGET + 9, *TARGET]
     folder = tmp_path / "seen"
     shutil.copytree(checkpoint, folder)
@@ -583,6 +583,8 @@ def test_new_compositions_have_weights_of_their_own(
     assert model.new_readout_weights_ == {"low": 1.0}
     seen, unseen = model.predict(["MgO", "MgOOg0.5"])
     assert seen - unseen > 6
+    # a trace does not make it new, nor does one of a new one make that known
+    assert model.predict(["MgOOg0.001", "MgOOg0.5Ts0.001"]).tolist() == [seen, unseen]
     # as precise for one as for the other
     assert np.ptp(model.predict_interval(["MgO"])) < 6
     assert "new to pretraining" in model._repr_html_()
