@@ -415,7 +415,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
 
     def _is_new(self, data: Data) -> np.ndarray:
         """Tell which rows are predicted as compositions that pretraining has not seen."""
-        if self.pool_keys_ is None:
+        if self.pool_keys_ is None or not isinstance(data, CompositionBatch):
             return np.zeros(len(data), bool)
         new = find_keys(self.pool_keys_, data) < 0
         # with a trace more the encoder says what it says without
