@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.common import Kept, read_json, weights_named, weights_of
-from benchmarks.models import BFLOAT16_SINCE, CHANGED, is_ours
+from benchmarks.models import BFLOAT16_SINCE, CHANGED, WEIGHTS_SINCE, is_ours
 
 from .contents import MAIN, read_kept
 from .tables import table
@@ -23,6 +23,11 @@ _SMALL = {
     "intervals": "intervals",
     "learning_curve": "learning curve",
     "ablation": "ablation",
+    "speed": "seconds by rows",
+    "cost": "seconds of a fold",
+    "explain": "seconds of explanations",
+    "inference": "number formats",
+    "screening": "rates of screening",
 }
 # models with networks, of which more than the weights can differ
 _NETWORKS = ("imkt", "imkt-scratch")
@@ -44,10 +49,13 @@ def provenance_text(results: Path) -> str:
     for name, label in _SMALL.items():
         if (content := read_json(name, results)) is not None:
             weights = weights_said(content.get("weights", []), present)
-            rows.append([label, "", content.get("date", "-")[:10], weights, "-"])
+            day = content.get("date", "")[:10]
+            # of the first results no day was kept
+            older = "-" if weights == "in the package" or day > WEIGHTS_SINCE[:10] else "yes"
+            rows.append([label, "", day or "-", weights, older])
     if not rows:
         return "No results yet.\n"
-    head = ["result", "model", "folds of", "weights", "older than the model's last change"]
+    head = ["result", "model", "of", "weights", "older than the model's last change, or weights"]
     return (
         f"{table(head, rows)}\nWeights: those in the package, or others, by what the files of the "
         "folds say; not named: the file does not tell. What is older than the last change of its "

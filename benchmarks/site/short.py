@@ -86,13 +86,14 @@ def transfer_short(
 ) -> str:
     """Spell by how much pretraining, structures and rows each make errors smaller."""
     pretrained = ablation["relative_reduction"].values()
+    earlier = "" if curve.get("weights") else " (earlier weights)"
     parts = {
         "pretraining: the checkpoint": [found["default"] for found in pretrained],
         f"the same, {ablation['steps']:,} steps": [found["all"] for found in pretrained],
         "structures, by the blend": [
             1 - found["blended"] / found["imkt"] for found in transfer_errors(explicit).values()
         ],
-        f"{MORE_ROWS:,} rows in place of {FEW_ROWS}": _reductions_by_rows(curve),
+        f"{MORE_ROWS:,} rows in place of {FEW_ROWS}{earlier}": _reductions_by_rows(curve),
     }
     marks, rows = {}, []
     for name, found in parts.items():

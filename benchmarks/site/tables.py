@@ -54,6 +54,8 @@ OTHER_GENERATORS = RESULTS / "structures_published.csv"
 SETS = {"mp20": "MP-20", "mpts52": "MPTS-52", "wbm": "WBM"}
 # a mean over tables leaves out those with fewer rows that pretraining has not seen
 FEW = 20
+# of results that name no weights
+EARLIER = "Measured with weights of before those in the package.\n\n"
 # part by which more rows may make an error larger before it is said
 RISE = 0.05
 
@@ -321,7 +323,8 @@ def learning_curve_text(content: Mapping[str, Any]) -> str:
             cells = [figure(line[n]["mae"]) if n in line else "-" for n in sizes]
             rows.append([f"{name}, {unit}" if unit else name, model, *cells])
     head = ["MAE of", "model", *(f"{n:,} rows" for n in sizes)]
-    return f"{rises(content)}{folded('Errors by rows', table(head, rows))}"
+    earlier = "" if content.get("weights") else EARLIER
+    return f"{earlier}{rises(content)}{folded('Errors by rows', table(head, rows))}"
 
 
 def rises(content: Mapping[str, Any], models: Sequence[str] = ()) -> str:

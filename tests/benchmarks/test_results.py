@@ -15,6 +15,8 @@ from benchmarks.accuracy.transfer import MODELS as TRANSFER_MODELS
 from benchmarks.common import RESULTS, Kept, read_json
 from benchmarks.models import MODELS
 from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
+from sklearn_kt.compositions import read_compositions
+from sklearn_kt.descriptors import without_traces
 from sklearn_kt.evaluation import score_predictions
 
 BENCHMARKS = ["matbench", "calculated", "jarvis", "thermoelectrics", "explicit"]
@@ -149,3 +151,14 @@ def test_shares_of_found_structures_are_those_of_the_crystals() -> None:
             assert found[key] == pytest.approx(value, abs=1e-4), (name, setting, key)
         seen += len(rows)
     assert seen == len(frame) > 50_000
+
+
+@pytest.mark.usefixtures("data_dir")
+@pytest.mark.parametrize("name", ["calculated", "jarvis"])
+def test_tables_that_were_not_run_again_have_no_traces(name: str) -> None:
+    """What CHANGED in benchmarks/models.py leaves out."""
+    formulas = np.unique(
+        np.concatenate([task.formulas for task in LOADERS[name](None)]).astype(str)
+    )
+    batch = read_compositions(formulas)
+    assert len(without_traces(batch).amounts) == len(batch.amounts)
