@@ -1,7 +1,8 @@
 """Elemental descriptors: statistics of element properties over a composition.
 
 Trees on small tables learn more from "mean electronegativity" than from a learned
-embedding; these columns also cost microseconds. The recipe is that of Magpie.
+embedding; these columns also cost microseconds. The recipe is Magpie's, but that traces count in
+proportion.
 """
 
 from __future__ import annotations
@@ -14,14 +15,12 @@ import pandas as pd
 from sklearn_kt._files import DATA
 
 from .compositions import ELEMENTS, CompositionBatch
+from .traces import TRACE, presence
 
-__all__ = ["descriptor_names", "elemental_descriptors", "without_traces"]
+__all__ = ["descriptor_names", "elemental_descriptors"]
 
 _TABLE = DATA / "elements.csv"
 _STATISTICS = ("mean", "deviation", "maximum", "minimum", "range", "mode")
-# Fraction from which an element counts as present. On inner folds of steels, thermoelectrics,
-# glasses and gaps as good as any trace counting in full; from 0.005 on thermoelectrics lose.
-_TRACE = 1e-3
 # Norms of the fractions: how even a composition is.
 _NORMS = (2, 3, 5, 10)
 
@@ -40,7 +39,10 @@ def elemental_descriptors(batch: CompositionBatch) -> np.ndarray:
         For each element property its fraction-weighted mean and mean absolute
         deviation, maximum, minimum, range, and value for the most abundant element
         (the first by atomic number of several); then the number of elements, the
-        p-norms of the fractions (p = 2, 3, 5, 10) and their entropy.
+        p-norms of the fractions (p = 2, 3, 5, 10) and their entropy. An element of less
+        than a thousandth of the atoms counts in proportion among the extremes, which it
+        draws away from the mean, and as such a part of an element; amounts that differ by
+        less are the same to the most abundant element.
 
     See Also
     --------
@@ -48,8 +50,8 @@ def elemental_descriptors(batch: CompositionBatch) -> np.ndarray:
 
     Notes
     -----
-    The statistics are those of Magpie [1]_, but for the traces; the properties are
-    pymatgen's, shipped as a table with the package, so that predictions do not depend on
+    The statistics are those of Magpie [1]_, in which any trace counts in full. The properties
+    are pymatgen's, shipped as a table with the package, so that predictions do not depend on
     pymatgen's version. A property that is unknown for an element takes its median over the
     elements.
 
@@ -75,11 +77,13 @@ def elemental_descriptors(batch: CompositionBatch) -> np.ndarray:
     shares = fractions[rows, batch.atomic_numbers - 1][:, None]
     mean = np.add.reduceat(shares * values, starts)
     deviation = np.add.reduceat(shares * np.abs(values - mean[rows]), starts)
-    present = np.minimum(shares / _TRACE, 1)
+    present = presence(shares)
+    # the values themselves, to the last digit, of all but traces
     reached = np.where(present < 1, mean[rows] + present * (values - mean[rows]), values)
     highest = np.maximum.reduceat(reached, starts)
     lowest = np.minimum.reduceat(reached, starts)
-    mode = table[fractions.argmax(axis=1)]
+    # the first of the elements that are as abundant as any, by atomic number
+    mode = table[(fractions > fractions.max(axis=1, keepdims=True) - TRACE).argmax(axis=1)]
     positive = np.where(fractions > 0, fractions, 1.0)
     evenness = [(fractions**p).sum(axis=1) ** (1 / p) for p in _NORMS]
     entropy = -(fractions * np.log(positive)).sum(axis=1)
@@ -96,33 +100,6 @@ def elemental_descriptors(batch: CompositionBatch) -> np.ndarray:
             entropy,
         ]
     )
-
-
-def without_traces(batch: CompositionBatch) -> CompositionBatch:
-    """Leave out elements of less than a thousandth of the atoms.
-
-    Parameters
-    ----------
-    batch : CompositionBatch
-        ``n`` valid compositions.
-
-    Returns
-    -------
-    CompositionBatch
-        The same amounts of the other elements.
-
-    Examples
-    --------
-    >>> from sklearn_kt import read_compositions
-    >>> from sklearn_kt.descriptors import without_traces
-    >>> without_traces(read_compositions(["ZnSMn0.0005", "Zn0.9Mn0.1S"])).formulas()
-    ['ZnS', 'Zn0.9Mn0.1S']
-    """
-    starts = batch.offsets[:-1]
-    totals = np.repeat(np.add.reduceat(batch.amounts, starts), batch.n_elements)
-    kept = batch.amounts >= _TRACE * totals
-    offsets = np.concatenate(([0], np.cumsum(np.add.reduceat(kept.astype(np.int64), starts))))
-    return CompositionBatch(batch.atomic_numbers[kept], batch.amounts[kept], offsets)
 
 
 def descriptor_names() -> list[str]:

@@ -12,7 +12,7 @@ from pymatgen.core import Composition, Element
 
 from sklearn_kt import read_compositions
 from sklearn_kt.compositions import ELEMENTS
-from sklearn_kt.descriptors import descriptor_names, elemental_descriptors, without_traces
+from sklearn_kt.descriptors import descriptor_names, elemental_descriptors
 
 
 def describe(*formulas: str) -> pd.DataFrame:
@@ -71,40 +71,42 @@ def test_scale_and_order_of_a_formula_do_not_matter(
 _amounts = st.dictionaries(st.sampled_from(ELEMENTS), st.floats(0.01, 100), min_size=1, max_size=8)
 
 
-@given(_amounts, st.sampled_from(ELEMENTS))
-def test_a_trace_that_vanishes_has_no_say(amounts: dict[str, float], foreign: str) -> None:
+@given(_amounts, st.sampled_from(ELEMENTS), st.integers(-1, 7))
+def test_a_trace_that_vanishes_has_no_say(
+    amounts: dict[str, float], foreign: str, replaced: int
+) -> None:
+    """Whether it is added, or takes the place of another element's atoms."""
     host = {symbol: amount for symbol, amount in amounts.items() if symbol != foreign}
     if not host:
-        return
-    doped = host | {foreign: 1e-9 * sum(host.values())}
+        host = {"Si" if foreign == "C" else "C": 1.0}
+    trace = 1e-8 * max(1, sum(host.values()))
+    doped = host | {foreign: trace}
+    if replaced >= 0:
+        doped[list(host)[replaced % len(host)]] -= trace
     pure = elemental_descriptors(read_compositions(list(ELEMENTS)))
     names = np.array(descriptor_names())
     means = np.char.startswith(names, "mean_")
     # of each property what elements differ by
     scale = np.concatenate([np.tile(np.ptp(pure[:, means], axis=0), 6), np.ones(6)])
     first, second = elemental_descriptors(read_compositions([host, doped]))
-    shares = np.sort(list(host.values()))
-    tied = len(shares) > 1 and np.isclose(shares[-1], shares[-2])
-    free = ~(tied & np.char.startswith(names, "mode_"))
-    assert (np.abs(first - second)[free] <= 2e-6 * scale[free]).all()
-    assert without_traces(read_compositions([doped])).formulas() == (
-        without_traces(read_compositions([host])).formulas()
-    )
+    # at the very edge of being as abundant, what is the most abundant may change
+    shares = np.array(list(host.values())) / sum(host.values())
+    edge = (np.abs(shares.max() - shares - 1e-3) < 1e-6).any()
+    free = ~(edge & np.char.startswith(names, "mode_"))
+    most = 3 * trace / sum(host.values()) / 1e-3
+    assert (np.abs(first - second)[free] <= most * scale[free]).all()
 
 
 def test_traces_count_in_proportion_up_to_a_thousandth_of_the_atoms() -> None:
-    amounts = (0.0002, 0.0004, 0.002)
-    frame = describe("ZnS", *(f"Zn{1 - x}S{1}Cs{x}" for x in amounts))
+    frame = describe("ZnS", *(f"Zn{1 - x}SCs{x}" for x in (0.0002, 0.0004, 0.002)))
     lowest = frame["minimum_electronegativity"]
     assert frame["n_elements"].to_list() == pytest.approx([2, 2.1, 2.2, 3], abs=1e-12)
-    # a main element's is the least until cesium's is nearer to it than to the mean
+    # zinc's is the least until what cesium draws it to is below
     assert lowest.is_monotonic_decreasing
     assert lowest.iloc[-1] == pytest.approx(Element("Cs").X)
-    # what pymatgen counts, above that
     assert describe("Fe0.62Ni0.19Cr0.19")["n_elements"].item() == 3
 
 
-def test_leaving_out_traces() -> None:
-    batch = read_compositions(["ZnSMn0.0005", "Fe0.999C0.001", "NaCl"])
-    assert without_traces(batch).formulas() == ["ZnS", "Fe0.999C0.001", "NaCl"]
-    assert len(without_traces(batch[[]])) == 0
+def test_nearly_as_abundant_is_as_abundant() -> None:
+    formulas = ("GaAs", "Ga0.9999Al0.0001As", "GaAs0.9999P0.0001", "Ga0.9In0.1As", "GaAs0.9P0.1")
+    assert describe(*formulas)["mode_atomic_number"].to_list() == [31, 31, 31, 33, 31]

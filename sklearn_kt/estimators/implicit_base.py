@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -20,13 +21,13 @@ from sklearn_kt._settings import own_settings
 from sklearn_kt._targets import Folds, relative_weights
 from sklearn_kt.compositions import CompositionBatch, composition_groups, composition_keys
 from sklearn_kt.conditions import MeasuredBatch
-from sklearn_kt.descriptors import without_traces
 from sklearn_kt.encoder import Encoder, save_checkpoint
 from sklearn_kt.encoder.encoder import Data, chunks, side_by_side
 from sklearn_kt.encoder.pool import find_keys, pool_keys
 from sklearn_kt.exceptions import CompositionWarning, InputError
 from sklearn_kt.fitting import fit_context
 from sklearn_kt.randomness import random_state_of
+from sklearn_kt.traces import find_hosts
 
 from .base import FormulaMixin, Rows
 from .html_repr import FittedReprMixin, LossCurve, Value, each, shares
@@ -369,7 +370,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         order = np.argsort(held_out)
         said = {name: outputs[name][order] for name in readouts}
         spreads = {name: apart[name][order] for name in readouts}
-        new = self._is_new(data)
+        new = self._new_part(data)
         total = self._blended(dict.fromkeys(said, np.ones(table.targets.shape)), new)
         # NaN where networks alone have a say
         blend = self._blended(said, new) / np.where(total > 0, total, np.nan)
@@ -390,7 +391,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         """Weigh models by what they say of unseen rows; alike for all, or by what is in the pool.
 
         What pretraining has learned by heart it predicts better than what it has not: the
-        features of seen compositions would be trusted for new ones. Returns which rows are
+        features of seen compositions would be trusted for new ones. Returns how far rows are
         predicted as new.
         """
 
@@ -403,8 +404,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         # on fewer rows the file is not read: it would change nothing
         if is_pretrained and len(judged) >= 2 * _MIN_SEEN:
             self.pool_keys_ = pool_keys(self.checkpoint)
-        new = self._is_new(judged.data)
-        kinds = [np.flatnonzero(~new), np.flatnonzero(new)]
+        new = self._new_part(judged.data)
+        kinds = [np.flatnonzero(new < 0.5), np.flatnonzero(new >= 0.5)]
         parts = [judged[rows] for rows in kinds]
         if min(self.targets_.counts(p.targets, p.groups).min() for p in parts) < _MIN_SEEN:
             self.pool_keys_ = None
@@ -413,18 +414,12 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         self.readout_weights_, self.new_readout_weights_ = map(weights_of, kinds)
         return new
 
-    def _is_new(self, data: Data) -> np.ndarray:
-        """Tell which rows are predicted as compositions that pretraining has not seen."""
+    def _new_part(self, data: Data) -> np.ndarray:
+        """Tell how far rows are predicted as compositions that pretraining has not seen: 0 to 1."""
         if self.pool_keys_ is None or not isinstance(data, CompositionBatch):
-            return np.zeros(len(data), bool)
-        new = find_keys(self.pool_keys_, data) < 0
-        # with a trace more the encoder says what it says without
-        rows = np.flatnonzero(new)
-        main = without_traces(data[rows])
-        traced = main.n_elements < data[rows].n_elements
-        if traced.any():
-            new[rows[traced]] = find_keys(self.pool_keys_, main[traced]) < 0
-        return new
+            return np.zeros(len(data))
+        _, known = find_hosts(partial(find_keys, self.pool_keys_), data)
+        return 1 - known
 
     def _used(self) -> set[str]:
         """Models that have a share in some prediction."""
@@ -442,7 +437,8 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         """Give the share of a model in the prediction of each row."""
         share = self.readout_weights_.get(name, 0.0)
         if new.any():
-            share = np.where(new[:, None], self.new_readout_weights_.get(name, 0.0), share)
+            part = new[:, None]
+            share = (1 - part) * share + part * self.new_readout_weights_.get(name, 0.0)
         return share
 
     def _beliefs(
@@ -455,7 +451,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         """Give what is predicted, and what tells how sure that is: (n, n_outputs, 4).
 
         How far the models are from what they say together, and the trees of each from each other;
-        and whether pretraining has not seen a row.
+        and how far a row is one that pretraining has not seen.
         """
         shares = {name: self._share(name, new) for name in outputs}
         trees: Any = sum(shares[name] * spread for name, spread in apart.items())
@@ -664,9 +660,12 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                 outputs[name], apart[name] = self._readout_outputs(
                     name, fitted, columns[name], bool(measures)
                 )
-            if self.training_compositions_ is not None and isinstance(part, CompositionBatch):
-                self.training_compositions_.replace(composition_keys(part), outputs, apart)
-            new = self._is_new(part)
+            if (seen := self.training_compositions_) is not None and isinstance(
+                part, CompositionBatch
+            ):
+                hosts = find_hosts(lambda batch: seen.find(composition_keys(batch)), part)
+                seen.replace(*hosts, outputs, apart)
+            new = self._new_part(part)
             out[rows] = self._blended(outputs, new)
             if measures:
                 known = side_by_side(features, error_blocks)

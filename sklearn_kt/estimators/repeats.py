@@ -74,11 +74,11 @@ class TrainingCompositions(BaseEstimator):
     >>> seen = TrainingCompositions().fit(keys, said, said, said["forest"], truth)
     >>> bool(0.4 < seen.shares_[0] < 0.9)
     True
-    >>> new = np.array([7, 100], np.uint64)
-    >>> seen.find(new)
+    >>> places = seen.find(np.array([7, 100], np.uint64))
+    >>> places
     array([ 7, -1])
     >>> says = {"forest": np.full((2, 1), 9.0)}
-    >>> seen.replace(new, says, {"forest": np.zeros((2, 1))})
+    >>> seen.replace(places, np.array([1.0, 0.0]), says, {"forest": np.zeros((2, 1))})
     >>> says["forest"][1], bool(abs(says["forest"][0] - truth[14:16].mean()) < 1)
     (array([9.]), True)
     """
@@ -148,23 +148,29 @@ class TrainingCompositions(BaseEstimator):
         return self
 
     def replace(
-        self, keys: np.ndarray, outputs: dict[str, np.ndarray], spreads: dict[str, np.ndarray]
+        self,
+        places: np.ndarray,
+        parts: np.ndarray,
+        outputs: dict[str, np.ndarray],
+        spreads: dict[str, np.ndarray],
     ) -> None:
         """Put what is known of the compositions of rows in the place of what models say of them.
 
         Parameters
         ----------
-        keys : ndarray of uint64, shape (n,)
-            Of the compositions.
+        places : ndarray of int, shape (n,)
+            Of :meth:`find`.
+        parts : ndarray of shape (n,)
+            How far a row is that composition, from 0 to 1 (:func:`~sklearn_kt.traces.find_hosts`).
         outputs, spreads : dict of str to ndarray of shape (n, n_outputs)
             As in :meth:`fit`; those of the fitted models are changed.
         """
-        places = self.find(keys)
         rows = np.flatnonzero(places >= 0)
+        part = parts[rows, None]
         for said, learned in ((outputs, self.outputs_), (spreads, self.spreads_)):
             for name, values in learned.items():
-                found = values[places[rows]]
-                said[name][rows] = np.where(np.isnan(found), said[name][rows], found)
+                found, own = values[places[rows]], said[name][rows]
+                said[name][rows] = np.where(np.isnan(found), own, part * found + (1 - part) * own)
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Give the place of each composition, by its key; -1 of one that was not in the table."""

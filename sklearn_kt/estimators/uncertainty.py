@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_kt._targets import of_rows
 from sklearn_kt.exceptions import InputError, IntervalWarning
 from sklearn_kt.fitting import fit_context
+from sklearn_kt.traces import presence
 
 from .readouts import predict_in_order
 
@@ -271,6 +272,7 @@ class ErrorModel(BaseEstimator):
         """Multiply expected errors with a statistic of the ratios of rows that are alike."""
         check_is_fitted(self)
         unseen = np.zeros(len(features)) if unseen is None else unseen
+        beyond = presence(unseen)
         spreads = []
         for target, forest in enumerate(self.forests_):
             columns = _beside(features, beliefs, target)
@@ -280,7 +282,7 @@ class ErrorModel(BaseEstimator):
             found = np.array([statistic(r, n) if len(r) else 0.0 for r, n in pairs])
             side = self._is_at_mass(beliefs, target, len(features)).astype(int)
             # nobody knows on which side rows are of whose elements nothing is known
-            spreads.append(expected * np.where(unseen > 0, found.max(), found[side]))
+            spreads.append(expected * ((1 - beyond) * found[side] + beyond * found.max()))
         return np.column_stack(spreads) * widening(unseen)[:, None]
 
     def _is_at_mass(self, beliefs: np.ndarray | None, target: int, n_rows: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sklearn_kt.compositions import ELEMENTS
 from sklearn_kt.exceptions import InputError
+from sklearn_kt.traces import TRACE
 
 from .stoichiometry import reduced_formula
 
@@ -266,6 +267,6 @@ def origin_of(structures: Any) -> tuple[float, float, float, float]:
         return 0.0, 0.0, 1.0, 1.0
     told = first.provenance
     error = float(told.get("composition_error", 0.0))
-    known = bool(told.get("known", False)) and not error
+    known = bool(told.get("known", False)) and error < TRACE
     score = first.score if np.isfinite(first.score) else -1.0
     return float(told.get("distance", 0.0 if known else -1.0)), error, score, float(known)

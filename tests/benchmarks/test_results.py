@@ -16,8 +16,8 @@ from benchmarks.common import RESULTS, Kept, read_json
 from benchmarks.models import MODELS
 from sklearn_kt.benchmarking import jarvis_tasks, matbench_tasks
 from sklearn_kt.compositions import read_compositions
-from sklearn_kt.descriptors import without_traces
 from sklearn_kt.evaluation import score_predictions
+from sklearn_kt.traces import TRACE
 
 BENCHMARKS = ["matbench", "calculated", "jarvis", "thermoelectrics", "explicit"]
 
@@ -157,8 +157,24 @@ def test_shares_of_found_structures_are_those_of_the_crystals() -> None:
 @pytest.mark.parametrize("name", ["calculated", "jarvis"])
 def test_tables_that_were_not_run_again_have_no_traces(name: str) -> None:
     """What CHANGED in benchmarks/models.py leaves out."""
-    formulas = np.unique(
-        np.concatenate([task.formulas for task in LOADERS[name](None)]).astype(str)
-    )
-    batch = read_compositions(formulas)
-    assert len(without_traces(batch).amounts) == len(batch.amounts)
+    formulas = np.concatenate([task.formulas for task in LOADERS[name](None)])
+    fractions = read_compositions(np.unique(formulas.astype(str))).fractions()
+    assert fractions[fractions > 0].min() > TRACE
+    # nor are two of the most abundant elements nearly alike, without being so
+    first, second = np.sort(fractions, axis=1)[:, :-3:-1].T
+    apart = first - second
+    assert apart[apart > 1e-12].min() > TRACE
+
+
+TRACES_SINCE = "2026-11-27 20:20"
+"""When traces began to count in proportion, in UTC."""
+
+
+@pytest.mark.parametrize("name", ["matbench", "thermoelectrics"])
+def test_tables_with_traces_were_run_since(name: str) -> None:
+    kept = Kept.read(RESULTS / name)
+    assert kept is not None
+    for model in (model for model in kept.models if not MODELS[model].peer):
+        for task in kept.tasks:
+            for record in kept.records(task, model):
+                assert record.date >= TRACES_SINCE, (model, task, record.fold)

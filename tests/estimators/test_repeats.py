@@ -99,9 +99,20 @@ def test_targets_that_a_composition_lacks_are_left() -> None:
     seen = TrainingCompositions().fit(keys, {"a": said}, {"a": said}, blend, truth)
     assert seen.shares_[2] == 1
     now, apart = {"a": np.full((3, 3), 7.0)}, {"a": np.full((3, 3), 8.0)}
-    seen.replace(np.array([0, 1, 999], np.uint64), now, apart)
+    places = seen.find(np.array([0, 1, 999], np.uint64))
+    seen.replace(places, np.array([1.0, 1.0, 0.0]), now, apart)
     assert_array_equal(now["a"] == 7, [[False, True, True], [True, False, True], [True] * 3])
     assert_array_equal(apart["a"], np.where(now["a"] == 7, 8, 3))
+
+
+def test_what_is_known_fades() -> None:
+    keys, truth = _rows(0.5)
+    seen = _fitted(keys, truth)
+    now, apart = {"a": np.full((3, 1), 7.0)}, {"a": np.full((3, 1), 8.0)}
+    seen.replace(np.array([4, 4, 4]), np.array([1.0, 0.25, 0.0]), now, apart)
+    known = seen.outputs_["a"][4]
+    assert_allclose(now["a"], [known, 0.25 * known + 0.75 * 7, [7]], rtol=1e-6)
+    assert_allclose(apart["a"], [[2], [6.5], [8]])
 
 
 def test_rows_without_a_say_tell_nothing() -> None:
