@@ -89,9 +89,9 @@ MODELS: Mapping[str, Compared] = {
 """The default order of a run."""
 
 
-# when fits changed last, in UTC: what is older was fitted otherwise than by the present code; but
-# for traces of elements, which count otherwise since 2026-11-27 19:53: tables with traces ran
-# since, and a test says that the others have none
+# when fits changed last, in UTC: what is older was fitted otherwise than by the present code. Not
+# for traces of elements, which count otherwise since 2026-11-27 20:20: tests say that tables with
+# traces ran since, and that the others have none
 CHANGED: Mapping[str, str] = {
     "imkt": "2026-11-27 04:34",
     "imkt-scratch": "2026-11-27 04:34",
