@@ -405,7 +405,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         if is_pretrained and len(judged) >= 2 * _MIN_SEEN:
             self.pool_keys_ = pool_keys(self.checkpoint)
         new = self._new_part(judged.data)
-        kinds = [np.flatnonzero(new < 0.5), np.flatnonzero(new >= 0.5)]
+        kinds = _kinds(new)
         parts = [judged[rows] for rows in kinds]
         if min(self.targets_.counts(p.targets, p.groups).min() for p in parts) < _MIN_SEEN:
             self.pool_keys_ = None
@@ -504,7 +504,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         blended = self._blended(outputs, new)
         kinds = [np.arange(len(new))]
         if new.any():
-            kinds += [np.flatnonzero(new), np.flatnonzero(~new)]
+            kinds += _kinds(new)
         errors = []
         for rows in kinds:
             part = judged[rows]
@@ -744,6 +744,11 @@ def _enough(folds: Folds) -> Folds:
     """Give the first folds, as many as hold rows enough to weigh models by."""
     rows = np.cumsum([len(test) for _, test in folds])
     return folds[: max(_SCOUTS, int(np.searchsorted(rows, _JUDGED_ROWS)) + 1)]
+
+
+def _kinds(new: np.ndarray) -> list[np.ndarray]:
+    """Part rows into those that pretraining has rather seen, and those that it has rather not."""
+    return [np.flatnonzero(new < 0.5), np.flatnonzero(new >= 0.5)]
 
 
 def _columns(
