@@ -9,6 +9,7 @@ import pytest
 
 from sklearn_kt import ImplicitKTClassifier, ImplicitKTRegressor
 from sklearn_kt.datasets import load_expt_gap
+from sklearn_kt.estimators import implicit_base
 
 # on either site, or beside both
 HOSTS = {
@@ -56,7 +57,12 @@ def repeated() -> tuple[Any, np.ndarray]:
 )
 def fitted(request: pytest.FixtureRequest) -> ImplicitKTRegressor:
     if request.param == "networks":
-        return ImplicitKTRegressor(max_epochs=2, random_state=0).fit(*table(6))
+        with pytest.MonkeyPatch.context() as patch:
+            # so that few rows tell what pretraining knows from what it does not
+            patch.setattr(implicit_base, "_MIN_SEEN", 20)
+            model = ImplicitKTRegressor(max_epochs=2, random_state=0).fit(*table(6))
+        assert model.pool_keys_ is not None
+        return model
     model = ImplicitKTRegressor(readout="fast", random_state=0)
     model.fit(*(table(4) if request.param == "known" else repeated()))
     # what pretraining knows of the hosts, or rows say of them, is in it
