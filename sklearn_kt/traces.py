@@ -6,7 +6,8 @@ whether a composition is one that is known, asks here, and gets a number between
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 
 import numpy as np
 
@@ -20,6 +21,9 @@ TRACE = 1e-3
 On inner folds of steels, thermoelectrics, glasses and gaps it is as good as any trace counting in
 full; from 0.005 on thermoelectrics lose.
 """
+
+# Ways to put traces on sites that are tried; where there are more, all go to one
+_MOST_WAYS = 64
 
 
 def presence(fractions: np.ndarray) -> np.ndarray:
@@ -37,8 +41,9 @@ def presence(fractions: np.ndarray) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn_kt.traces import presence
-    >>> presence([0.0, 0.0005, 0.2]).tolist()
+    >>> presence(np.array([0.0, 0.0005, 0.2])).tolist()
     [0.0, 0.5, 1.0]
     """
     return np.minimum(np.asarray(fractions) / TRACE, 1)
@@ -59,11 +64,12 @@ def find_hosts(
     Returns
     -------
     places : ndarray of int, shape (n,)
-        What ``find`` says of the composition, else of its host: without traces, whose atoms were
-        added, or take the places of one of the others.
+        What ``find`` says of the composition, else of a host: what is left without the least
+        elements, each of which was added, or takes the places of one of the others. Of several
+        hosts the one that leaves out least.
     parts : ndarray of shape (n,)
-        How far a row is what was found: 1 of the composition itself, less of a host by what the
-        traces make up of :data:`TRACE`, 0 where nothing was found.
+        How far a row is what was found: 1 of the composition itself, less of a host by what was
+        left out, in parts of :data:`TRACE`, 0 where nothing was found.
 
     Examples
     --------
@@ -71,40 +77,58 @@ def find_hosts(
     >>> from sklearn_kt import read_compositions
     >>> from sklearn_kt.traces import find_hosts
     >>> def find(batch):
-    ...     return np.array([["GaAs"].index(f) if f == "GaAs" else -1 for f in batch.formulas()])
+    ...     return np.array([0 if f == "GaAs" else -1 for f in batch.reduced().formulas()])
     >>> batch = read_compositions(["GaAs", "GaAsMn0.0005", "Ga0.9995Mn0.0005As", "ZnS"])
     >>> places, parts = find_hosts(find, batch)
     >>> places.tolist(), parts.round(2).tolist()
     ([0, 0, 0, -1], [1.0, 0.75, 0.75, 0.0])
     """
-    places = find(batch)
+    places = np.array(find(batch))
     parts = (places >= 0).astype(float)
     row = np.repeat(np.arange(len(batch)), batch.n_elements)
-    totals = np.bincount(row, batch.amounts, len(batch))
-    small = batch.amounts < TRACE * totals[row]
-    traces = np.bincount(row[small], batch.amounts[small], len(batch))
-    asked = np.flatnonzero((places < 0) & (traces > 0) & (traces < TRACE * totals))
+    fractions = batch.amounts / np.bincount(row, batch.amounts, len(batch))[row]
+    smallest = np.full(len(batch), np.inf)
+    np.minimum.at(smallest, row, fractions)
+    asked = np.flatnonzero((places < 0) & (smallest < TRACE))
     if not len(asked):
         return places, parts
-    main = _without(batch, small)[asked]
-    # as it is left, and with the atoms of the traces given to each element in turn
-    tried = main.n_elements + 1
-    hosts = main[np.repeat(np.arange(len(asked)), tried)]
-    turn = np.arange(tried.sum()) - np.repeat(np.cumsum(tried) - tried, tried)
-    amounts = hosts.amounts.copy()
-    given = turn > 0
-    amounts[hosts.offsets[:-1][given] + turn[given] - 1] += np.repeat(traces[asked], tried)[given]
-    found = find(CompositionBatch(hosts.atomic_numbers, amounts, hosts.offsets))
-    # a row's candidates stand together: the last one written is the first that was found
-    for place in np.flatnonzero(found >= 0)[::-1]:
-        of = asked[np.searchsorted(np.cumsum(tried), place, side="right")]
-        places[of], parts[of] = found[place], 1 - traces[of] / (TRACE * totals[of])
+    tried = [
+        (place, *host)
+        for place in asked.tolist()
+        for host in _hosts(*_row(batch.atomic_numbers, fractions, batch.offsets, place))
+    ]
+    rows, left_out, numbers, amounts = zip(*tried, strict=True)
+    offsets = np.cumsum([0, *map(len, numbers)])
+    found = find(CompositionBatch(np.concatenate(numbers), np.concatenate(amounts), offsets))
+    hits = np.flatnonzero(found >= 0)
+    # of a row's hosts those come first that leave out least
+    which, first = np.unique(np.array(rows)[hits], return_index=True)
+    places[which] = found[hits[first]]
+    parts[which] = 1 - np.array(left_out)[hits[first]] / TRACE
     return places, parts
 
 
-def _without(batch: CompositionBatch, left_out: np.ndarray) -> CompositionBatch:
-    """Leave entries out."""
-    row = np.repeat(np.arange(len(batch)), batch.n_elements)
-    kept = np.bincount(row[~left_out], minlength=len(batch))
-    offsets = np.concatenate(([0], np.cumsum(kept)))
-    return CompositionBatch(batch.atomic_numbers[~left_out], batch.amounts[~left_out], offsets)
+def _row(
+    numbers: np.ndarray, fractions: np.ndarray, offsets: np.ndarray, row: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the elements and fractions of a row, the least first."""
+    entries = slice(offsets[row], offsets[row + 1])
+    order = np.argsort(fractions[entries], kind="stable")
+    return numbers[entries][order], fractions[entries][order]
+
+
+def _hosts(
+    numbers: np.ndarray, fractions: np.ndarray
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Name what a composition may be with traces: the part left out, elements and amounts."""
+    for n in range(1, len(numbers)):
+        traces, rest = fractions[:n], fractions[n:]
+        if traces.sum() >= TRACE:
+            return
+        # each trace is added, or takes the places of one of the others
+        sites: Iterable[tuple[int, ...]] = product(range(len(rest) + 1), repeat=n)
+        if (len(rest) + 1) ** n > _MOST_WAYS:
+            sites = ((site,) * n for site in range(len(rest) + 1))
+        for chosen in sites:
+            given = np.bincount(chosen, traces, len(rest) + 1)[1:]
+            yield traces.sum(), numbers[n:], rest + given

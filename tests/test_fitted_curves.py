@@ -85,6 +85,9 @@ def test_a_trace_that_vanishes_has_no_say(fitted: ImplicitKTRegressor) -> None:
 
 def test_traces_have_no_say_in_classes() -> None:
     X, y = table(4)
-    model = ImplicitKTClassifier(readout="fast", random_state=0).fit(X, y > 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(implicit_base, "_MIN_SEEN", 2)
+        model = ImplicitKTClassifier(readout="fast", random_state=0).fit(X, y > 1)
+    assert model.pool_keys_ is not None
     pure, said = (model.predict_proba(rows)[:, 1] for rows in (PURE, doped(1e-8)))
     assert np.abs(pure - said).max() < 1e-3

@@ -95,19 +95,18 @@ def _where_others_are_better(contents: Mapping[str, dict[str, Any]]) -> Iterator
         sure += [row.task for row in lost if row.verdict == "loss"]
         if lost:
             said = [
-                f"{row.task.removeprefix(f'{name}_')} ({row.peer}, {figure(row.ratio)})"
-                for row in lost
+                f"{row.task.removeprefix(f'{name}_')} ({row.peer}, {row.ratio:.3f})" for row in lost
             ]
             parts.append(f"{BENCHMARKS[name]}: {', '.join(said)}")
     if parts:
         yield (
-            "Another model run here has the smaller mean error, with ours over its, on "
-            f"{'; '.join(parts)}; beyond chance {', '.join(sure) or 'on none of them'}."
+            "On these another model run here has the smaller mean error (in brackets: which, and "
+            f"our error over its): {'; '.join(parts)}. Beyond chance: {', '.join(sure) or 'none'}."
         )
     above = [f"{task} ({', '.join(models)})" for task, models in above_ours(contents).items()]
     if above:
         yield (
-            "Recorded submissions to MatBench stand above `imkt`, by its own rule, on "
+            "By MatBench's own rule recorded submissions stand above `imkt` on "
             f"{', '.join(above)}; the site says which of them could have seen test rows."
         )
     if ratios := contents.get("jarvis", {}).get("gupta"):
@@ -133,8 +132,10 @@ def _on_new_rows(content: Mapping[str, Any]) -> Iterator[str]:
         many = [row for row in found if new_rows(content, row.task)[0] >= FEW]
         if many:
             yield (
-                "On test rows whose formula pretraining had not seen the mean ratio is "
-                f"{figure(1 - mean_reduction(many))} (of {len(many)} tables with {FEW} such rows)."
+                f"On test rows whose formula pretraining had not seen, the error of "
+                f"`{leading(content)}` over the best other's is "
+                f"{figure(1 - mean_reduction(many))} in the mean (of {len(many)} tables with {FEW} "
+                "such rows)."
             )
         return
     seen = {row.task: row for row in compare(content)}
@@ -144,7 +145,7 @@ def _on_new_rows(content: Mapping[str, Any]) -> Iterator[str]:
         if _ENOUGH <= left < of_all and row.score == seen[row.task].score == "mae":
             yield (
                 f"On the {left:,} {NAMES.get(row.task, row.task)} whose formula pretraining had "
-                f"not seen: {figure(row.errors[row.main])}, {row.peer} "
+                f"not seen: `{row.main}` {figure(row.errors[row.main])}, {row.peer} "
                 f"{figure(row.errors[row.peer])} {row.unit}."
             )
 

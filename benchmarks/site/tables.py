@@ -198,7 +198,7 @@ def above_ours(contents: Mapping[str, dict[str, Any]]) -> dict[str, list[str]]:
 
 def beside_transfer(ratios: Mapping[str, float]) -> str:
     """Spell our error over the better one that others published with and without transfer."""
-    lost = [f"{task} ({ratio:.2f})" for task, ratio in ratios.items() if ratio >= 1]
+    lost = [f"{task} ({ratio:.2f})" for task, ratio in ratios.items() if ratio > 1]
     return (
         f"Over the better of the two errors that Gupta et al. (2021) published for the same splits "
         f"of JARVIS-DFT, with transfer and without, the error of `{MAIN}` is "

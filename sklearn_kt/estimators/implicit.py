@@ -196,8 +196,9 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
     others: models are weighed for the two apart where the table has 100 of either.
 
     An element of less than a thousandth of the atoms counts in proportion
-    (:mod:`sklearn_kt.traces`): a trace that vanishes changes no prediction, and a composition that
-    pretraining, or the table, has without it is predicted as between that one and a new one.
+    (:mod:`sklearn_kt.traces`): with a pretrained checkpoint a trace that vanishes changes no
+    prediction, and a composition that pretraining, or the table, has without it is predicted as
+    between that one and a new one.
 
     Where 30 compositions have several rows, these tell how much one says of another: forests and
     kernels then predict a composition of the training table between its rows and what they say

@@ -119,8 +119,8 @@ def test_a_better_peer_is_named() -> None:
     assert "submissions above `imkt` are CrabNet (" in text
     assert tables.above_ours({"matbench": won}) == {"gap": ["CrabNet"]}
     block = readme.readme_block({"jarvis": content})
-    assert "on JARVIS-DFT: is_metal (rf-magpie, 1.25); beyond chance is_metal." in block
-    assert "smaller mean error, with ours" not in readme.readme_block(
+    assert "its): JARVIS-DFT: is_metal (rf-magpie, 1.250). Beyond chance: is_metal." in block
+    assert "On these another model" not in readme.readme_block(
         {"jarvis": result({"gap": MADE["gap"]})}
     )
     text = tables.beside_transfer({"a": 0.5, "b": 1.1, "c": 0.8})
@@ -244,11 +244,11 @@ def test_readme_is_written_between_its_marks(tmp_path: Path) -> None:
     assert (
         "run here on 1, tied with it on 0, worse on 1; its mean error is the smaller on 1" in text
     )
-    assert "the mean ratio is 0.500 (of 1 tables with 20 such rows)" in text
+    assert "over the best other's is 0.500 in the mean (of 1 tables with 20 such rows)" in text
     assert "old" not in text
     content["audit"]["tasks"]["gap"]["test_rows_in_pool"] = 11
     readme.write_readme({"jarvis": content}, path)
-    assert "the mean ratio" not in path.read_text()
+    assert "in the mean (of" not in path.read_text()
 
 
 def test_headline_is_a_ratio_to_the_forest(tmp_path: Path) -> None:
