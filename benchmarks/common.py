@@ -50,11 +50,12 @@ _SCHEMA = pa.schema(
 
 
 def how_made() -> dict[str, Any]:
-    """Command, day and versions of this run."""
+    """Command, day and versions of this run; folders outside are nobody's business."""
     module = sys.modules["__main__"].__spec__
     name = module.name if module is not None else Path(sys.argv[0]).stem
+    given = ["FOLDER" if Path(text).is_absolute() else text for text in sys.argv[1:]]
     return {
-        "command": shlex.join(["python", "-m", name, *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", name, *given]),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "versions": library_versions(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,17 @@ def test_test_parts_are_those_of_the_tables(name: str, data_dir: Path) -> None:
     tasks = {task.name: task for task in LOADERS[name](None)}
     for (task, fold), part in kept.parts.items():
         assert part.digest == tasks[task].digest(fold)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("*.parquet")), ids=lambda path: path.name)
+def test_results_name_no_folders_of_the_machine(path: Path) -> None:
+    table = pq.read_table(path)
+    said = [value.decode(errors="ignore") for value in (table.schema.metadata or {}).values()]
+    if "estimator" in table.column_names:
+        said += table["estimator"].to_pylist()
+    assert not [
+        text for text in said if re.search(r"(?<![\w.<])/(root|home|tmp|work|Users)/", text)
+    ]
 
 
 def test_results_are_few_files() -> None:
