@@ -215,3 +215,58 @@ def test_numbers_in_the_text_are_those_of_the_results(name: str) -> None:
     text = re.sub(r"modnet_v0\.1\.12|SHA-256", "", text)
     left = re.findall(r"[^ ]* ?[^ ]*\d[^ ]*", text) + SPELLED.findall(text)
     assert left == [], f"no test says where {name}.md has these numbers from"
+
+
+def test_rates_in_the_guide_are_those_that_were_measured() -> None:
+    text = (DOCS.parent / "guide" / "scaling.md").read_text(encoding="utf-8")
+    screening, inference = read_json("screening"), read_json("inference")
+    assert screening is not None
+    assert inference is not None
+    spent = {
+        name: (
+            screening["cpu_us_per_formula"][name],
+            screening["cpu_us_per_formula_bfloat16"][name],
+        )
+        for name in screening["cpu_us_per_formula"]
+    }
+    exact, rounded = spent["predict"]
+    alone, both = spent["predict with standard deviation"]
+    facts = [
+        f"| encoder | {spent['encoder'][0]:.0f} | {spent['encoder'][1]:.0f} |",
+        f"| all of `predict` | {exact:.0f} | {rounded:.0f} |",
+        f"| all of `predict(return_std=True)` | {alone:.0f} | {both:.0f} |",
+        f"predicts {round(1e6 / exact, -2):,.0f} formulas a second in float32 and "
+        f"{round(1e6 / rounded, -2):,.0f} in bfloat16",
+        f"{alone:.0f} µs each are {alone / 3.6:.0f} core-hours, {both:.0f} µs in bfloat16 are "
+        f"{both / 3.6:.0f}.",
+    ]
+    for kind, label in (("this process", "in this process"), ("2 workers", "2 Dask workers")):
+        rates = [screening[f"formulas_per_second_{form}"][kind] for form in ("float32", "bfloat16")]
+        unit = " a second" if kind == "this process" else ""
+        shown = " | ".join(f"{rate:,}{unit}" for rate in rates)
+        facts.append(f"| {label} | {shown} | {rates[1] / rates[0]:.1f} |")
+    for name, label in (
+        ("readout='fast'", '`readout="fast"`'),
+        ("one fine-tuned network", "one fine-tuned network"),
+    ):
+        found = inference["predict"][name]
+        times = (found[f"{form}_cpu_us_per_formula"] for form in ("float32", "bfloat16"))
+        facts.append(f"| {label} | {' | '.join(f'{time:.0f} µs' for time in times)} |")
+    for name, label in (
+        ("float32", "float32, batches of 64 rows"),
+        ("reduce_precision", "`reduce_precision`"),
+        ("int8 weights", "int8 weights"),
+        ("onnxruntime, float32", "ONNX Runtime, float32"),
+    ):
+        found = inference["encoder"][name]
+        facts.append(f"| {label} | {found['cpu_us_per_formula']:.0f} | {found['speedup']:.1f} |")
+    roof = inference["roof"]
+    least = [roof[form]["cpu_us_per_formula"] for form in ("float32", "bfloat16")]
+    facts += [
+        f"{roof['float32']['gflop_per_s']} billion of them a second in float32, "
+        f"{roof['bfloat16']['gflop_per_s']} in bfloat16",
+        f"at least {least[0]:.0f} µs and {least[1]:.0f} µs: "
+        f"{round(1e6 / least[0], -2):,.0f} formulas",
+    ]
+    for fact in facts:
+        assert fact in " ".join(text.split()), fact
