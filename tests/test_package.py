@@ -31,6 +31,7 @@ LAYERS = [
     {"_cells", "_files", "_formula", "_model_guards", "fitting"},
     {"_headers", "_property_names", "_scaling"},
     {"_settings", "_targets", "compositions", "datasets", "hub", "randomness", "tables"},
+    {"traces"},
     {"_numbers", "conditions", "descriptors", "tokenizer"},
     {"encoder"},
     {"persistence"},
