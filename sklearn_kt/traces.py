@@ -87,15 +87,14 @@ def find_hosts(
     parts = (places >= 0).astype(float)
     row = np.repeat(np.arange(len(batch)), batch.n_elements)
     fractions = batch.amounts / np.bincount(row, batch.amounts, len(batch))[row]
-    smallest = np.full(len(batch), np.inf)
-    np.minimum.at(smallest, row, fractions)
-    asked = np.flatnonzero((places < 0) & (smallest < TRACE))
+    asked = np.unique(row[(places[row] < 0) & (fractions < TRACE)])
     if not len(asked):
         return places, parts
+    entries = [slice(*batch.offsets[place : place + 2]) for place in asked]
     tried = [
         (place, *host)
-        for place in asked.tolist()
-        for host in _hosts(*_row(batch.atomic_numbers, fractions, batch.offsets, place))
+        for place, part in zip(asked, entries, strict=True)
+        for host in _hosts(batch.atomic_numbers[part], fractions[part])
     ]
     rows, left_out, numbers, amounts = zip(*tried, strict=True)
     offsets = np.cumsum([0, *map(len, numbers)])
@@ -108,19 +107,12 @@ def find_hosts(
     return places, parts
 
 
-def _row(
-    numbers: np.ndarray, fractions: np.ndarray, offsets: np.ndarray, row: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Give the elements and fractions of a row, the least first."""
-    entries = slice(offsets[row], offsets[row + 1])
-    order = np.argsort(fractions[entries], kind="stable")
-    return numbers[entries][order], fractions[entries][order]
-
-
 def _hosts(
     numbers: np.ndarray, fractions: np.ndarray
 ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
     """Name what a composition may be with traces: the part left out, elements and amounts."""
+    order = np.argsort(fractions, kind="stable")
+    numbers, fractions = numbers[order], fractions[order]
     for n in range(1, len(numbers)):
         traces, rest = fractions[:n], fractions[n:]
         if traces.sum() >= TRACE:

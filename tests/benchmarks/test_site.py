@@ -587,7 +587,7 @@ def test_what_a_part_of_pretraining_adds() -> None:
     )
 
 
-def test_our_errors_beside_those_of_gupta() -> None:
+def test_our_errors_beside_those_of_gupta(recorded: dict[str, Any]) -> None:
     kept = read_kept("jarvis")
     assert kept is not None
     found = beside_gupta(kept)
@@ -596,9 +596,7 @@ def test_our_errors_beside_those_of_gupta() -> None:
     assert found.loc["meps", "ratio"] == pytest.approx(errors.mean() / 1.78, rel=0.01)
     page = benchmark_text(kept)
     assert f"on {(found['ratio'] < 1).sum()} of 30 tables" in page
-    assert tables.beside_transfer(found["ratio"].to_dict()) in "\n".join(
-        tables.losses(contents.read_all())
-    )
+    assert tables.beside_transfer(found["ratio"].to_dict()) in "\n".join(tables.losses(recorded))
     # machines of single folds are told, not those of the first alone
     assert re.search(r"\nimkt, 2 of 30 folds: python .* machine Linux x86_64, 16 CPU cores", page)
     # which models that is the best of
