@@ -277,11 +277,13 @@ class Encoder:
         Networks that leave them as they are need not run them in every pass over the rows.
         """
         from .modeling import LowerBlocks
-        from .training import forward
+        from .training import Inputs, forward
 
         assert self.network is not None
         lower = LowerBlocks(self.network.backbone, n_blocks)  # type: ignore[arg-type]
-        return forward(lower, inputs, device=device).astype(np.float16)
+        # conditions are the head's alone
+        given = Inputs(inputs.arrays, inputs.lengths)
+        return forward(lower, given, device=device).astype(np.float16)
 
     def features(
         self, data: Data, names: Collection[str], *, device: str = "auto"

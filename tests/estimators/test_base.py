@@ -174,9 +174,11 @@ votes = RandomForestClassifier(10, max_features=None, random_state=0)
 quick_votes = ImplicitKTClassifier(None, readout=votes)
 tiny: dict[str, Any] = {"backbone": "tiny", "readout": "head", "n_estimators": 1, "max_epochs": 20}
 tiny |= {"batch_size": 12, "learning_rate": 0.003, "random_state": 0}
+shipped = {**tiny, "backbone": None, "max_epochs": 30}
 CONDITIONED: dict[str, tuple[Any, Any]] = {
     "fast": (fast, EFFECT),
     "networks": (ImplicitKTRegressor(None, **tiny), EFFECT),
+    "networks on frozen blocks": (ImplicitKTRegressor(**shipped), EFFECT),
     "structures": (
         ExplicitKTRegressor(
             **explicit, readout=quick_forest.readout, composition_estimator=quick_forest
