@@ -79,7 +79,8 @@ class _External(BaseEstimator):
     def fit(self, X: Any, y: Any) -> Any:
         """Start the worker and train."""
         command = [str(interpreter(self.peer)), str(HERE / "worker.py"), EXTERNAL[self.peer].module]
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        # seconds are those of processors, unless a GPU is named
+        environment = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
         self._worker = subprocess.Popen(
             [*command, self.kind, str(self.random_state)],
             stdin=subprocess.PIPE,

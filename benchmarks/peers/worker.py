@@ -30,6 +30,9 @@ def main() -> None:
     module = importlib.import_module(peer)
     model = module.Model(kind, int(seed))
     versions = {name: importlib.metadata.version(name) for name in module.PACKAGES}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        versions["GPU"] = torch.cuda.get_device_name()
     reply({"versions": {"python": platform.python_version(), **versions}})
     for line in sys.stdin:
         request = json.loads(line)

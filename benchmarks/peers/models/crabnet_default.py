@@ -17,7 +17,7 @@ class Model:
         self.net = CrabNet(
             mat_prop="peer",
             random_state=seed,
-            compute_device="cpu",
+            compute_device="cuda" if torch.cuda.is_available() else "cpu",
             losscurve=False,
             learningcurve=False,
             save=False,
