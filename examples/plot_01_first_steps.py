@@ -30,7 +30,7 @@ from io import StringIO
 import pandas as pd
 
 file = StringIO("formula,gap\nNaN,0.0\nFe2O3,2.2\nBa0.5Sr0.5TiO3,3.2\n")
-table = pd.read_csv(file, keep_default_na=False)
+table = pd.read_csv(file, keep_default_na=False, na_values=[""])
 print(table["formula"].tolist())
 
 # %%

@@ -97,7 +97,7 @@ _SPACED_NUMBER = re.compile(r"(?<=[A-Za-z)])\s+(?=\d{1,2}\(?[A-Z])")
 
 # Letters that are read as elements and often mean something else.
 _NUMERALS = re.compile(r"\(\s*(?:I{1,3}|IV|VI{0,3}|IX)\s*\)|(?<!\()II+(?![a-z])")
-_PHASE = re.compile(r"(?<=[A-Za-z0-9])\s*\((?![IV]\))[A-Z][a-z]?\)$")
+_PHASE = re.compile(r"(?<=[A-Za-z0-9])\s*\((?![IVX]+\))([A-Z][a-z]?|[A-Z]{2,})\)$")
 _NAMES = frozenset(
     re.findall(
         r"\w+",
@@ -448,7 +448,8 @@ def _doubt_letters(
             doubts.append(Doubt("isotopes"))
     if len(amounts) > 1 and not _RARE.isdisjoint(amounts) and _UNUSUAL.search(text):
         doubts.append(Doubt("names"))
-    if text.endswith(")") and _PHASE.search(text):
+    # such as a route (HP, SPS) or a shape (NW)
+    if text.endswith(")") and (phase := _PHASE.search(text)) and phase[1] not in _IONS:
         doubts.append(Doubt("words", others=(_PHASE.sub("", text),)))
         return
     if len(words) == 1:

@@ -706,7 +706,8 @@ def _amounts_of_value(value: object, doubts: list[Doubt]) -> dict[int, float]:
         return _amounts_of_mapping(value)
     if _is_missing(value):
         hint = (
-            "; if the file says 'NaN' for sodium and nitrogen, read it with keep_default_na=False"
+            "; if the file says 'NaN' for sodium and nitrogen, read it with keep_default_na=False, "
+            "na_values=['']"
             if isinstance(value, float | np.floating)
             else ""
         )

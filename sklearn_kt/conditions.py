@@ -35,6 +35,9 @@ from .fitting import fit_context
 __all__ = ["ConditionEncoder", "MeasuredBatch", "composition_column"]
 
 _MISSING = "missing"
+# From so many rows on, a condition of which more than this part differs is rather their name.
+_FEW_ROWS = 20
+_MOST_DIFFER = 0.9
 # names the place of a row, for messages
 Place = Callable[[int], str]
 # forests hold columns in single precision
@@ -172,7 +175,7 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
         self.imputer_: SimpleImputer | None = None
         self.one_hot_: OneHotEncoder | None = None
         self.ranges_ = np.empty((2, 0))
-        constant = []
+        constant, names_rows = [], []
         self.typical_: dict[str, Any] = {}
         if self.numbers_:
             numbers = np.column_stack([_read_numbers(X[name], name) for name in self.numbers_])
@@ -194,10 +197,20 @@ class ConditionEncoder(TransformerMixin, BaseEstimator):
             self.typical_ |= dict(zip(self.categories_, frequent, strict=True))
             for name, known in zip(self.categories_, self.one_hot_.categories_, strict=True):
                 constant += [f"{name!r} is {known[0]!r}"] if len(known) == 1 else []
+                if len(X) >= _FEW_ROWS and len(known) > _MOST_DIFFER * len(X):
+                    names_rows.append(f"{name!r} ({len(known)} values in {len(X)} rows)")
         if constant:
             warnings.warn(
                 f"a condition is the same in every row: {', '.join(constant)}. Nothing can be "
                 "learned of it; leave it out, or add rows in which it differs.",
+                ConditionWarning,
+                stacklevel=2,
+            )
+        if names_rows:
+            warnings.warn(
+                f"a condition names rows, rather than how they were measured: "
+                f"{', '.join(names_rows)}. Nothing can be learned of it, and new rows have values "
+                "that it does not know; leave it out.",
                 ConditionWarning,
                 stacklevel=2,
             )

@@ -146,6 +146,14 @@ def test_constant_conditions_are_said_once() -> None:
     assert len(caught) == 1
 
 
+def test_names_of_rows_are_no_conditions() -> None:
+    table = pd.DataFrame({"formula": ["NaCl", "KCl"] * 20, "t": np.arange(40.0)})
+    ConditionEncoder().fit(table.assign(route=["milled", "cast"] * 20))
+    names = [f"sample {n}" for n in range(39)]
+    with pytest.warns(ConditionWarning, match=r"names rows.*'id' \(39 values in 40 rows\)"):
+        ConditionEncoder().fit(table.assign(id=[*names, names[0]]))
+
+
 def test_what_lies_outside_the_training_table() -> None:
     encoder = ConditionEncoder().fit(SEEN.assign(x=[1.0, 2.0]))
     table = SEEN.assign(t=[200.0, 900.0], x=[1.5, np.nan])
@@ -199,7 +207,8 @@ def test_categories_are_met_however_they_are_spelled(trained: Any, met: Any) -> 
 
 
 def test_messages_stay_short() -> None:
-    table = pd.DataFrame({"formula": ["NaCl"] * 300, "t": [f"route {i}" for i in range(300)]})
+    routes = [f"route {i}" for i in range(300)] * 2
+    table = pd.DataFrame({"formula": ["NaCl"] * 600, "t": routes})
     encoder = ConditionEncoder().fit(table)
     with pytest.raises(InputError, match=r"300 in all") as caught:
         encoder.transform(table.assign(t="x" * 9_999))

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -29,6 +30,7 @@ from _screening_model import MeanNumber
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import (
@@ -440,6 +442,10 @@ def test_sources_that_cannot_be_used(tmp_path: Path) -> None:
         screen(model, 5, sink)
     with pytest.raises(InputError, match="as text"):
         screen(model, [{"Na": 1}], sink)
+    # its names are formulas, and are not what is meant
+    for frame in (pd.DataFrame({"S": ["PbTe"]}), pl.DataFrame({"S": ["PbTe"]})):
+        with pytest.raises(InputError, match="pass its column of formulas"):
+            screen(model, frame, sink)
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "folder" / "b.parquet").mkdir(parents=True)
     for source in (tmp_path / "pipe.csv", tmp_path / "folder"):
@@ -454,8 +460,14 @@ def test_a_model_that_cannot(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="out-of-fold"):
         screen(_tiny_without_errors(), ["NaCl"], tmp_path / "o.parquet")
     embedder = CompositionEmbedder(None).fit(["NaCl"])
-    with pytest.raises((InputError, AttributeError)):
-        screen(embedder, ["NaCl"], tmp_path / "o.parquet")
+    with pytest.raises(InputError, match="cannot predict"):
+        screen(embedder, ["NaCl"], tmp_path / "o.parquet", return_std=False)
+    # it passes on no standard deviations
+    forest = ImplicitKTRegressor(None, readout="fast")
+    of_logarithms = TransformedTargetRegressor(forest, func=np.log, inverse_func=np.exp)
+    of_logarithms.fit([f"Na{n}Cl" for n in range(1, 15)], np.arange(1.0, 15))
+    with pytest.raises(InputError, match="return_std=False"):
+        screen(of_logarithms, ["NaCl"], tmp_path / "o.parquet")
 
 
 def _tiny_without_errors() -> Any:

@@ -61,9 +61,10 @@ class ImplicitKTRegressor(GapRegressorMixin, BaseImplicitKT):
           these keep repeated compositions together: ``cv=3`` becomes ``GroupKFold(3)``.
 
         Tables of fewer than 12 rows (of one of several targets), of which those of one
-        composition or group count once, have nothing to compare on: networks are then trained
-        alone, and there are no uncertainties. ``"auto"`` leaves tables of more than 50,000 rows to
-        the networks.
+        composition or group count once, have nothing to compare on: ``"auto"`` and ``"fast"`` then
+        fit their best guess alone, a forest that sees predicted properties, and there are no
+        uncertainties. It also has a part of blends that fewer than 100 such rows have judged.
+        ``"auto"`` leaves tables of more than 50,000 rows to the networks.
     n_estimators : int or "auto", default="auto"
         Networks in the ensemble, each trained without one of ten inner folds (fewer on
         small tables); a single one sees all rows in the end. ``"auto"`` is four, or two from
@@ -435,7 +436,8 @@ class ImplicitKTClassifier(ClassifierMixin, BaseImplicitKT):
         What turns the encoder into probabilities; a classifier needs ``predict_proba``, and
         if it makes folds, ``cv=3`` becomes ``StratifiedGroupKFold(3)`` where compositions repeat.
         Tables of fewer than 12 rows of each class, of which those of one composition or group
-        count once, have nothing to compare readouts on: networks are then trained alone.
+        count once, have nothing to compare on: a forest that sees predicted properties is then
+        fitted alone.
     n_estimators : int or "auto", default="auto"
         Networks in the ensemble, as of :class:`ImplicitKTRegressor`.
     max_epochs : int or "auto", default="auto"

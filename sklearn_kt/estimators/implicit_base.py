@@ -34,7 +34,7 @@ from .html_repr import FittedReprMixin, LossCurve, Value, each, shares
 from .networks import run_network, train_networks
 from .readouts import Readout, default_readouts, predict_in_order
 from .repeats import TrainingCompositions, enough_repeated
-from .selection import disagreement, weigh
+from .selection import TRUSTED, count_judged, disagreement, weigh
 from .uncertainty import ErrorModel
 
 if TYPE_CHECKING:
@@ -273,26 +273,21 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
                 n_conditions=self.encoder_.n_conditions,
                 n_jobs=self.n_jobs,
             )
-        most, least = _FOLDS["fast"], MIN_FOLDS
         n_networks = len(seeds) - 1
-        if networks:
-            most, least = (max(n, n_networks) for n in (_FOLDS["network"], MIN_FOLDS))
-        folds = self.targets_.folds(table.targets, most, least, seeds[-1], table.groups)
-        everything = np.arange(len(table))
+        most = max(_FOLDS["network"], n_networks) if networks else _FOLDS["fast"]
+        folds = self.targets_.folds(table.targets, most, MIN_FOLDS, seeds[-1], table.groups)
         if folds:
-            # few networks judge, and are judged by, few folds
-            folds = folds[:n_networks] if networks else folds
             self._fit_and_weigh(table, readouts, seeds, folds)
-        elif networks:
+        elif readouts:
             # too few rows to compare anything on
-            self.readout_weights_ = {NETWORK: 1.0}
-            inputs = self.encoder_.inputs(table.data)
-            self._fit_nets(table, inputs, seeds, [everything] * n_networks)
-        else:
             best_guess = dict(list(readouts.items())[:1])
             self.readout_weights_ = dict.fromkeys(best_guess, 1.0)
             features = self._features(table.data, _blocks_of(best_guess))
             self._fit_readouts(best_guess, features, table, seeds[-1])
+        else:
+            self.readout_weights_ = {NETWORK: 1.0}
+            inputs = self.encoder_.inputs(table.data)
+            self._fit_nets(table, inputs, seeds, [np.arange(len(table))] * n_networks)
         if not self.readouts_ and self.error_model_ is None:
             self.encoder_ = self.encoder_.without_network()
 
@@ -303,12 +298,21 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         error_blocks = self._error_blocks()
         features = self._features(table.data, _blocks_of(readouts) | {*error_blocks})
         networks = self.readout != "fast"
-        judging = _enough(folds) if networks and readouts else folds
+        # few networks judge, and are judged by, few folds
+        judging = folds[: len(seeds) - 1] if networks else folds
+        if networks and readouts:
+            judging = _enough(judging)
         outputs, apart = self._readouts_out_of_fold(readouts, features, table, seed, judging)
+        held_out = np.concatenate([test for _, test in judging])
         if networks:
             found = self._networks_out_of_fold(table, seeds, folds, judging, outputs)
             outputs = {**found, **outputs}
-        held_out = np.concatenate([test for _, test in judging])
+            judged = table[held_out]
+            counts = count_judged(self.targets_, judged.targets, judged.groups)
+            if not found and counts.min() < TRUSTED:
+                # without networks, nothing is in the way of judging all rows
+                outputs, apart = self._readouts_out_of_fold(readouts, features, table, seed, folds)
+                judging, held_out = folds, np.concatenate([test for _, test in folds])
         judged = table[held_out]
         truth, weights = judged.targets, judged.weights
         new = self._weigh(outputs, judged)
@@ -394,11 +398,15 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         features of seen compositions would be trusted for new ones. Returns how far rows are
         predicted as new.
         """
+        # networks need more rows than readouts
+        guess = next((name for name in outputs if name != NETWORK), None)
 
         def weights_of(rows: np.ndarray) -> dict[str, Any]:
             part = judged[rows]
             found = {name: values[rows] for name, values in outputs.items()}
-            return weigh(self.targets_, found, part.targets, part.weights)
+            return weigh(
+                self.targets_, found, part.targets, part.weights, groups=part.groups, guess=guess
+            )
 
         is_pretrained = isinstance(judged.data, CompositionBatch) and self.checkpoint is not None
         # on fewer rows the file is not read: it would change nothing
@@ -470,8 +478,9 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
 
         The first ones may show that they add nothing to the outputs of others: then none is left.
         """
-        members = [train for train, _ in folds]
-        scouts = min(_SCOUTS, len(folds)) if beside else len(folds)
+        # more networks than folds go round
+        members = [folds[i % len(folds)][0] for i in range(len(seeds) - 1)]
+        scouts = min(_SCOUTS, len(members)) if beside else len(members)
         # once, with what the frozen blocks say of it
         inputs = self.encoder_.inputs(table.data)
         self._fit_nets(table, inputs, seeds, members[:scouts])
@@ -483,7 +492,7 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         if (with_them > (1 - _WORTH) * self._blend_errors(before, judged)).all():
             self.nets_, self.history_ = [], []
             return {}
-        if scouts == len(folds):
+        if scouts == len(members):
             return {NETWORK: outputs}
         self._fit_nets(table, inputs, seeds, members[scouts:], first=scouts)
         return {NETWORK: self._judged_networks(table, judging)[0]}

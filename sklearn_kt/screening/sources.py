@@ -191,6 +191,11 @@ def open_source(
             raise InputError(
                 "an iterable of formulas has no other columns: leave columns and numbers out."
             )
+        if hasattr(source, "columns"):
+            raise InputError(
+                "source is a table, which is not read by rows: pass its column of formulas, or "
+                "write it to a file, whose other columns can be conditions, filters and ranks."
+            )
         if not isinstance(source, Iterable):
             raise InputError(
                 f"source must be a path or an iterable of formulas, got {type(source).__name__}."

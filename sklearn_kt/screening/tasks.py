@@ -181,7 +181,10 @@ def predictions(
     asked: dict[str, Any] = {"return_std": True} if return_std else {}
     asked |= {} if coverage is None else {"coverage": coverage}
     if n_tried > 1 and hasattr(estimator, "classes_"):
-        raise InputError("Several values of a condition need a model of numbers.")
+        raise InputError(
+            "Several values of a condition need a model of numbers, as the highest or lowest "
+            "counts; of classes give one value, or a column of the source."
+        )
     try:
         with conditions_checked(), told_once():
             if hasattr(estimator, "classes_"):
@@ -191,7 +194,7 @@ def predictions(
     except SklearnKTError:
         raise
     # a model from elsewhere, perhaps fitted on something else than formulas
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         std = " with return_std=True (return_std=False, or --no-std, goes without)" * return_std
         raise InputError(f"The model cannot predict from formulas{std}: {error}") from error
     outputs = list(outputs) if asked else [outputs]
@@ -204,7 +207,10 @@ def predictions(
     if n_tried > 1:
         tried = np.asarray(outputs[0], dtype=np.float64)
         if tried.ndim > 1:
-            raise InputError("Several values of a condition need a model of one target.")
+            raise InputError(
+                "Several values of a condition need a model of one target, as the highest or "
+                "lowest counts; give one value, or a column of the source."
+            )
         tried = tried.reshape(len(batch), n_tried)
         chosen = tried.argmin(axis=1) if lowest else tried.argmax(axis=1)
     best = np.arange(len(batch)) * n_tried + chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from benchmarks.accuracy.compare import CALCULATED, LABELS_UNKNOWN, THERMOELECTRICS_SEED
 from benchmarks.accuracy.transfer import MATBENCH, N_TEXTS
 from benchmarks.common import Kept, read_json
-from benchmarks.site.contents import SCRATCH, Verdicts, compare, read, read_kept
+from benchmarks.site.contents import Verdicts, compare, read, read_kept
 from benchmarks.site.details import transfer_errors
 from sklearn_kt.benchmarking import COMPOSITION_TASKS, JARVIS_TABLES
 from sklearn_kt.encoder.modeling import CompositionEncoderConfig
@@ -182,13 +183,16 @@ def thermoelectrics_facts() -> list[str]:
     content = read("thermoelectrics")
     assert content is not None
     assert len(kept.tasks) == Verdicts.of(compare(content)).tied == 7
-    # "the model without it has not run"
-    assert not {*SCRATCH} & {*kept.models}
+    errors = kept.summary().pivot_table("mae", "task", "model")
+    # "as much"
+    without = errors["imkt-fast-scratch"] / errors["imkt-fast"] - 1
     ranks = rank_models(kept.summary(), {name: part.kind for name, part in kept.tasks.items()})
-    assert ranks.table["model"].iloc[0] == "imkt-fast"
+    order = ranks.table["model"].tolist()
+    assert order.index("imkt-fast") < min(map(order.index, ("et-fractions", "et-magpie")))
     return [
         "Seven measured properties",
         f"with seed {THERMOELECTRICS_SEED}",
+        f"within {math.ceil(100 * without.abs().max())} % on all seven",
         "tied with our model on all seven, and our mean rank is the smaller",
     ]
 

@@ -43,7 +43,7 @@ from sklearn_kt import (
 )
 from sklearn_kt.encoder import load_checkpoint
 from sklearn_kt.encoder.modeling import CompositionEncoder
-from sklearn_kt.estimators import implicit_base, readouts
+from sklearn_kt.estimators import implicit_base, readouts, selection
 from sklearn_kt.estimators.implicit_base import BaseImplicitKT
 from sklearn_kt.estimators.readouts import Readout
 from sklearn_kt.evaluation import CompositionPool
@@ -366,9 +366,51 @@ def test_auto_never_sees_more_than_the_given_rows() -> None:
     assert first.readout_scores_ == again.readout_scores_
 
 
-def test_auto_on_a_handful_of_rows_trains_networks() -> None:
+def test_a_handful_of_rows_is_left_to_the_best_guess() -> None:
     model = regressor(readout="auto").fit(FORMULAS[:5], TARGET[:5])
-    assert model.readout_weights_ == {"network": 1.0}
+    assert model.readout_weights_ == {"trees": 1.0}
+    assert model.nets_ == []
+    head = regressor(readout="head").fit(FORMULAS[:5], TARGET[:5])
+    assert head.readout_weights_ == {"network": 1.0}
+
+
+def test_few_rows_say_little_of_which_model_is_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    def constants(*args: Any, **kwargs: Any) -> dict[str, Readout]:
+        numbers = {"guess": 9.0, "better": 0.0}
+        return {
+            name: Readout(("fractions",), DummyRegressor(strategy="constant", constant=number))
+            for name, number in numbers.items()
+        }
+
+    monkeypatch.setattr(implicit_base, "default_readouts", constants)
+    # all rows are judged; those of one composition count once
+    X, y = FORMULAS[:40] * 3, np.tile(TARGET[:40], 3)
+    model = ImplicitKTRegressor(None, readout="fast").fit(X, y)
+    assert model.readout_weights_ == {"better": pytest.approx(0.4), "guess": pytest.approx(0.6)}
+    assert model.n_held_out_ == 120
+
+
+@pytest.mark.parametrize("n", [12, 15])
+def test_twelve_rows_are_enough_to_judge(n: int) -> None:
+    quick = {"max_epochs": 2, "n_estimators": 4}
+    model = regressor(readout="auto", **quick).fit(FORMULAS[:n], TARGET[:n])
+    assert model.n_held_out_ == n
+    assert set(model.readout_scores_) >= {"trees", "blend"}
+    assert (np.ptp(model.predict_interval(FORMULAS[:3]), axis=1) > 0).all()
+    # each network does without a fold, and more networks than folds go round
+    head = regressor(readout="head", **quick).fit(FORMULAS[:n], TARGET[:n])
+    assert len(head.nets_) == 4
+    assert head.n_held_out_ == n
+
+
+def test_without_networks_few_rows_are_all_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(implicit_base, "_WORTH", 1.0)
+    model = regressor(readout="auto", max_epochs=2).fit(FORMULAS, TARGET)
+    assert model.nets_ == []
+    assert model.n_held_out_ == len(FORMULAS)
+    monkeypatch.setattr(implicit_base, "TRUSTED", 10)
+    enough = regressor(readout="auto", max_epochs=2).fit(FORMULAS, TARGET)
+    assert enough.n_held_out_ < len(FORMULAS)
 
 
 @pytest.mark.slow
@@ -379,7 +421,8 @@ def test_blend_with_any_number_of_networks(n_estimators: int) -> None:
     assert sum(model.readout_weights_.values()) == pytest.approx(1)
     assert model.readout_weights_["network"] > 0
     assert len(model.nets_) == n_estimators
-    assert model.readout_scores_["blend"] <= min(model.readout_scores_.values())
+    # which has a part for want of rows
+    assert model.readout_scores_["blend"] < model.readout_scores_["trees"]
     assert r2_score(TARGET, model.predict(FORMULAS)) > 0.8
 
 
@@ -571,6 +614,7 @@ def test_new_compositions_have_weights_of_their_own(
     monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(implicit_base, "_MIN_SEEN", len(FORMULAS))
+    monkeypatch.setattr(selection, "TRUSTED", len(FORMULAS))
     monkeypatch.setattr(implicit_base, "default_readouts", _constants)
     new = [f"{formula}Og{0.1 + n / 100:.2f}" for n, formula in enumerate(FORMULAS)]
     X, y = [*FORMULAS, *new], [*TARGET + 9, *TARGET]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 
-from sklearn_kt._targets import NumberTargets
+from sklearn_kt._targets import ClassTargets, NumberTargets
 from sklearn_kt.estimators.selection import select_weights, weigh
 
 
@@ -48,3 +48,25 @@ def test_each_target_has_weights_of_its_own() -> None:
     assert set(weights) == {"first", "second"}
     assert weights["first"].tolist() == [1, 0]
     assert weights["second"].tolist() == [0, 1]
+    # 25 rows have the first target, 50 the other
+    guessed = weigh(targets, outputs, truth, guess="far")
+    assert guessed["first"].tolist() == [0.25, 0]
+    assert guessed["second"].tolist() == [0, 0.5]
+    assert guessed["far"].tolist() == [0.75, 0.5]
+
+
+def test_classes_are_judged_by_all_their_rows_and_groups_once() -> None:
+    truth = np.repeat([0, 1], [60, 20])
+    sure = np.eye(2)[truth] * 0.8 + 0.1
+    outputs = {"right": sure, "wrong": 1 - sure}
+    targets = ClassTargets()
+    targets.read(LogisticRegression(), np.repeat(["a", "b"], [60, 20]))
+    assert weigh(targets, outputs, truth, guess="wrong") == {
+        "right": 0.8,
+        "wrong": pytest.approx(0.2),
+    }
+    groups = np.arange(80) // 2
+    assert weigh(targets, outputs, truth, groups=groups, guess="wrong")["right"] == 0.4
+    # enough of them
+    many = {name: np.tile(values, (2, 1)) for name, values in outputs.items()}
+    assert weigh(targets, many, np.tile(truth, 2), guess="wrong") == {"right": 1.0}
