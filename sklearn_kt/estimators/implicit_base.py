@@ -307,11 +307,15 @@ class BaseImplicitKT(FormulaMixin, FittedReprMixin, BaseEstimator):
         if networks:
             found = self._networks_out_of_fold(table, seeds, folds, judging, outputs)
             outputs = {**found, **outputs}
-            judged = table[held_out]
+            judged, left = table[held_out], folds[len(judging) :]
             counts = count_judged(self.targets_, judged.targets, judged.groups)
-            if not found and counts.min() < TRUSTED:
+            if not found and left and counts.min() < TRUSTED:
                 # without networks, nothing is in the way of judging all rows
-                outputs, apart = self._readouts_out_of_fold(readouts, features, table, seed, folds)
+                more = self._readouts_out_of_fold(readouts, features, table, seed, left)
+                outputs, apart = (
+                    {name: np.concatenate([values, rest[name]]) for name, values in done.items()}
+                    for done, rest in zip((outputs, apart), more, strict=True)
+                )
                 judging, held_out = folds, np.concatenate([test for _, test in folds])
         judged = table[held_out]
         truth, weights = judged.targets, judged.weights
