@@ -450,13 +450,23 @@ class PropertyNetwork(nn.Module):
         self, conditions: torch.Tensor | None = None, **inputs: torch.Tensor
     ) -> torch.Tensor:
         """Property (scaled units) or class logits, (n, n_outputs)."""
-        device = next(iter(inputs.values())).device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.amp and device != "cpu"):
-            state = self.backbone(**inputs)
+        return self.read(self.encode(**inputs), conditions)
+
+    def encode(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Backbone's output, (n, width)."""
+        with self._autocast(next(iter(inputs.values()))):
+            return self.backbone(**inputs)
+
+    def read(self, encoded: torch.Tensor, conditions: torch.Tensor | None = None) -> torch.Tensor:
+        """Head's output, (n, n_outputs), of the backbone's."""
+        with self._autocast(encoded):
             if conditions is not None:
-                state = torch.cat([state, conditions], dim=-1)
-            out = self.head(state)
-        return out.float()
+                encoded = torch.cat([encoded, conditions], dim=-1)
+            return self.head(encoded).float()
+
+    def _autocast(self, given: torch.Tensor) -> torch.autocast:
+        device = given.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.amp and device != "cpu")
 
 
 def build_backbone(spec: dict[str, Any]) -> nn.Module:

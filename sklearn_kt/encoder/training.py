@@ -30,6 +30,7 @@ from sklearn_kt._targets import class_counts, of_rows
 from sklearn_kt.exceptions import InputError, TrainingError, TrainingWarning, reason_of
 from sklearn_kt.randomness import seed_torch, torch_generator_kept
 
+from .modeling import PropertyNetwork
 from .precision import products_in
 
 __all__ = [
@@ -459,29 +460,54 @@ def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
     It is in evaluation mode on the CPU, and stays there for whoever else runs it.
     Every batch has the same number of rows, all of one length. A row's output
     then does not depend on the rows it came with: matrix products of another
-    shape round differently.
+    shape round differently. Rows that are alike, such as those of one formula at
+    several temperatures, are run once, but for the head that reads conditions.
     """
-    n = len(inputs)
-    lengths = np.zeros(n) if inputs.lengths is None else inputs.lengths
-    outputs = None
     if device != "cpu":
         # moving it itself would take it away from other threads
         module = copy.deepcopy(module).to(device)
     with torch.inference_mode(), one_thread(module):
-        for length in np.unique(lengths):
-            group = np.flatnonzero(lengths == length)
-            for start in range(0, len(group), _FORWARD_ROWS):
-                rows = group[start : start + _FORWARD_ROWS]
-                batch, _ = inputs[np.resize(rows, _FORWARD_ROWS)]
-                batch = {key: value.to(device) for key, value in batch.items()}
-                out = module(**batch).float().cpu().numpy()[: len(rows)]
-                if outputs is None:
-                    widest = (int(lengths.max()),) if out.ndim > 2 else ()
-                    outputs = np.zeros((n, *widest, out.shape[-1]), dtype=np.float32)
-                if out.ndim > 2:
-                    outputs[rows, : int(length)] = out
-                else:
-                    outputs[rows] = out
+        if inputs.conditions is None:
+            return _forward_once(module, inputs, device)
+        assert isinstance(module, PropertyNetwork)
+        alone = Inputs(inputs.arrays, inputs.lengths, states=inputs.states, places=inputs.places)
+        encoded = {"encoded": _forward_once(module.encode, alone, device)}
+        return _forward_all(module.read, Inputs(encoded, conditions=inputs.conditions), device)
+
+
+def _forward_once(run: Callable[..., torch.Tensor], inputs: Inputs, device: str) -> np.ndarray:
+    """Run one of the rows that are alike, for all of them."""
+    rows = np.hstack([_bytes_of(array) for array in inputs.arrays.values()])
+    _, first, places = np.unique(
+        rows.view(f"V{rows.shape[1]}")[:, 0], return_index=True, return_inverse=True
+    )
+    if len(first) == len(rows):
+        return _forward_all(run, inputs, device)
+    return _forward_all(run, inputs.take(first), device)[places]
+
+
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
+
+
+def _forward_all(run: Callable[..., torch.Tensor], inputs: Inputs, device: str) -> np.ndarray:
+    n = len(inputs)
+    lengths = np.zeros(n) if inputs.lengths is None else inputs.lengths
+    outputs = None
+    for length in np.unique(lengths):
+        group = np.flatnonzero(lengths == length)
+        for start in range(0, len(group), _FORWARD_ROWS):
+            rows = group[start : start + _FORWARD_ROWS]
+            batch, _ = inputs[np.resize(rows, _FORWARD_ROWS)]
+            batch = {key: value.to(device) for key, value in batch.items()}
+            out = run(**batch).float().cpu().numpy()[: len(rows)]
+            if outputs is None:
+                widest = (int(lengths.max()),) if out.ndim > 2 else ()
+                outputs = np.zeros((n, *widest, out.shape[-1]), dtype=np.float32)
+            if out.ndim > 2:
+                outputs[rows, : int(length)] = out
+            else:
+                outputs[rows] = out
     assert outputs is not None
     return outputs
 

@@ -182,6 +182,28 @@ def test_forward_keeps_the_order_of_rows() -> None:
     assert (outputs[:, 0] == np.arange(100)).all()
 
 
+def test_rows_alike_are_run_once() -> None:
+    # of narrow networks a row's place in a batch may change the last bit
+    spec = {"kind": "features", "config": {"n_features": 3, "hidden_size": 256}}
+    network = PropertyNetwork(spec, n_outputs=1, n_conditions=1).eval()
+    assert isinstance(network.backbone, torch.nn.Module)
+    ran: list[int] = []
+    network.backbone.register_forward_hook(lambda _, given, out: ran.append(len(out)))
+    different = rows(100).arrays["features"]
+    places = np.random.default_rng(0).permutation(np.repeat(np.arange(100), 7))
+    conditions = np.linspace(-1, 1, len(places), dtype=np.float32)[:, None]
+    inputs = Inputs({"features": different[places]}, conditions=conditions)
+    outputs = forward(network, inputs, device="cpu")
+    # two batches of 64
+    assert sum(ran) == 128
+    # to the bit, and the condition of each row is its own
+    alone = [forward(network, inputs.take(np.array([row])), device="cpu") for row in range(20)]
+    assert (outputs[:20] == np.concatenate(alone)).all()
+    with torch.inference_mode():
+        batch, _ = inputs[np.arange(len(places))]
+        assert_allclose(outputs, network(**batch).numpy(), atol=1e-5)
+
+
 def test_unusable_device_is_an_input_error() -> None:
     with pytest.raises(InputError, match="device='abacus'"):
         resolve_device("abacus")
