@@ -52,18 +52,19 @@ for coverage in asked:
 
 # %%
 # The same as a picture: on the diagonal, intervals hold what they promise, and the grey band is
-# what chance alone does to perfect intervals with so many rows. The line shows what happens if the
-# standard deviations are read as those of a normal distribution: most errors here are small and a
-# few are huge, and the intervals in the middle are much too wide. Those of ``predict_interval`` are
-# a little wide there, too, and hold what they promise at 90 %. Ask it for bounds; the standard
-# deviation is for ranking.
+# what chance alone does to perfect intervals with so many rows. Those of ``predict_interval`` are
+# a little wide in the middle, and hold what they promise at 90 %. The dashed line shows what
+# happens if the standard deviations are read as those of a normal distribution: most errors here
+# are small and a few are huge, and the intervals in the middle are much too wide. Ask the model
+# for bounds; the standard deviation is for ranking.
 
 from sklearn_kt.plotting import IntervalReliabilityDisplay
 
-display = IntervalReliabilityDisplay.from_estimator(
-    model, X_new, y_new, name="standard deviations, read as normal"
+display = IntervalReliabilityDisplay.from_estimator(model, X_new, y_new, name="predict_interval")
+mean, std = model.predict(X_new, return_std=True)
+IntervalReliabilityDisplay.from_predictions(
+    y_new, mean, std, name="standard deviations, read as normal", ax=display.ax_
 )
-display.ax_.plot(asked, got, "o", color="#D55E00", label="predict_interval")
 display.ax_.legend(loc="lower right", fontsize=8, frameon=False, bbox_to_anchor=(1.0, 0.1))
 
 # %%
@@ -74,7 +75,6 @@ display.ax_.legend(loc="lower right", fontsize=8, frameon=False, bbox_to_anchor=
 
 import matplotlib.pyplot as plt
 
-mean, std = model.predict(X_new, return_std=True)
 error = np.abs(mean - y_new)
 kept = np.arange(len(error), 19, -1)
 by_std = [error[np.argsort(std)[:n]].mean() for n in kept]

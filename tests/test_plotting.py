@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import BayesianRidge, Ridge
 from sklearn.model_selection import LearningCurveDisplay
 from sklearn.pipeline import make_pipeline
 
@@ -380,12 +380,33 @@ def test_parity_of_an_estimator() -> None:
     networks = ImplicitKTRegressor(
         None, backbone="tiny", readout="head", n_estimators=2, max_epochs=2, random_state=0
     ).fit(X, y)
-    mean, std = networks.predict(X, return_std=True)
+    std = networks.predict(X, return_std=True)[1]
     certain = ParityDisplay.from_estimator(networks, X, y, return_std=True, kind="residuals")
     assert certain.std == pytest.approx(std)
-    reliable = IntervalReliabilityDisplay.from_estimator(networks, X, y, name="two networks")
-    assert reliable.y_pred == pytest.approx(mean)
-    assert "two networks" in reliable.ax_.get_legend().get_texts()[0].get_text()
+
+
+def test_reliability_of_intervals_that_a_model_gives() -> None:
+    X, y = [f"{a}{n}Cl" for a in ("Na", "K", "Li") for n in range(1, 9)], np.arange(24.0)
+    model = ImplicitKTRegressor(readout="fast", random_state=0).fit(X, y)
+    reliable = IntervalReliabilityDisplay.from_estimator(model, X, y, name="fast")
+    assert "fast" in reliable.ax_.get_legend().get_texts()[0].get_text()
+    at = reliable.expected.tolist().index(0.9)
+    low, high = model.predict_interval(X, coverage=0.9).T
+    assert reliable.observed[at] == np.mean((low <= y) & (y <= high))
+    assert reliable.observed[[0, -1]].tolist() == [0, 1]
+    with pytest.raises(InputError, match=r"y_pred must be one number per row.*\(3,\)"):
+        IntervalReliabilityDisplay.from_estimator(model, X, y[:3])
+
+
+def test_reliability_of_a_model_without_intervals() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 1))
+    y = X[:, 0] + rng.normal(size=60)
+    model = BayesianRidge().fit(X, y)
+    display = IntervalReliabilityDisplay.from_estimator(model, X, y)
+    read = IntervalReliabilityDisplay.from_predictions(y, *model.predict(X, return_std=True))
+    assert display.observed.tolist() == read.observed.tolist()
+    assert len(display.expected) == 101
 
 
 @pytest.mark.parametrize(
@@ -412,13 +433,13 @@ def test_bad_kind() -> None:
 def test_reliability_of_honest_intervals(noisy) -> None:
     honest = IntervalReliabilityDisplay.from_predictions(*noisy)
     assert honest.miscalibration_area_ < 0.03
-    assert honest.observed_[[0, -1]] == pytest.approx([0, 1])
-    assert (np.diff(honest.observed_) >= 0).all()
+    assert honest.observed[[0, -1]] == pytest.approx([0, 1])
+    assert (np.diff(honest.observed) >= 0).all()
     truth, predicted, std = noisy
-    bold = IntervalReliabilityDisplay(truth, predicted, std / 3)
-    timid = IntervalReliabilityDisplay(truth, predicted, std * 3)
-    assert (bold.observed_[10:-1] < bold.expected_[10:-1]).all()
-    assert (timid.observed_[10:-1] > timid.expected_[10:-1]).all()
+    bold = IntervalReliabilityDisplay.from_predictions(truth, predicted, std / 3)
+    timid = IntervalReliabilityDisplay.from_predictions(truth, predicted, std * 3)
+    assert (bold.observed[10:-1] < bold.expected[10:-1]).all()
+    assert (timid.observed[10:-1] > timid.expected[10:-1]).all()
     # two models on the same axes
     bold.plot(name="bold", ax=honest.ax_)
     labels = [text.get_text() for text in honest.ax_.get_legend().get_texts()]
@@ -429,12 +450,12 @@ def test_reliability_of_honest_intervals(noisy) -> None:
 
 
 def test_reliability_of_certain_predictions() -> None:
-    right = IntervalReliabilityDisplay([1.0, 2.0], [1.0, 2.0], [0.0, 0.0])
-    assert right.observed_.tolist() == [1.0] * 101
-    wrong = IntervalReliabilityDisplay([1.0, 2.0], [2.0, 3.0], [0.0, 0.0])
-    assert wrong.observed_.tolist() == [0.0] * 100 + [1.0]
+    right = IntervalReliabilityDisplay.from_predictions([1.0, 2.0], [1.0, 2.0], [0.0, 0.0])
+    assert right.observed.tolist() == [1.0] * 101
+    wrong = IntervalReliabilityDisplay.from_predictions([1.0, 2.0], [2.0, 3.0], [0.0, 0.0])
+    assert wrong.observed.tolist() == [0.0] * 100 + [1.0]
     with pytest.raises(InputError, match="std is needed"):
-        IntervalReliabilityDisplay([1.0], [1.0], None)
+        IntervalReliabilityDisplay.from_predictions([1.0], [1.0], None)
 
 
 # ---------------------------------------------------------------- training and embeddings
@@ -616,7 +637,7 @@ def test_given_axes_make_no_figure(noisy, table: pd.DataFrame) -> None:
     for kind in KINDS:
         InteractionDisplay(interactions(["Na", "Cl"])).plot(kind, ax=Figure().subplots())
     ParityDisplay(truth, predicted, std).plot(ax=ax)
-    IntervalReliabilityDisplay(truth, predicted, std).plot(ax=Figure().subplots())
+    IntervalReliabilityDisplay([0, 0.9, 1], [0, 0.8, 1], 50).plot(ax=Figure().subplots())
     plot_periodic_table(table, ax=Figure().subplots())
     plot_pair_matrix(table, ax=Figure().subplots())
     EmbeddingDisplay(np.zeros((3, 2))).plot(ax=Figure().subplots())

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["IntervalReliabilityDisplay", "ParityDisplay"]
 
+# coverage of the intervals that a model is asked for
+_LEVELS = (*(n / 10 for n in range(1, 10)), 0.95)
+
 
 class ParityDisplay:
     """Predictions of numbers against the truth, with their uncertainty.
@@ -40,7 +43,7 @@ class ParityDisplay:
 
     See Also
     --------
-    IntervalReliabilityDisplay : Whether the standard deviations can be believed.
+    IntervalReliabilityDisplay : Whether intervals can be believed.
     sklearn.metrics.PredictionErrorDisplay : Without uncertainty.
 
     Examples
@@ -182,15 +185,14 @@ class IntervalReliabilityDisplay:
 
     Parameters
     ----------
-    y_true, y_pred, std : array-like of shape (n_samples,)
-        True values, predictions and their standard deviations.
+    expected, observed : array-like of shape (n_levels,)
+        Probability that intervals claim, rising from 0 to 1, and the share of the rows within
+        them.
+    n_rows : int
+        Number of the rows.
 
     Attributes
     ----------
-    expected_ : ndarray of shape (n_levels,)
-        Probability that each central interval of a normal distribution claims.
-    observed_ : ndarray of shape (n_levels,)
-        Share of the rows within it.
     miscalibration_area_ : float
         Area between the curve and the diagonal: 0 is perfect, 0.5 the worst.
     ax_ : matplotlib.axes.Axes
@@ -221,32 +223,26 @@ class IntervalReliabilityDisplay:
     ax_: Axes
     figure_: Figure
 
-    def __init__(self, y_true: Any, y_pred: Any, std: Any) -> None:
-        self.y_true, self.y_pred, checked = _checked_predictions(y_true, y_pred, std)
-        if checked is None:
-            raise InputError("std is needed: the standard deviation of each prediction.")
-        self.std = checked
-        self.expected_ = np.linspace(0, 1, 101)
-        error = np.abs(self.y_true - self.y_pred)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            # a certain prediction that is right lies within every interval
-            scores = np.where(error == 0, 0.0, error / self.std)
-        claims = 2 * norm.cdf(scores) - 1
-        self.observed_ = (claims[:, None] <= self.expected_).mean(axis=0)
+    def __init__(self, expected: Any, observed: Any, n_rows: int) -> None:
+        self.expected = np.asarray(expected, dtype=np.float64)
+        self.observed = np.asarray(observed, dtype=np.float64)
+        self.n_rows = n_rows
         self.miscalibration_area_ = float(
-            np.trapezoid(np.abs(self.observed_ - self.expected_), self.expected_)
+            np.trapezoid(np.abs(self.observed - self.expected), self.expected)
         )
 
     @classmethod
     def from_estimator(
         cls, estimator: Any, X: Any, y: Any, *, name: str | None = None, ax: Axes | None = None
     ) -> IntervalReliabilityDisplay:
-        """Predict with standard deviations and plot.
+        """Predict intervals and plot how often they hold the truth.
 
         Parameters
         ----------
         estimator : fitted regressor
-            Its ``predict`` must take ``return_std``.
+            Its ``predict_interval`` is asked for intervals of 10, 20, ..., 90 and 95 %. One that
+            has none must take ``return_std`` in ``predict``: intervals are then those of normal
+            distributions.
         X : array-like of compositions or features
             What the regressor takes; rows that it was not fitted on.
         y : array-like of shape (n_samples,)
@@ -259,14 +255,22 @@ class IntervalReliabilityDisplay:
         IntervalReliabilityDisplay
             Plotted.
         """
-        mean, std = estimator.predict(X, return_std=True)
-        return cls(y, mean, std).plot(name=name, ax=ax)
+        if not hasattr(estimator, "predict_interval"):
+            mean, std = estimator.predict(X, return_std=True)
+            return cls.from_predictions(y, mean, std, name=name, ax=ax)
+        # none holds nothing, and all there is holds everything
+        shares = [0.0]
+        for level in _LEVELS:
+            bounds = estimator.predict_interval(X, coverage=level)
+            y, low, _ = _checked_predictions(y, bounds[..., 0], None)
+            shares.append(float(np.mean((low <= y) & (y <= bounds[:, 1]))))
+        return cls([0.0, *_LEVELS, 1.0], [*shares, 1.0], len(y)).plot(name=name, ax=ax)
 
     @classmethod
     def from_predictions(
         cls, y_true: Any, y_pred: Any, std: Any, *, name: str | None = None, ax: Axes | None = None
     ) -> IntervalReliabilityDisplay:
-        """Plot the reliability of predictions.
+        """Plot the reliability of standard deviations, read as those of normal distributions.
 
         Parameters
         ----------
@@ -280,7 +284,17 @@ class IntervalReliabilityDisplay:
         IntervalReliabilityDisplay
             Plotted.
         """
-        return cls(y_true, y_pred, std).plot(name=name, ax=ax)
+        y_true, y_pred, std = _checked_predictions(y_true, y_pred, std)
+        if std is None:
+            raise InputError("std is needed: the standard deviation of each prediction.")
+        expected = np.linspace(0, 1, 101)
+        error = np.abs(y_true - y_pred)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # a certain prediction that is right lies within every interval
+            scores = np.where(error == 0, 0.0, error / std)
+        claims = 2 * norm.cdf(scores) - 1
+        observed = (claims[:, None] <= expected).mean(axis=0)
+        return cls(expected, observed, len(y_true)).plot(name=name, ax=ax)
 
     def plot(
         self, *, name: str | None = None, ax: Axes | None = None
@@ -307,19 +321,23 @@ class IntervalReliabilityDisplay:
         first = ax is None or not ax.lines
         self.ax_ = ax = new_axes((4.6, 4.6)) if ax is None else ax
         self.figure_ = figure_of(ax)
-        n = len(self.y_true)
+        n = self.n_rows
         if first:
-            band = [binom.ppf(q, n, self.expected_) / n for q in (0.025, 0.975)]
-            ax.fill_between(self.expected_, *band, color="0.85", linewidth=0)
+            band = [binom.ppf(q, n, self.expected) / n for q in (0.025, 0.975)]
+            ax.fill_between(self.expected, *band, color="0.85", linewidth=0)
             ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
             ax.text(0.97, 0.06, "intervals too narrow", ha="right", color="0.35", fontsize=9)
             ax.text(0.03, 0.80, "intervals too wide", ha="left", color="0.35", fontsize=9)
         number = (len(ax.lines) - 1) % len(COLOURS)
         ax.plot(
-            self.expected_,
-            self.observed_,
+            self.expected,
+            self.observed,
             color=COLOURS[number],
             linestyle=("-", "--", "-.", ":")[number % 4],
+            # few levels are measured, and lines between them
+            marker="o" if len(self.expected) <= len(_LEVELS) + 2 else None,
+            markersize=4,
+            clip_on=False,
             label=f"{plain_text(name or 'model')} (area {self.miscalibration_area_:.3f})",
         )
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
