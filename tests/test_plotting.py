@@ -16,10 +16,11 @@ from matplotlib.patches import Circle
 from sklearn.linear_model import BayesianRidge, Ridge
 from sklearn.model_selection import LearningCurveDisplay
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_kt import CompositionTokenizer, ImplicitKTRegressor, read_compositions
 from sklearn_kt.compositions import ELEMENTS
-from sklearn_kt.exceptions import CompositionError, InputError
+from sklearn_kt.exceptions import CompositionError, InputError, UnseenElementWarning
 from sklearn_kt.explanation import CompositionInteractions
 from sklearn_kt.plotting import (
     ConditionDisplay,
@@ -394,8 +395,17 @@ def test_reliability_of_intervals_that_a_model_gives() -> None:
     low, high = model.predict_interval(X, coverage=0.9).T
     assert reliable.observed[at] == np.mean((low <= y) & (y <= high))
     assert reliable.observed[[0, -1]].tolist() == [0, 1]
+    piped = make_pipeline(FunctionTransformer(), model)
+    again = IntervalReliabilityDisplay.from_estimator(piped, X, y)
+    assert again.observed.tolist() == reliable.observed.tolist()
+    # of ten predictions one tells
+    with pytest.warns(UnseenElementWarning) as told:
+        IntervalReliabilityDisplay.from_estimator(model, ["AgCl", "NaCl"], [1.0, 2.0])
+    assert len(told) == 1
     with pytest.raises(InputError, match=r"y_pred must be one number per row.*\(3,\)"):
         IntervalReliabilityDisplay.from_estimator(model, X, y[:3])
+    with pytest.raises(InputError, match="Ridge gives neither intervals nor standard deviations"):
+        IntervalReliabilityDisplay.from_estimator(Ridge(), X, y)
 
 
 def test_reliability_of_a_model_without_intervals() -> None:
@@ -454,6 +464,10 @@ def test_reliability_of_certain_predictions() -> None:
     assert right.observed.tolist() == [1.0] * 101
     wrong = IntervalReliabilityDisplay.from_predictions([1.0, 2.0], [2.0, 3.0], [0.0, 0.0])
     assert wrong.observed.tolist() == [0.0] * 100 + [1.0]
+    with pytest.raises(InputError, match="expected must rise"):
+        IntervalReliabilityDisplay([0, 1, 0.5], [0, 1, 1], 2)
+    with pytest.raises(InputError, match="a share for each of its levels"):
+        IntervalReliabilityDisplay([0, 1], [0], 2)
     with pytest.raises(InputError, match="std is needed"):
         IntervalReliabilityDisplay.from_predictions([1.0], [1.0], None)
 

@@ -450,19 +450,21 @@ class PropertyNetwork(nn.Module):
         self, conditions: torch.Tensor | None = None, **inputs: torch.Tensor
     ) -> torch.Tensor:
         """Property (scaled units) or class logits, (n, n_outputs)."""
-        return self.read(self.encode(**inputs), conditions)
+        return self.output(self.embed(**inputs), conditions)
 
-    def encode(self, **inputs: torch.Tensor) -> torch.Tensor:
+    def embed(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Backbone's output, (n, width)."""
         with self._autocast(next(iter(inputs.values()))):
             return self.backbone(**inputs)
 
-    def read(self, encoded: torch.Tensor, conditions: torch.Tensor | None = None) -> torch.Tensor:
+    def output(
+        self, embedding: torch.Tensor, conditions: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Head's output, (n, n_outputs), of the backbone's."""
-        with self._autocast(encoded):
+        with self._autocast(embedding):
             if conditions is not None:
-                encoded = torch.cat([encoded, conditions], dim=-1)
-            return self.head(encoded).float()
+                embedding = torch.cat([embedding, conditions], dim=-1)
+            return self.head(embedding).float()
 
     def _autocast(self, given: torch.Tensor) -> torch.autocast:
         device = given.device.type

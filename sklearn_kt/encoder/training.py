@@ -469,15 +469,17 @@ def forward(module: nn.Module, inputs: Inputs, *, device: str) -> np.ndarray:
     with torch.inference_mode(), one_thread(module):
         if inputs.conditions is None:
             return _forward_once(module, inputs, device)
+        # nothing else reads conditions, and of it the head alone
         assert isinstance(module, PropertyNetwork)
         alone = Inputs(inputs.arrays, inputs.lengths, states=inputs.states, places=inputs.places)
-        encoded = {"encoded": _forward_once(module.encode, alone, device)}
-        return _forward_all(module.read, Inputs(encoded, conditions=inputs.conditions), device)
+        embedded = {"embedding": _forward_once(module.embed, alone, device)}
+        return _forward_all(module.output, Inputs(embedded, conditions=inputs.conditions), device)
 
 
 def _forward_once(run: Callable[..., torch.Tensor], inputs: Inputs, device: str) -> np.ndarray:
     """Run one of the rows that are alike, for all of them."""
-    rows = np.hstack([_bytes_of(array) for array in inputs.arrays.values()])
+    parts = [_bytes_of(array) for array in inputs.arrays.values()]
+    rows = parts[0] if len(parts) == 1 else np.hstack(parts)
     _, first, places = np.unique(
         rows.view(f"V{rows.shape[1]}")[:, 0], return_index=True, return_inverse=True
     )

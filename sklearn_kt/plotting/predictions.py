@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.stats import binom, norm
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from sklearn_kt._settings import own_settings
+from sklearn_kt.estimators.readouts import offers_intervals, offers_std
 from sklearn_kt.exceptions import InputError
 
 from ._style import COLOURS, GREY, MAX_BARS, MAX_DOTS, figure_of, new_axes, plain_text
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IntervalReliabilityDisplay", "ParityDisplay"]
 
+# levels that are marked, each by itself
+_FEW = 20
 # coverage of the intervals that a model is asked for
 _LEVELS = (*(n / 10 for n in range(1, 10)), 0.95)
 
@@ -189,12 +193,13 @@ class IntervalReliabilityDisplay:
         Probability that intervals claim, rising from 0 to 1, and the share of the rows within
         them.
     n_rows : int
-        Number of the rows.
+        Number of the rows, which says how much chance does.
 
     Attributes
     ----------
     miscalibration_area_ : float
-        Area between the curve and the diagonal: 0 is perfect, 0.5 the worst.
+        Area between the curve, through these levels, and the diagonal: 0 is perfect, 0.5 the
+        worst.
     ax_ : matplotlib.axes.Axes
         What was drawn on.
     figure_ : matplotlib.figure.Figure
@@ -226,6 +231,11 @@ class IntervalReliabilityDisplay:
     def __init__(self, expected: Any, observed: Any, n_rows: int) -> None:
         self.expected = np.asarray(expected, dtype=np.float64)
         self.observed = np.asarray(observed, dtype=np.float64)
+        if self.expected.shape != self.observed.shape or (np.diff(self.expected) <= 0).any():
+            raise InputError(
+                "expected must rise, and observed have a share for each of its levels; make the "
+                "display by from_estimator or from_predictions."
+            )
         self.n_rows = n_rows
         self.miscalibration_area_ = float(
             np.trapezoid(np.abs(self.observed - self.expected), self.expected)
@@ -240,9 +250,9 @@ class IntervalReliabilityDisplay:
         Parameters
         ----------
         estimator : fitted regressor
-            Its ``predict_interval`` is asked for intervals of 10, 20, ..., 90 and 95 %. One that
-            has none must take ``return_std`` in ``predict``: intervals are then those of normal
-            distributions.
+            It is asked for intervals of 10, 20, ..., 90 and 95 %, and so predicts ten times. One
+            that has none must take ``return_std`` in ``predict``: intervals are then those of
+            normal distributions.
         X : array-like of compositions or features
             What the regressor takes; rows that it was not fitted on.
         y : array-like of shape (n_samples,)
@@ -255,16 +265,26 @@ class IntervalReliabilityDisplay:
         IntervalReliabilityDisplay
             Plotted.
         """
-        if not hasattr(estimator, "predict_interval"):
+        if not offers_intervals(estimator):
+            if not offers_std(estimator):
+                raise InputError(
+                    f"{type(estimator).__name__} gives neither intervals nor standard deviations "
+                    "with its predictions; of a search, pass best_estimator_."
+                )
             mean, std = estimator.predict(X, return_std=True)
             return cls.from_predictions(y, mean, std, name=name, ax=ax)
-        # none holds nothing, and all there is holds everything
-        shares = [0.0]
-        for level in _LEVELS:
-            bounds = estimator.predict_interval(X, coverage=level)
-            y, low, _ = _checked_predictions(y, bounds[..., 0], None)
-            shares.append(float(np.mean((low <= y) & (y <= bounds[:, 1]))))
-        return cls([0.0, *_LEVELS, 1.0], [*shares, 1.0], len(y)).plot(name=name, ax=ax)
+        # all there is holds everything, and nothing none
+        observed = [1.0]
+        for level in reversed(_LEVELS):
+            with warnings.catch_warnings():
+                if len(observed) > 1:
+                    # the widest intervals have told what there is to tell
+                    warnings.simplefilter("ignore")
+                mean, bounds = estimator.predict(X, coverage=level)
+            y, _, _ = _checked_predictions(y, mean, None)
+            held = (bounds[:, 0] <= y) & (y <= bounds[:, 1])
+            observed.insert(0, float(held.mean()))
+        return cls([0, *_LEVELS, 1], [0, *observed], len(y)).plot(name=name, ax=ax)
 
     @classmethod
     def from_predictions(
@@ -321,9 +341,8 @@ class IntervalReliabilityDisplay:
         first = ax is None or not ax.lines
         self.ax_ = ax = new_axes((4.6, 4.6)) if ax is None else ax
         self.figure_ = figure_of(ax)
-        n = self.n_rows
         if first:
-            band = [binom.ppf(q, n, self.expected) / n for q in (0.025, 0.975)]
+            band = [binom.ppf(q, self.n_rows, self.expected) / self.n_rows for q in (0.025, 0.975)]
             ax.fill_between(self.expected, *band, color="0.85", linewidth=0)
             ax.plot([0, 1], [0, 1], color=GREY, linewidth=1)
             ax.text(0.97, 0.06, "intervals too narrow", ha="right", color="0.35", fontsize=9)
@@ -334,8 +353,8 @@ class IntervalReliabilityDisplay:
             self.observed,
             color=COLOURS[number],
             linestyle=("-", "--", "-.", ":")[number % 4],
-            # few levels are measured, and lines between them
-            marker="o" if len(self.expected) <= len(_LEVELS) + 2 else None,
+            # few levels: these were measured, and not what is between them
+            marker="o" if len(self.expected) <= _FEW else None,
             markersize=4,
             clip_on=False,
             label=f"{plain_text(name or 'model')} (area {self.miscalibration_area_:.3f})",

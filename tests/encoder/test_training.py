@@ -183,7 +183,7 @@ def test_forward_keeps_the_order_of_rows() -> None:
 
 
 def test_rows_alike_are_run_once() -> None:
-    # of narrow networks a row's place in a batch may change the last bit
+    # at a width of 16, which no preset has, a row's place in a batch may change the last bit
     spec = {"kind": "features", "config": {"n_features": 3, "hidden_size": 256}}
     network = PropertyNetwork(spec, n_outputs=1, n_conditions=1).eval()
     assert isinstance(network.backbone, torch.nn.Module)
