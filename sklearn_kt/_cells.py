@@ -15,6 +15,7 @@ __all__ = [
     "is_empty",
     "marks_missing",
     "names_a_class",
+    "names_a_condition",
     "number_kind",
     "unit_of_name",
     "with_unit",
@@ -24,6 +25,12 @@ __all__ = [
 # the column of formulas, unless another is named
 FORMULA_COLUMN = "formula"
 
+# what columns of conditions are called
+_CONDITION = re.compile(
+    r"temp|press|atmosph|rate|frequen|thickness|route|method|synthes|process|anneal|field"
+    r"|(^|[^a-z])(t|p|time|hours?|doping|direction)($|[^a-z])",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 # what "<0.1", "8,5", "0.66±0.1", "1 066.5", "5 eV" and "2020-01-01" have in common; classes such as
 # 2D, 3d, 4mm and 2/m do not
@@ -84,6 +91,11 @@ def number_kind(text: str, decimal: str) -> str | None:
     if found is None:
         return None
     return "int" if found[2] is found[3] is None else "float"
+
+
+def names_a_condition(name: str) -> bool:
+    """Tell columns that are called like conditions of a measurement or a synthesis."""
+    return _CONDITION.search(name) is not None
 
 
 def names_a_class(value: Any) -> bool:

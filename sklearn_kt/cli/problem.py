@@ -15,6 +15,7 @@ from sklearn_kt._cells import (
     is_empty,
     marks_missing,
     names_a_class,
+    names_a_condition,
     unit_of_name,
 )
 from sklearn_kt._formula import SHOWN_ROWS
@@ -128,6 +129,8 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
             rows.places += map(batch.place, range(len(batch.table)))
     if not rows.formulas:
         raise InputError(f"{table.name} has a header but no rows.")
+    used = {reader.column, *reader.names, *names, *conditions, weights_column}
+    _tell_unused([name for name in table.schema.names if name not in used], table.name)
     n_given = len(rows.formulas)
     rows.targets = {name: _without_marks(cells, args) for name, cells in rows.targets.items()}
     if args.missing == "drop":
@@ -184,6 +187,17 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
         n_weightless=len(compositions) - len(learned),
         weights=weights,
     )
+
+
+def _tell_unused(columns: list[str], table: str) -> None:
+    """Tell of columns that are not read, though models could learn from them."""
+    if found := [name for name in columns if names_a_condition(name)]:
+        what = "a condition" if len(found) == 1 else "conditions"
+        tell(
+            "not read",
+            f"of {table}, {', '.join(map(repr, found))}: to learn from {what}, say --conditions"
+            f" {','.join(found)}",
+        )
 
 
 def _warn_constant(target: np.ndarray, names: list[str], table: str) -> None:

@@ -8,7 +8,6 @@ mostly one number, and what pretraining has seen. It changes nothing and recomme
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from sklearn_kt._cells import (
     is_empty,
     marks_missing,
     names_a_class,
+    names_a_condition,
     unit_of_name,
     with_unit,
 )
@@ -59,12 +59,6 @@ _FAR, _MIN_VALUES = 3.0, 10
 # rows of a list in text, and on a page
 _SHOWN, _SHOWN_ON_PAGE = 5, 30
 _BINS = 40
-# what columns of conditions are called
-_CONDITION = re.compile(
-    r"temp|press|atmosph|rate|frequen|thickness|route|method|synthes|process|anneal|field"
-    r"|(^|[^a-z])(t|p|time|hours?|doping|direction)($|[^a-z])",
-    re.IGNORECASE,
-)
 
 
 def inspect_table(
@@ -590,7 +584,7 @@ def _columns(
         within = filled.groupby(keys[filled.index]).nunique()
         vary = int((within > 1).sum())
         looks = ""
-        if different > 1 and _CONDITION.search(name):
+        if different > 1 and names_a_condition(name):
             looks = "by its name"
         # measured numbers vary, too, but hardly any comes again
         elif has_repeats and 2 * vary >= len(repeated) and 2 * different <= len(filled):

@@ -335,8 +335,9 @@ class IntervalReliabilityDisplay:
 
         Notes
         -----
-        The grey band holds 95 % of the curves of perfect intervals, point by point, for
-        so many rows. Below the diagonal the intervals are too narrow.
+        The grey band holds 95 % of the curves of perfect intervals, point by point, for so many
+        rows that are independent, which those of one formula are not. Below the diagonal the
+        intervals are too narrow.
         """
         first = ax is None or not ax.lines
         self.ax_ = ax = new_axes((4.6, 4.6)) if ax is None else ax

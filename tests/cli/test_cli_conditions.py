@@ -278,3 +278,15 @@ def test_values_that_cannot_be_read(
     with pytest.raises(SystemExit, match="2"):
         run("predict", "no.model", "NaCl", "--set", text)
     assert message in capsys.readouterr().err
+
+
+def test_conditions_that_are_not_asked_for_are_told_of(run: Run, tmp_path: Path) -> None:
+    rows = {"formula": FORMULAS, "temperature": 300, "note": "a", "S": range(len(FORMULAS))}
+    pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
+    arguments = ["evaluate", "--data", "t.csv", "--target", "S", "--models", "dummy"]
+    code, _, err = run(*arguments, "--folds", 2)
+    assert code == 0, err
+    told = "not read: of t.csv, 'temperature': to learn from a condition, say --conditions temper"
+    assert told in err
+    code, _, err = run(*arguments, "--folds", 2, "--conditions", "temperature")
+    assert "not read" not in err
