@@ -129,7 +129,7 @@ def table_problem(args: argparse.Namespace, source: str, n_samples: int | None =
             rows.places += map(batch.place, range(len(batch.table)))
     if not rows.formulas:
         raise InputError(f"{table.name} has a header but no rows.")
-    used = {reader.column, *reader.names, *names, *conditions, weights_column}
+    used = {*reader.names, *names, *conditions, weights_column}
     _tell_unused([name for name in table.schema.names if name not in used], table.name)
     n_given = len(rows.formulas)
     rows.targets = {name: _without_marks(cells, args) for name, cells in rows.targets.items()}

@@ -273,18 +273,18 @@ class IntervalReliabilityDisplay:
                 )
             mean, std = estimator.predict(X, return_std=True)
             return cls.from_predictions(y, mean, std, name=name, ax=ax)
-        # all there is holds everything, and nothing none
-        observed = [1.0]
+        shares: list[float] = []
         for level in reversed(_LEVELS):
             with warnings.catch_warnings():
-                if len(observed) > 1:
+                if shares:
                     # the widest intervals have told what there is to tell
                     warnings.simplefilter("ignore")
                 mean, bounds = estimator.predict(X, coverage=level)
             y, _, _ = _checked_predictions(y, mean, None)
-            held = (bounds[:, 0] <= y) & (y <= bounds[:, 1])
-            observed.insert(0, float(held.mean()))
-        return cls([0, *_LEVELS, 1], [0, *observed], len(y)).plot(name=name, ax=ax)
+            shares.append(float(np.mean((bounds[:, 0] <= y) & (y <= bounds[:, 1]))))
+        # nothing holds none of them, and all there is holds all
+        observed = [0, *reversed(shares), 1]
+        return cls([0, *_LEVELS, 1], observed, len(y)).plot(name=name, ax=ax)
 
     @classmethod
     def from_predictions(
